@@ -1,0 +1,1 @@
+"""Sample sources, statistics, ranges and the streamed calibration run."""

@@ -1,0 +1,1 @@
+"""What is written beside the artifacts: the manifest."""

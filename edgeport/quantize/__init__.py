@@ -1,0 +1,1 @@
+"""Scheme -> plan -> quantized graph."""

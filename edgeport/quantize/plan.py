@@ -1,0 +1,114 @@
+"""The plan: for every tensor a dtype, scale and zero point (or float), for every node a kernel, each with the reason.
+
+Values are keyed by their name in the canonical graph. Biases have no entry: their scale follows from the
+kernel's input and weight (`bias_qparams`), because one bias may serve several kernels with different inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeport.sample import Array
+
+Kernel = Literal["float32", "int8", "int8-dynamic", "int8-weights", "fp16-weights"]
+"""How a node runs: in float, in integers, in integers with activations quantized at run time, or in float on
+weights that are stored as int8 or fp16."""
+
+_LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767), "int32": (-(2**31), 2**31 - 1)}
+
+
+@dataclass(frozen=True, eq=False)
+class QParams:
+    """Affine quantization parameters: real = scale * (q - zero_point).
+
+    Attributes:
+        dtype: `int8`, `int16` or `int32`.
+        scale: float32, shape () per tensor or (channels,) per channel.
+        zero_point: int32, same shape as `scale`.
+        axis: channel axis of the ONNX tensor, None per tensor.
+        narrow: int8 weights leave -128 out, so that the range is symmetric.
+    """
+
+    dtype: Literal["int8", "int16", "int32"]
+    scale: npt.NDArray[np.float32]
+    zero_point: npt.NDArray[np.int32]
+    axis: int | None = None
+    narrow: bool = False
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Smallest and largest stored integer."""
+        low, high = _LIMITS[self.dtype]
+        return (low + 1 if self.narrow else low), high
+
+    def _along_axis(self, values: Array, rank: int) -> Array:
+        if self.axis is None:
+            return values
+        return values.reshape([-1 if i == self.axis % rank else 1 for i in range(rank)])
+
+    def quantize(self, x: Array) -> Array:
+        """Rounds half to even and saturates, as ONNX QuantizeLinear does (x/scale in float32)."""
+        scale, zero = self._along_axis(self.scale, x.ndim), self._along_axis(self.zero_point, x.ndim)
+        low, high = self.limits
+        ratio = x.astype(np.float64) / scale if self.dtype == "int32" else x / scale
+        return np.clip(np.rint(ratio) + zero, low, high).astype(self.dtype)
+
+    def dequantize(self, q: Array) -> npt.NDArray[np.float32]:
+        """The real values that stored integers stand for."""
+        scale, zero = self._along_axis(self.scale, q.ndim), self._along_axis(self.zero_point, q.ndim)
+        return ((q.astype(np.int64) - zero) * scale).astype(np.float32)
+
+
+def bias_qparams(x: QParams, weight: QParams) -> QParams:
+    """int32 bias parameters of a kernel: scale = input scale * weight scale, zero point 0, one a channel."""
+    scale = np.atleast_1d(x.scale.astype(np.float32) * weight.scale)
+    return QParams("int32", scale.astype(np.float32), np.zeros(scale.shape, np.int32), 0 if scale.size > 1 else None)
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """What happens to one tensor. `qparams` is None where it stays float."""
+
+    name: str
+    role: Literal["activation", "weight"]
+    qparams: QParams | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class NodePlan:
+    """How one node runs, and why. Nodes that run inside another's kernel carry the same kernel."""
+
+    name: str
+    op: str
+    kernel: Kernel
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The whole decision for one target and precision.
+
+    An edge (value -> node) carries integers when the node's kernel is `int8` and `tensors[value].qparams` is
+    set. A value made by an `int8` node exists only as integers: float consumers read its dequantized form. A
+    value made by a float node stays float for its float consumers.
+    """
+
+    precision: str
+    tensors: Mapping[str, TensorPlan] = field(default_factory=dict)
+    nodes: Mapping[str, NodePlan] = field(default_factory=dict)
+
+    def kernel(self, node_name: str | None) -> Kernel:
+        """The kernel of a node; a node without an entry runs in float."""
+        entry = self.nodes.get(node_name or "")
+        return entry.kernel if entry else "float32"
+
+    def qparams(self, value_name: str | None) -> QParams | None:
+        """Quantization parameters of a value, None where it stays float."""
+        entry = self.tensors.get(value_name or "")
+        return entry.qparams if entry else None

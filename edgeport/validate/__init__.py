@@ -1,0 +1,1 @@
+"""Runners, metrics, the drift ladder and budgets."""

@@ -1,0 +1,73 @@
+"""What a target is: the protocol and the data that cross it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import onnx_ir as ir
+
+from edgeport.findings import Finding
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.scheme import Scheme
+from edgeport.validate.runner import Runner
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A device as data (a TOML file in `targets/profiles`)."""
+
+    name: str
+    target: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What `lower` wrote.
+
+    Attributes:
+        target: the target's name.
+        precision: the precision it was lowered with.
+        path: the main file or folder.
+        files: every file written, the main one included.
+        findings: remarks of the lowering about its own output, e.g. operators that fall to a slow kernel.
+        facts: JSON-ready facts for the report (operator counts, number of transposes, ...).
+    """
+
+    target: str
+    precision: str
+    path: Path
+    files: tuple[Path, ...]
+    findings: tuple[Finding, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Target(Protocol):
+    """One deployment format. Implementations import their toolchain lazily, inside `lower` and `runner`."""
+
+    @property
+    def name(self) -> str:
+        """Its name on the command line, which is also its output folder."""
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The `--precision` values it takes."""
+
+    @property
+    def toolchain(self) -> Mapping[str, str]:
+        """Importable module -> the pip requirement that provides it."""
+
+    def scheme(self, precision: str, profile: Profile | None) -> Scheme:
+        """What the target's kernels demand at that precision."""
+
+    def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
+        """Every reason, at once, why the canonical graph cannot be lowered, with node and way out."""
+
+    def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
+        """Writes the artifact below the existing folder `out`; the same arguments give the same bytes."""
+
+    def runner(self, artifact: Artifact, graph: ir.Model) -> Runner:
+        """Loads the artifact in the most faithful runtime on this machine; `graph` gives names and shapes."""
