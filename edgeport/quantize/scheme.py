@@ -1,0 +1,73 @@
+"""A scheme: what a target's integer kernels demand, as data. The plan is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import onnx_ir as ir
+
+from edgeport.quantize.groups import Fusible
+from edgeport.quantize.plan import Kernel, QParams
+
+Role = Literal["anchor", "glue", "passthrough"]
+
+
+def _always(node: ir.Node) -> str | None:
+    return None
+
+
+@dataclass(frozen=True)
+class OpRule:
+    """How one operator type takes part in integer arithmetic. Operators without a rule stay float.
+
+    Attributes:
+        role: `anchor` runs in integers whenever it can (it is where the speed is); `glue` (Add, Concat, ...) only
+            between integer kernels, where it saves conversions; `passthrough` (Reshape, MaxPool, ...) moves
+            integers unchanged, so that its output keeps its input's parameters.
+        weight: index of the constant input that is quantized as weights, None if there is none.
+        weight_axis: channel axis of that constant in ONNX layout.
+        activations: indices of the inputs that carry integers; None means every input that is not constant
+            data. A constant among them (Add with a constant operand) is quantized like an activation.
+        output: fixed output parameters (Sigmoid, Softmax, Tanh); None means chosen from the statistics.
+        shared: every input and the output have the same parameters (Concat).
+        zero_point_zero: indices of the activations that must have zero point 0.
+        refuses: gives the reason why a particular node must stay float, None if it need not.
+    """
+
+    role: Role
+    weight: int | None = None
+    weight_axis: int = 0
+    activations: tuple[int, ...] | None = None
+    output: QParams | None = None
+    shared: bool = False
+    zero_point_zero: tuple[int, ...] = ()
+    refuses: Callable[[ir.Node], str | None] = _always
+
+
+def _never_fused(anchor: ir.Node, activation: ir.Node) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Everything a plan needs to know about a target at one precision.
+
+    Attributes:
+        precision: the user's word for it (`int8`, `fp16`, ...).
+        kernel: the kernel that nodes with a rule get.
+        rules: operator type -> rule.
+        fusible: which activations a kernel applies by itself.
+        symmetric_activations: activations have zero point 0.
+        per_channel: weights have one scale a channel.
+        needs_data: whether statistics of activations are needed.
+    """
+
+    precision: str
+    kernel: Kernel = "float32"
+    rules: Mapping[str, OpRule] = field(default_factory=dict)
+    fusible: Fusible = _never_fused
+    symmetric_activations: bool = False
+    per_channel: bool = True
+    needs_data: bool = False
