@@ -32,7 +32,6 @@ class OpRule:
             data. A constant among them (Add with a constant operand) is quantized like an activation.
         output: fixed output parameters (Sigmoid, Softmax, Tanh); None means chosen from the statistics.
         shared: every input and the output have the same parameters (Concat).
-        zero_point_zero: indices of the activations that must have zero point 0.
         refuses: gives the reason why a particular node must stay float, None if it need not.
     """
 
@@ -42,7 +41,6 @@ class OpRule:
     activations: tuple[int, ...] | None = None
     output: QParams | None = None
     shared: bool = False
-    zero_point_zero: tuple[int, ...] = ()
     refuses: Callable[[ir.Node], str | None] = _always
 
 

@@ -1,0 +1,239 @@
+"""First half of planning, before any data: which node runs in integers, and which tensors need a range for it.
+
+Anchors (convolutions, constant matrix products) run in integers whenever their operands allow. Glue (additions,
+concatenations, ...) runs in integers only between integer kernels, because elsewhere it would cost a conversion
+and precision and save nothing. Passthrough operators follow their producer. The assignment is the greatest fixed
+point: everything starts in integers and leaves when its condition fails, so that a transformer's residual stream,
+whose additions only feed normalizations and each other, ends up in float, and a CNN's ends up in integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from edgeport.quantize.groups import KernelGroup, find_groups
+from edgeport.quantize.plan import NodePlan, QParams
+from edgeport.quantize.scheme import OpRule, Scheme
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Kernels of all nodes and the tensors that must get quantization parameters.
+
+    Attributes:
+        nodes: node name -> decision.
+        weights: weight value name -> (the value, its channel axis or None).
+        clusters: sets of activations with common parameters; each lists its member names, the members whose
+            statistics decide the range (the others only carry a subset of their values), and fixed parameters.
+        kernels: for every weight, the groups that use it (their biases bound the weight's scales).
+    """
+
+    nodes: Mapping[str, NodePlan]
+    weights: Mapping[str, tuple[ir.Value, int | None]]
+    clusters: tuple[Cluster, ...]
+    kernels: Mapping[str, tuple[KernelGroup, ...]]
+
+    @property
+    def requests(self) -> tuple[str, ...]:
+        """Names of the non-constant activations whose statistics are needed."""
+        return tuple(v.name or "" for c in self.clusters if c.fixed is None for v in c.sources if v.const_value is None)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Activations that share one scale and zero point."""
+
+    members: tuple[str, ...]
+    sources: tuple[ir.Value, ...]
+    fixed: QParams | None
+
+
+def integer_inputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
+    """The anchor's inputs that carry integers as activations."""
+    inputs = group.anchor.inputs
+    indices = range(len(inputs)) if rule.activations is None else rule.activations
+    picked = (inputs[i] for i in indices if i < len(inputs) and i != rule.weight)
+    return tuple(v for v in picked if v is not None and v.dtype == ir.DataType.FLOAT)
+
+
+def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
+    """The values an integer kernel leaves behind: one, but for operators like Split."""
+    return tuple(group.nodes[-1].outputs)
+
+
+def assign(graph: ir.Graph, scheme: Scheme) -> Assignment:
+    """Decides the kernel of every node of a canonical graph under a scheme."""
+    groups = find_groups(graph, scheme.fusible)
+    kernels, reasons = _first_guess(groups, scheme)
+    if scheme.kernel == "int8":
+        _relax(kernels, reasons, groups, scheme)
+    weights, users = _weights(kernels, reasons, scheme)
+    clusters = _clusters(kernels, scheme) if scheme.kernel == "int8" else ()
+    nodes = {}
+    for node, group in groups.items():
+        kernel = scheme.kernel if group.anchor in kernels else "float32"
+        reason = reasons.get(group.anchor, "")
+        if node is not group.anchor:
+            reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
+        nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
+    return Assignment(nodes, weights, clusters, users)
+
+
+_Kernels = dict[ir.Node, KernelGroup]
+_Reasons = dict[ir.Node, str]
+
+
+def _first_guess(groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> tuple[_Kernels, _Reasons]:
+    """Every node whose rule allows it, before its surroundings are looked at."""
+    kernels: _Kernels = {}
+    reasons: _Reasons = {}
+    for group in dict.fromkeys(groups.values()):
+        node = group.anchor
+        rule = scheme.rules.get(node.op_type)
+        if rule is None:
+            reasons[node] = f"{node.op_type} has no {scheme.precision} kernel in this scheme"
+        elif (refusal := rule.refuses(node)) is not None:
+            reasons[node] = refusal
+        elif rule.weight is not None and not _constant_weight(node, rule.weight):
+            reasons[node] = "its weights are not constant"
+        elif scheme.kernel == "int8" and not integer_inputs(group, rule):
+            reasons[node] = "it has no float input"
+        else:
+            kernels[node] = group
+            reasons[node] = f"{rule.role} with {scheme.kernel} kernel"
+    return kernels, reasons
+
+
+def _constant_weight(node: ir.Node, index: int) -> bool:
+    value = node.inputs[index] if index < len(node.inputs) else None
+    return value is not None and value.const_value is not None and value.dtype == ir.DataType.FLOAT
+
+
+def _relax(kernels: _Kernels, reasons: _Reasons, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> None:
+    """Takes glue and passthrough kernels out until every one that is left has its reason to be there."""
+    changed = True
+    while changed:
+        changed = False
+        for node, group in list(kernels.items()):
+            reason = _out_of_place(group, kernels, groups, scheme)
+            if reason is not None:
+                del kernels[node]
+                reasons[node] = reason
+                changed = True
+
+
+def _out_of_place(
+    group: KernelGroup, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme
+) -> str | None:
+    rule = scheme.rules[group.anchor.op_type]
+    if rule.role == "anchor":
+        return None
+    inputs = integer_inputs(group, rule)
+    if not any(_made_in_integers(v, kernels, groups) for v in inputs):
+        return "nothing before it runs in integers"
+    if rule.role == "passthrough":
+        return None
+    if rule.shared and any(_fixed_origin(v, kernels, groups, scheme) for v in inputs):
+        return "one of its inputs has fixed quantization parameters, the others do not"
+    if not any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group)):
+        return "nothing after it runs in integers"
+    return None
+
+
+def _made_in_integers(value: ir.Value, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup]) -> bool:
+    producer = value.producer()
+    return producer is not None and producer in groups and groups[producer].anchor in kernels
+
+
+def _read_in_integers(
+    value: ir.Value, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme
+) -> bool:
+    """Whether an anchor or glue reads the value as integers, directly or behind passthrough operators."""
+    for use in value.uses():
+        group = groups.get(use.node)
+        if group is None or group.anchor not in kernels or use.node is not group.anchor:
+            continue
+        rule = scheme.rules[use.node.op_type]
+        if not any(v is value for v in integer_inputs(group, rule)):
+            continue
+        if rule.role != "passthrough":
+            return True
+        if any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group)):
+            return True
+    return False
+
+
+def _fixed_origin(value: ir.Value, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> bool:
+    """Whether the value comes from an operator with fixed output parameters, through passthrough operators."""
+    producer = value.producer()
+    if producer is None or producer not in groups or groups[producer].anchor not in kernels:
+        return False
+    group = groups[producer]
+    rule = scheme.rules[group.anchor.op_type]
+    if rule.output is not None:
+        return True
+    return rule.role == "passthrough" and _fixed_origin(integer_inputs(group, rule)[0], kernels, groups, scheme)
+
+
+def _weights(
+    kernels: _Kernels, reasons: _Reasons, scheme: Scheme
+) -> tuple[dict[str, tuple[ir.Value, int | None]], dict[str, tuple[KernelGroup, ...]]]:
+    """Collects the weights; a constant that two kernels read along different axes serves the first only."""
+    weights: dict[str, tuple[ir.Value, int | None]] = {}
+    users: dict[str, tuple[KernelGroup, ...]] = {}
+    for node, group in list(kernels.items()):
+        rule = scheme.rules[node.op_type]
+        if rule.weight is None:
+            continue
+        value = node.inputs[rule.weight]
+        assert value is not None and value.name is not None
+        axis = rule.weight_axis if scheme.per_channel else None
+        if weights.setdefault(value.name, (value, axis))[1] != axis:
+            del kernels[node]
+            reasons[node] = f"its weights {value.name} are quantized along another axis for another kernel"
+            continue
+        users[value.name] = (*users.get(value.name, ()), group)
+    return weights, users
+
+
+def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
+    """Joins the activations that must share parameters (union-find over value names)."""
+    parent: dict[str, str] = {}
+    values: dict[str, ir.Value] = {}
+    fixed: dict[str, QParams] = {}
+    derived: set[str] = set()
+
+    def find(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = parent[parent[name]]
+            name = parent[name]
+        return name
+
+    for group in kernels.values():
+        rule = scheme.rules[group.anchor.op_type]
+        inputs, outputs = integer_inputs(group, rule), integer_outputs(group)
+        for value in (*inputs, *outputs):
+            assert value.name is not None
+            parent.setdefault(value.name, value.name)
+            values[value.name] = value
+        if rule.output is not None and group.activation is None:
+            fixed[outputs[0].name or ""] = rule.output
+        if rule.role == "passthrough" or rule.shared:
+            derived.update(v.name or "" for v in outputs)
+            joined = [v.name or "" for v in (*inputs, *outputs)]
+            for other in joined[1:]:
+                parent[find(other)] = find(joined[0])
+    members: dict[str, list[str]] = {}
+    for name in parent:
+        members.setdefault(find(name), []).append(name)
+    return tuple(
+        Cluster(
+            members=tuple(names),
+            sources=tuple(values[n] for n in names if n not in derived),
+            fixed=next((fixed[n] for n in names if n in fixed), None),
+        )
+        for names in members.values()
+    )

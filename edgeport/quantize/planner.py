@@ -1,0 +1,100 @@
+"""Second half of planning: statistics -> ranges -> the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.errors import CalibrationError
+from edgeport.quantize.assign import Assignment, Cluster
+from edgeport.quantize.groups import KernelGroup
+from edgeport.quantize.plan import Plan, QParams, TensorPlan
+from edgeport.quantize.ranges import activation_qparams, weight_qparams
+from edgeport.quantize.scheme import Scheme
+from edgeport.sample import Array
+
+
+class Ranges(Protocol):
+    """Gives the clipping interval of a tensor, as chosen from its statistics."""
+
+    def __call__(self, tensor: str) -> tuple[float, float]:
+        """The interval; raises KeyError for a tensor without statistics."""
+
+
+def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, method: str) -> Plan:
+    """Gives every tensor of an assignment its parameters.
+
+    Args:
+        assignment: kernels and tensors to quantize.
+        scheme: the scheme it was made under.
+        ranges: clipping intervals of activations; None if the scheme needs none.
+        method: name of the range method, for the reasons.
+
+    Raises:
+        CalibrationError: statistics of a tensor are missing.
+    """
+    tensors: dict[str, TensorPlan] = {}
+    for cluster in assignment.clusters:
+        qparams, reason = _cluster_qparams(cluster, scheme, ranges, method)
+        for name in cluster.members:
+            tensors[name] = TensorPlan(name, "activation", qparams, reason)
+    for name, (value, axis) in assignment.weights.items():
+        if scheme.kernel == "fp16-weights":
+            tensors[name] = TensorPlan(name, "weight", None, "stored as float16")
+            continue
+        biases = [
+            (_input_qparams(group, tensors), constant(group.bias_value))
+            for group in assignment.kernels[name]
+            if group.bias_value is not None and group.bias_value.const_value is not None
+        ]
+        granularity = "per tensor" if axis is None else f"one scale a channel (axis {axis})"
+        tensors[name] = TensorPlan(
+            name, "weight", weight_qparams(constant(value), axis, biases), f"symmetric int8, {granularity}"
+        )
+    return Plan(scheme.precision, tensors, assignment.nodes)
+
+
+def constant(value: ir.Value) -> Array:
+    """The array of a constant value."""
+    assert value.const_value is not None
+    return value.const_value.numpy()
+
+
+def _input_qparams(group: KernelGroup, tensors: Mapping[str, TensorPlan]) -> QParams | None:
+    value = group.anchor.inputs[0]
+    entry = tensors.get(value.name or "") if value is not None else None
+    return entry.qparams if entry else None
+
+
+def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, method: str) -> tuple[QParams, str]:
+    if cluster.fixed is not None:
+        return cluster.fixed, "fixed by the kernel"
+    low, high = 0.0, 0.0
+    for value in cluster.sources:
+        a, b = _interval(value, ranges)
+        low, high = min(low, a), max(high, b)
+    qparams = activation_qparams(low, high, symmetric=scheme.symmetric_activations)
+    sources = [v.name or "" for v in cluster.sources]
+    if len(cluster.members) == 1:
+        origin = "its own values" if cluster.sources[0].const_value is not None else method
+    else:
+        shown = ", ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
+        origin = f"{method} over {shown}; shared by {len(cluster.members)} tensors"
+    return qparams, f"[{low:.6g}, {high:.6g}] by {origin}"
+
+
+def _interval(value: ir.Value, ranges: Ranges | None) -> tuple[float, float]:
+    if value.const_value is not None:
+        array = constant(value)
+        return (float(np.min(array)), float(np.max(array))) if array.size else (0.0, 0.0)
+    if ranges is None:
+        raise CalibrationError(f"tensor {value.name}: int8 needs a range, and no calibration data was given (--calib)")
+    try:
+        return ranges(value.name or "")
+    except KeyError:
+        raise CalibrationError(
+            f"tensor {value.name}: the statistics do not cover it; calibrate again with this target and precision"
+        ) from None

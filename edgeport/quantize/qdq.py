@@ -1,0 +1,140 @@
+"""Plan -> quantized graph: the canonical graph with Q/DQ nodes, which ONNX Runtime runs as the simulation.
+
+before   x ------> [Conv W b] -> [Relu] -> y --------> consumers
+after    x -> Q -> DQ -> [Conv DQ(Wq) DQ(bq)] -> [Relu] -> Q -> DQ -> consumers
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.quantize.assign import integer_inputs, integer_outputs
+from edgeport.quantize.groups import find_groups
+from edgeport.quantize.plan import Plan, QParams, bias_qparams
+from edgeport.quantize.planner import constant
+from edgeport.quantize.scheme import Scheme
+from edgeport.sample import Array
+
+
+def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
+    """Returns a copy of a canonical graph in which every edge that the plan quantizes goes through Q/DQ.
+
+    Graph inputs and outputs keep their names, dtypes and shapes. Biases become int32 with scale = input scale
+    * weight scale. fp16 weights become float16 constants behind a Cast.
+    """
+    copy = model.clone()
+    graph = copy.graph
+    groups = dict.fromkeys(find_groups(graph, scheme.fusible).values())
+    writer = _Writer(graph)
+    for group in groups:
+        kernel = plan.kernel(group.anchor.name)
+        rule = scheme.rules.get(group.anchor.op_type)
+        if kernel == "float32" or rule is None:
+            continue
+        x = None
+        if kernel == "int8":
+            first = group.anchor.inputs[0]
+            x = plan.qparams(first.name) if first is not None else None
+            for value in integer_inputs(group, rule):
+                writer.replace(group.anchor, value, writer.round_trip(value, _qparams(plan, value)))
+        if rule.weight is not None:
+            weight = group.anchor.inputs[rule.weight]
+            assert weight is not None
+            qparams = plan.qparams(weight.name)
+            writer.replace(group.anchor, weight, _stored_weight(writer, weight, qparams))
+            bias = group.bias_value
+            if x is not None and qparams is not None and bias is not None and bias.const_value is not None:
+                name = f"{bias.name}:of:{group.anchor.name}"
+                flat = constant(bias).reshape(-1)
+                stored = writer.dequantized_constant(name, flat, bias_qparams(x, qparams))
+                writer.replace(group.bias or group.anchor, bias, stored)
+    for group in groups:
+        if plan.kernel(group.anchor.name) == "int8":
+            for value in integer_outputs(group):
+                writer.quantize_output(value, _qparams(plan, value))
+    return copy
+
+
+def _qparams(plan: Plan, value: ir.Value) -> QParams:
+    qparams = plan.qparams(value.name)
+    assert qparams is not None, f"the plan has no parameters for {value.name}"
+    return qparams
+
+
+def _stored_weight(writer: _Writer, weight: ir.Value, qparams: QParams | None) -> ir.Value:
+    if qparams is not None:
+        return writer.dequantized_constant(weight.name or "", constant(weight), qparams)
+    stored = writer.initializer(f"{weight.name}:fp16", constant(weight).astype(np.float16))
+    return writer.node("Cast", [stored], f"{weight.name}:cast", to=int(ir.DataType.FLOAT))
+
+
+class _Writer:
+    """Adds nodes and initializers to one graph, each once; a new node stands right behind what it reads."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._made: dict[str, ir.Value] = {}
+
+    def initializer(self, name: str, array: Array) -> ir.Value:
+        if name not in self._made:
+            tensor = ir.tensor(array, name=name)
+            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+            self._graph.initializers.add(value)
+            self._made[name] = value
+        return self._made[name]
+
+    def node(self, op: str, inputs: list[ir.Value], name: str, **attributes: int) -> ir.Value:
+        if name not in self._made:
+            new = ir.node(op, inputs, attributes=attributes, name=f"{name}:{op}")
+            new.outputs[0].name = name
+            producer = inputs[0].producer()
+            if producer is not None:
+                self._graph.insert_after(producer, new)
+            else:
+                self._graph.insert_before(self._graph[0], new)
+            self._made[name] = new.outputs[0]
+        return self._made[name]
+
+    def dequantized_constant(self, name: str, array: Array, qparams: QParams) -> ir.Value:
+        """Stores `array` as integers and returns its dequantized value."""
+        return self._dequantize(self.initializer(f"{name}:q", qparams.quantize(array)), name, qparams)
+
+    def round_trip(self, value: ir.Value, qparams: QParams) -> ir.Value:
+        """Q and DQ of a value, shared by everything that reads it as integers."""
+        name = value.name or ""
+        operands = [value, *self._parameters(name, qparams)]
+        stored = self.node("QuantizeLinear", operands, f"{name}:q", **_axis(qparams))
+        return self._dequantize(stored, name, qparams)
+
+    def _dequantize(self, stored: ir.Value, name: str, qparams: QParams) -> ir.Value:
+        return self.node("DequantizeLinear", [stored, *self._parameters(name, qparams)], f"{name}:dq", **_axis(qparams))
+
+    def _parameters(self, name: str, qparams: QParams) -> tuple[ir.Value, ir.Value]:
+        return (
+            self.initializer(f"{name}:scale", np.asarray(qparams.scale, np.float32)),
+            self.initializer(f"{name}:zero_point", qparams.zero_point.astype(qparams.dtype)),
+        )
+
+    def replace(self, node: ir.Node, old: ir.Value, new: ir.Value) -> None:
+        """Lets `node` read `new` wherever it read `old`."""
+        for i, value in enumerate(node.inputs):
+            if value is old:
+                node.replace_input_with(i, new)
+
+    def quantize_output(self, value: ir.Value, qparams: QParams) -> None:
+        """Sends every reader of a kernel's output, the graph's output included, through Q/DQ."""
+        name = value.name or ""
+        dequantized = self.round_trip(value, qparams)
+        for use in list(value.uses()):
+            if use.node.outputs[0].name != f"{name}:q":
+                use.node.replace_input_with(use.idx, dequantized)
+        for i, output in enumerate(self._graph.outputs):
+            if output is value:
+                value.name, dequantized.name = f"{name}:float", name
+                dequantized.shape, dequantized.dtype = value.shape, value.dtype
+                self._graph.outputs[i] = dequantized
+
+
+def _axis(qparams: QParams) -> dict[str, int]:
+    return {} if qparams.axis is None else {"axis": qparams.axis}
