@@ -1,0 +1,139 @@
+"""The commands: each turns its flags into one API call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import edgeport
+from edgeport.cli import options as o
+from edgeport.cli.job import Job
+from edgeport.cli.settings import merge, read_config, required
+
+if TYPE_CHECKING:
+    from edgeport.cli.progress import TerminalProgress
+
+_EPILOG = "Exit codes: 0 done, 1 internal error, 2 usage, 3 model, 4 over budget, 5 toolchain missing, 6 data."
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(edgeport.__version__, prog_name="edgeport")
+def cli() -> None:
+    """Take a trained float model to phones and boards, and prove how far every file drifted."""
+
+
+@cli.command(short_help="Build and prove files for devices.")
+@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.RANGES, o.CALIB, o.DATA, o.INPUT, o.METRIC, o.BUDGET)
+@o.flags(o.STATISTICS, o.OUT_FOLDER, o.CONFIG, o.TOKENIZER, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS)
+@o.flags(o.DRY_RUN, o.QUIET, o.JSON)
+def export(config: str | None, dry_run: bool, quiet: bool, as_json: bool, **flags: Any) -> Job:
+    """Convert SOURCE for every target, run each file, compare it with the float model.
+
+    SOURCE is a .onnx file, a .pt2 file, or file.py:callable that returns a torch module.
+    """
+    settings = read_config(config, quiet)
+    arguments = merge(flags, settings)
+    source = required(arguments, "source", "SOURCE")
+    if not dry_run and "out" not in arguments:
+        required(arguments, "out", "--out")
+    arguments.setdefault("out", Path("out"))
+
+    def call(progress: TerminalProgress | None) -> Any:
+        from edgeport import api
+
+        return api.export(source, preprocessing=settings.preprocessing, dry_run=dry_run, progress=progress, **arguments)
+
+    from edgeport.cli.show import show_export
+
+    return Job(call, show_export, as_json, quiet)
+
+
+@cli.command(short_help="Show what a model consists of.")
+@o.flags(o.SOURCE, o.TARGET, o.INPUT, o.CONFIG, o.QUIET, o.JSON)
+def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
+    """Show what SOURCE takes, gives and consists of, and what each target would refuse."""
+    arguments = merge(flags, read_config(config, quiet))
+    source = required(arguments, "source", "SOURCE")
+
+    def call(progress: TerminalProgress | None) -> Any:
+        from edgeport import api
+
+        return api.inspect(source, **arguments)
+
+    from edgeport.cli.show import show_inspect
+
+    return Job(call, show_inspect, as_json, quiet)
+
+
+@cli.command(short_help="Collect statistics once, for later exports.")
+@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.CALIB, o.INPUT, o.OUT_FILE, o.CONFIG, o.TOKENIZER)
+@o.flags(o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS, o.QUIET, o.JSON)
+def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
+    """Run SOURCE over the calibration data once and write its statistics, for `export --statistics`."""
+    settings = read_config(config, quiet)
+    arguments = merge(flags, settings)
+    source = required(arguments, "source", "SOURCE")
+    calib = required(arguments, "calib", "--calib")
+
+    def call(progress: TerminalProgress | None) -> Any:
+        from edgeport import api
+
+        return api.calibrate(source, calib=calib, preprocessing=settings.preprocessing, progress=progress, **arguments)
+
+    from edgeport.cli.show import show_calibrate
+
+    return Job(call, show_calibrate, as_json, quiet)
+
+
+@cli.command(short_help="Compare an existing file with its source.")
+@click.argument("artifact", type=click.Path(path_type=Path))
+@o.flags(o.SOURCE, o.DATA, o.INPUT, o.METRIC, o.BUDGET, o.CONFIG, o.TOKENIZER, o.QUIET, o.JSON)
+def validate(artifact: Path, config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
+    """Run an existing ARTIFACT (e.g. out/tflite/model.tflite) against its float SOURCE."""
+    settings = read_config(config, quiet)
+    arguments = merge(flags, settings)
+    source = required(arguments, "source", "SOURCE")
+    data = required(arguments, "data", "--data")
+
+    def call(progress: TerminalProgress | None) -> Any:
+        from edgeport import api
+
+        return api.validate(
+            artifact, source, data=data, preprocessing=settings.preprocessing, progress=progress, **arguments
+        )
+
+    from edgeport.cli.show import show_validate
+
+    return Job(call, show_validate, as_json, quiet)
+
+
+@cli.command(short_help="List targets, precisions, toolchains.")
+@o.flags(o.QUIET, o.JSON)
+def targets(quiet: bool, as_json: bool) -> Job:
+    """List the targets, their precisions and whether their toolchain is installed."""
+
+    def call(progress: TerminalProgress | None) -> Any:
+        from edgeport import api
+
+        return api.targets()
+
+    from edgeport.cli.show import show_targets
+
+    return Job(call, show_targets, as_json, quiet)
+
+
+@cli.command(short_help="Check this installation.")
+@o.flags(o.QUIET, o.JSON)
+def doctor(quiet: bool, as_json: bool) -> Job:
+    """Check this installation: versions, toolchains, and what would fix what is missing."""
+
+    def call(progress: TerminalProgress | None) -> Any:
+        from edgeport import api
+
+        return api.doctor()
+
+    from edgeport.cli.show import show_doctor
+
+    return Job(call, show_doctor, as_json, quiet)

@@ -1,0 +1,42 @@
+"""What a command hands to `main`: the API call to make, and how to show its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from edgeport.findings import Finding
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgeport.cli.progress import TerminalProgress
+
+
+class Result(Protocol):
+    """What every function of `edgeport.api` returns."""
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What the user should know about it."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON-ready data."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One parsed command.
+
+    Attributes:
+        call: runs it; the argument shows progress, None where nobody looks.
+        show: prints the result for a reader.
+        as_json: `--json` was given.
+        quiet: `--quiet` was given.
+    """
+
+    call: Callable[[TerminalProgress | None], Any]
+    show: Callable[[Any, Console], None]
+    as_json: bool
+    quiet: bool

@@ -1,0 +1,68 @@
+"""The flags, each written once. A flag that is not given is None (or empty), so that edgeport.toml can fill it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+Decorator = Callable[[F], F]
+
+
+def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+
+
+SOURCE = click.argument("source", required=False)
+TARGET = click.option(
+    "--target", metavar="A,B", multiple=True, callback=_split, help="What to build for [default: tflite]."
+)
+PROFILE = click.option("--profile", metavar="DEVICE", help="The device, by the name of its profile.")
+PRECISION = click.option(
+    "--precision", metavar="NAME", help="fp32, fp16, int8, ... ; `edgeport targets` lists them [default: int8]."
+)
+RANGES = click.option("--ranges", metavar="METHOD", help="How clipping ranges follow from the statistics.")
+CALIB = click.option("--calib", metavar="DATA", help="Calibration samples: folder, file, or file.py:callable.")
+DATA = click.option(
+    "--data", metavar="DATA", help="Held-out samples for the drift [default: an eighth of the calibration data]."
+)
+INPUT = click.option(
+    "--input", metavar="NAME:DTYPE[SHAPE]", multiple=True, help="Fixes an input's shape and type. Repeatable."
+)
+METRIC = click.option("--metric", metavar="FILE.PY:CALLABLE", help="Your own metric, run on float and artifact.")
+BUDGET = click.option(
+    "--budget", metavar="METRIC>=VALUE", multiple=True, help="Drift you allow; over it exit code 4. Repeatable."
+)
+STATISTICS = click.option("--statistics", metavar="FILE", help="Statistics of an earlier run, instead of --calib.")
+OUT_FOLDER = click.option("--out", metavar="PATH", help="Folder to write.")
+OUT_FILE = click.option("--out", metavar="FILE", required=True, help="File to write (.safetensors).")
+TOKENIZER = click.option("--tokenizer", metavar="FILE", help="tokenizer.json for .jsonl data.")
+PASSES_DROP = click.option(
+    "--passes-drop", metavar="A,B", multiple=True, callback=_split, help="Leave these graph passes out."
+)
+PASSES_ADD = click.option(
+    "--passes-add", metavar="A,B", multiple=True, callback=_split, help="Run these graph passes as well."
+)
+CACHE = click.option("--cache/--no-cache", default=None, help="Reuse cached statistics [default: yes].")
+SUSPICIOUS = click.option(
+    "--allow-suspicious-data", is_flag=True, default=None, help="Accept data that looks like noise or constants."
+)
+CONFIG = click.option(
+    "--config", metavar="FILE", help="Configuration file [default: edgeport.toml here, where there is one]."
+)
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the plan, write nothing.")
+QUIET = click.option("--quiet", is_flag=True, help="No progress, notes or tables; errors are still printed.")
+JSON = click.option("--json", "as_json", is_flag=True, help="One JSON envelope on stdout; the rest goes to stderr.")
+
+
+def flags(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Puts flags on a command in the order in which its help lists them."""
+
+    def decorate(function: F) -> F:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
