@@ -189,7 +189,8 @@ def _weights(
         if rule.weight is None:
             continue
         value = node.inputs[rule.weight]
-        assert value is not None and value.name is not None
+        assert value is not None
+        assert value.name is not None
         axis = rule.weight_axis if scheme.per_channel else None
         if weights.setdefault(value.name, (value, axis))[1] != axis:
             del kernels[node]

@@ -87,6 +87,6 @@ def _is_channel_bias(add: ir.Node, matmul: ir.Node) -> bool:
     others = [v for v in add.inputs if v is not None and v is not matmul.outputs[0]]
     if len(others) != 1 or others[0].const_value is None:
         return False
-    shape = tuple(int(d) for d in others[0].const_value.shape.numpy())
-    channels = int(weight.const_value.shape[-1])
+    shape = others[0].const_value.numpy().shape
+    channels = weight.const_value.numpy().shape[-1]
     return shape[-1:] == (channels,) and all(d == 1 for d in shape[:-1]) and len(shape) <= 2

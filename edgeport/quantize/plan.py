@@ -56,12 +56,14 @@ class QParams:
         scale, zero = self._along_axis(self.scale, x.ndim), self._along_axis(self.zero_point, x.ndim)
         low, high = self.limits
         ratio = x.astype(np.float64) / scale if self.dtype == "int32" else x / scale
-        return np.clip(np.rint(ratio) + zero, low, high).astype(self.dtype)
+        stored: Array = np.clip(np.rint(ratio) + zero, low, high).astype(self.dtype)
+        return stored
 
     def dequantize(self, q: Array) -> npt.NDArray[np.float32]:
         """The real values that stored integers stand for."""
         scale, zero = self._along_axis(self.scale, q.ndim), self._along_axis(self.zero_point, q.ndim)
-        return ((q.astype(np.int64) - zero) * scale).astype(np.float32)
+        real: npt.NDArray[np.float32] = ((q.astype(np.int64) - zero) * scale).astype(np.float32)
+        return real
 
 
 def bias_qparams(x: QParams, weight: QParams) -> QParams:

@@ -79,7 +79,9 @@ class _Writer:
     def initializer(self, name: str, array: Array) -> ir.Value:
         if name not in self._made:
             tensor = ir.tensor(array, name=name)
-            value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+            value = ir.Value(
+                name=name, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype), const_value=tensor
+            )
             self._graph.initializers.add(value)
             self._made[name] = value
         return self._made[name]
@@ -132,7 +134,7 @@ class _Writer:
         for i, output in enumerate(self._graph.outputs):
             if output is value:
                 value.name, dequantized.name = f"{name}:float", name
-                dequantized.shape, dequantized.dtype = value.shape, value.dtype
+                dequantized.shape, dequantized.type = value.shape, value.type
                 self._graph.outputs[i] = dequantized
 
 

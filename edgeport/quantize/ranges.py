@@ -55,7 +55,9 @@ def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QPara
             scale = np.maximum(scale, bound if axis is not None else bound.max(initial=0.0))
     largest = scale.max(initial=0.0) or 1.0
     # Below 2^-24 of the largest channel a weight cannot move a per-tensor quantized output by one step.
-    scale = np.where(scale < largest * 2.0**-24, largest, scale).astype(np.float32)
+    scale32 = np.where(scale < largest * 2.0**-24, largest, scale).astype(np.float32)
     if axis is None:
-        scale = scale.reshape(())
-    return QParams("int8", scale, np.zeros(scale.shape, np.int32), None if axis is None else axis % weight.ndim, True)
+        scale32 = scale32.reshape(())
+    return QParams(
+        "int8", scale32, np.zeros(scale32.shape, np.int32), None if axis is None else axis % weight.ndim, True
+    )

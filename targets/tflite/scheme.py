@@ -1,0 +1,140 @@
+"""What LiteRT's kernels under XNNPACK demand, and which of them are worth having in integers.
+
+Integer kernels that fall to LiteRT's reference code (Softmax, Gelu, HardSwish, AveragePool, Div, ...) are slower
+than the float ones, so those operators stay float islands. Rules of the kernels: LiteRT quantization
+specification (symmetric per-channel weights in [-127, 127], asymmetric int8 activations, int32 bias) and the
+XNNPACK delegate's list of quantized operators.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.errors import UsageError
+from edgeport.quantize.plan import Kernel, QParams
+from edgeport.quantize.scheme import OpRule, Scheme
+from edgeport.targets.tflite.fusion import clip_bounds, fusible
+
+KERNELS: dict[str, Kernel] = {
+    "fp32": "float32",
+    "fp16": "fp16-weights",
+    "int8": "int8",
+    "int8-dynamic": "int8-dynamic",
+    "int8-weights": "int8-weights",
+}
+"""Precision -> the kernel of the nodes that hold weights."""
+
+
+def tflite_scheme(precision: str) -> Scheme:
+    """The scheme of a precision.
+
+    Raises:
+        UsageError: the TFLite target has no such precision.
+    """
+    if precision not in KERNELS:
+        raise UsageError(f"--precision {precision}: the tflite target takes {', '.join(KERNELS)}")
+    kernel = KERNELS[precision]
+    if kernel == "float32":
+        return Scheme(precision, kernel, {}, fusible)
+    if kernel == "int8":
+        return Scheme(precision, kernel, _ANCHORS | _GLUE | _PASSTHROUGH, fusible, needs_data=True)
+    return Scheme(precision, kernel, _ANCHORS, fusible)
+
+
+def _fixed(scale: float, zero_point: int) -> QParams:
+    return QParams("int8", np.asarray(scale, np.float32), np.asarray(zero_point, np.int32))
+
+
+def _conv(node: ir.Node) -> str | None:
+    x = node.inputs[0]
+    if x is None or x.shape is None or len(x.shape) not in (3, 4):
+        return "only 1-D and 2-D convolutions have integer kernels"
+    return None
+
+
+def _conv_transpose(node: ir.Node) -> str | None:
+    group = node.attributes.get("group")
+    if group is not None and group.as_int() != 1:
+        return "a grouped ConvTranspose has no integer kernel"
+    return _conv(node)
+
+
+def _matmul(node: ir.Node) -> str | None:
+    weight = node.inputs[1]
+    if weight is None or weight.const_value is None:
+        return "a product of two activations stays float"
+    if len(weight.const_value.shape) != 2:
+        return "only two-dimensional weights have an integer kernel"
+    return None
+
+
+def _clip(node: ir.Node) -> str | None:
+    bounds = clip_bounds(node)
+    if bounds is None:
+        return "its bounds are computed at run time"
+    if not bounds[0] <= 0 <= bounds[1]:
+        return "its range leaves out 0, which integer activations must hold"
+    return None
+
+
+def _resize(node: ir.Node) -> str | None:
+    mode = node.attributes.get("mode")
+    if mode is not None and mode.as_string() not in ("nearest", "linear"):
+        return "only nearest and linear resizing have integer kernels"
+    return None
+
+
+def _constant_pad(node: ir.Node) -> str | None:
+    mode = node.attributes.get("mode")
+    if mode is not None and mode.as_string() != "constant":
+        return "only constant padding has an integer kernel"
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is not None and (value.const_value is None or float(value.const_value.numpy().reshape(-1)[0]) != 0):
+        return "only padding with 0 keeps its input's quantization parameters"
+    return None
+
+
+_FIRST = (0,)
+_ANCHORS = {
+    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_conv),
+    "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_conv_transpose),
+    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
+}
+_glue = OpRule("glue", activations=_FIRST)
+_GLUE = {
+    "Add": OpRule("glue"),
+    "Sub": OpRule("glue"),
+    "Mul": OpRule("glue"),
+    "Concat": OpRule("glue", shared=True),
+    "ReduceMean": _glue,
+    "GlobalAveragePool": _glue,
+    "Relu": _glue,
+    "Clip": replace(_glue, refuses=_clip),
+    "LeakyRelu": _glue,
+    "Swish": _glue,
+    "Sigmoid": replace(_glue, output=_fixed(1 / 256, -128)),
+    "Tanh": replace(_glue, output=_fixed(1 / 128, 0)),
+}
+_passthrough = OpRule("passthrough", activations=_FIRST)
+_PASSTHROUGH = {
+    "MaxPool": _passthrough,
+    "Pad": replace(_passthrough, refuses=_constant_pad),
+    "Resize": replace(_passthrough, refuses=_resize),
+} | dict.fromkeys(
+    (
+        "Reshape",
+        "Flatten",
+        "Squeeze",
+        "Unsqueeze",
+        "Transpose",
+        "Slice",
+        "Split",
+        "Identity",
+        "DepthToSpace",
+        "SpaceToDepth",
+    ),
+    _passthrough,
+)
