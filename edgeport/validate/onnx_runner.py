@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,8 @@ class OnnxRunner:
         self._simulate = simulate
         self._session = self._open(())
         self._inputs = tuple(_input_spec(i) for i in self._session.get_inputs())
-        self._outputs = tuple(o.name for o in self._session.get_outputs())
+        self._output_shapes = {o.name: _shape(o) for o in self._session.get_outputs()}
+        self._outputs = tuple(self._output_shapes)
         self._extended: dict[frozenset[str], ort.InferenceSession] = {}
         self._internal: frozenset[str] | None = None
 
@@ -67,6 +68,11 @@ class OnnxRunner:
     def outputs(self) -> tuple[str, ...]:
         """The output names, in the graph's order."""
         return self._outputs
+
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int | str, ...]]:
+        """The output shapes that ONNX Runtime infers; a string is a dimension known only at run time."""
+        return self._output_shapes
 
     @property
     def verdict(self) -> Verdict:
@@ -208,18 +214,22 @@ def _session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSe
 
 
 def _input_spec(value: Any) -> InputSpec:
-    shape = tuple(d if isinstance(d, int) else d or f"{value.name}_dim_{i}" for i, d in enumerate(value.shape))
     if value.type not in _DTYPES:
         raise ModelError(
             f"input {value.name!r} is a {value.type}; only numeric tensors can be fed, so cut the model behind it"
         )
-    return InputSpec(value.name, _DTYPES[value.type], shape)
+    return InputSpec(value.name, _DTYPES[value.type], _shape(value))
+
+
+def _shape(value: Any) -> tuple[int | str, ...]:
+    return tuple(d if isinstance(d, int) else d or f"{value.name}_dim_{i}" for i, d in enumerate(value.shape))
 
 
 def _with_outputs(model: bytes, names: Sequence[str]) -> bytes:
     proto = onnx.ModelProto.FromString(model)
     proto.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    return proto.SerializeToString()
+    data: bytes = proto.SerializeToString()
+    return data
 
 
 def _fits_in_memory(model: ir.Model) -> bool:

@@ -1,0 +1,115 @@
+"""ONNX file -> protobuf message with every weight in memory, and the digest of all bytes that were read."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from edgeport.errors import ModelError
+
+
+def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
+    """Reads a model and its external data.
+
+    Returns:
+        The message, whose tensors all hold their own data, and the sha256 (hex) of the file's bytes followed by
+        the bytes of each external tensor.
+
+    Raises:
+        ModelError: the file is not an ONNX model, is cut off, or its external data is missing or too short.
+    """
+    if path.is_dir():
+        raise ModelError(f"{path} is a folder, not a model; give the .onnx file in it")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror}; check the path") from error
+    if not data:
+        raise ModelError(f"{path} is empty (0 bytes); copy or export it again")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(
+            f"{path} is not a readable ONNX model: it is cut off, damaged, or another format ({len(data)} bytes); "
+            "copy or export it again"
+        ) from error
+    if not proto.HasField("graph") or not proto.ir_version:
+        raise ModelError(f"{path} holds no ONNX graph: it is cut off or another format; copy or export it again")
+    digest = hashlib.sha256(data)
+    for tensor in _tensors_of_model(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            tensor.raw_data = _external_bytes(tensor, path)
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+            digest.update(tensor.raw_data)
+    return proto, digest.hexdigest()
+
+
+def _external_bytes(tensor: onnx.TensorProto, model: Path) -> bytes:
+    entries = {e.key: e.value for e in tensor.external_data}
+    what = f"tensor {tensor.name!r} of {model}"
+    location = entries.get("location", "")
+    relative = PurePosixPath(location.replace("\\", "/"))
+    if not location or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
+        raise ModelError(
+            f"{what} points outside the model's folder ({location!r}); keep its data file beside the model"
+        )
+    path = model.parent / relative
+    try:
+        offset, size = int(entries.get("offset", 0)), path.stat().st_size
+        length = int(entries["length"]) if "length" in entries else size - offset
+        needed = _byte_size(tensor)
+    except OSError as error:
+        raise ModelError(
+            f"external data file {path} is missing ({what} is in it); put it beside the model, or export again"
+        ) from error
+    except ValueError as error:
+        raise ModelError(f"{what} has a damaged reference into {path} ({error}); export the model again") from error
+    if offset < 0 or length < 0 or offset + length > size or length < needed:
+        raise ModelError(
+            f"external data file {path} is too short: {what} needs {max(length, needed)} bytes from {offset}, the file "
+            f"has {size}; copy or export it again"
+        )
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(needed)
+
+
+def _byte_size(tensor: onnx.TensorProto) -> int:
+    """Bytes that the tensor's dtype and shape need; types of less than a byte are packed."""
+    if any(d < 0 for d in tensor.dims):
+        raise ValueError("a negative dimension")
+    count: int = math.prod(tensor.dims)
+    if tensor.data_type in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4, onnx.TensorProto.FLOAT4E2M1):
+        return (count + 1) // 2
+    return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def _tensors_of_model(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    yield from _tensors_of_graph(proto.graph)
+    for function in proto.functions:
+        for node in function.node:
+            yield from _tensors_of_node(node)
+
+
+def _tensors_of_graph(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        yield from _tensors_of_node(node)
+
+
+def _tensors_of_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
+        if attribute.HasField("g"):
+            yield from _tensors_of_graph(attribute.g)
+        for graph in attribute.graphs:
+            yield from _tensors_of_graph(graph)
