@@ -12,7 +12,7 @@ import click
 from edgeport.cli.commands import cli
 from edgeport.cli.envelope import envelope, error_body
 from edgeport.cli.job import Job
-from edgeport.cli.streams import console, one_line, results_only, silence_broken_stdout
+from edgeport.cli.streams import console, one_line, results_only, silence_stdout, write_result
 from edgeport.errors import EdgeportError
 from edgeport.findings import Finding
 
@@ -25,12 +25,7 @@ _SHOWN_FINDINGS = 20
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code."""
-    code = run(sys.argv[1:] if argv is None else argv)
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        silence_broken_stdout()
-    sys.exit(code)
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 
 def run(argv: Sequence[str]) -> int:
@@ -49,8 +44,8 @@ def run(argv: Sequence[str]) -> int:
         return _fail(command, "UsageError", error.format_message(), USAGE_ERROR, as_json)
     except (KeyboardInterrupt, click.Abort):
         return _fail(command, "Interrupted", "interrupted", INTERRUPTED, as_json)
-    except BrokenPipeError:
-        silence_broken_stdout()
+    except BrokenPipeError:  # of --help; results are written by write_result
+        silence_stdout()
         return 0
     except Exception as error:
         if os.environ.get(_TRACEBACK_SWITCH):
@@ -70,10 +65,15 @@ def _run(argv: Sequence[str], command: str | None) -> int:
     with results_only(), terminal_progress(job.quiet) as progress:
         result = job.call(progress)
     if job.as_json:
-        click.echo(envelope(command, result=result.to_json(), findings=result.findings))
-    elif not job.quiet:
-        job.show(result, console())
-    return 0
+        text = envelope(command, result=result.to_json(), findings=result.findings)
+    elif job.quiet:
+        return 0
+    else:
+        page = console()
+        with page.capture() as capture:
+            job.show(result, page)
+        text = capture.get().rstrip("\n")
+    return 0 if write_result(text) else INTERNAL_ERROR
 
 
 def _fail(
@@ -89,5 +89,5 @@ def _fail(
     if len(findings) > _SHOWN_FINDINGS:
         click.echo(f"  and {len(findings) - _SHOWN_FINDINGS} more; --json lists every one", err=True)
     if as_json:
-        click.echo(envelope(command, findings=findings, error=error_body(kind, message, code)))
+        write_result(envelope(command, findings=findings, error=error_body(kind, message, code)))
     return code

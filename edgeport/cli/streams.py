@@ -16,7 +16,7 @@ _UNBOUNDED = 10_000
 
 @contextlib.contextmanager
 def results_only() -> Iterator[None]:
-    """Sends what is written to stdout meanwhile to stderr: exporters, the user's own Python files and C++ runtimes print."""
+    """Sends what is written to stdout meanwhile to stderr: exporters, user code and C++ runtimes print."""
     sys.stdout.flush()
     descriptor = _descriptor(sys.stdout)
     if descriptor is None or _descriptor(sys.stderr) is None:
@@ -47,8 +47,23 @@ def one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def silence_broken_stdout() -> None:
-    """After the reader of stdout has gone (`| head`): lets the interpreter's last flush go nowhere."""
+def write_result(text: str) -> bool:
+    """Writes to stdout at once. A reader that has left (`| head`) is no error; a full disk is, and returns False."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        silence_stdout()
+    except OSError as error:
+        silence_stdout()
+        print(f"edgeport: the result cannot be written to stdout: {error.strerror}", file=sys.stderr)
+        return False
+    return True
+
+
+def silence_stdout() -> None:
+    """After stdout has failed: lets the interpreter's last flush go nowhere, so that the exit code stands."""
     descriptor = _descriptor(sys.stdout)
     if descriptor is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
