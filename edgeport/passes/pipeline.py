@@ -1,0 +1,62 @@
+"""From a captured graph to the canonical graph: the passes in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from edgeport.errors import ModelError
+from edgeport.passes.infer_shapes import infer_shapes
+from edgeport.passes.registry import get
+
+DEFAULT_PIPELINE: tuple[str, ...] = (
+    "convert_version",
+    "inline_functions",
+    "lift_constants",
+    "fold_constants",
+    "remove_identities",
+    "fold_batch_norm",
+    "fold_scale_shift",
+    "remove_dead_code",
+)
+"""Names of the passes that `canonicalize` runs, in order."""
+
+
+def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str] = ()) -> ir.Model:
+    """The canonical graph of a captured model.
+
+    Args:
+        model: the captured graph; not changed.
+        drop: names of passes to leave out.
+        add: names of further registered passes, run at the end in this order.
+
+    Returns:
+        A new model: canonical opset, shapes inferred, topologically sorted, every node and value named uniquely.
+        Graph inputs and outputs have the source's names, order, shapes and types.
+
+    Raises:
+        UsageError: an unknown pass name.
+        ModelError: the model cannot be expressed in the canonical opset, or its graph has a cycle.
+    """
+    for name in drop:
+        get(name)
+    chosen = [(name, get(name)) for name in (*DEFAULT_PIPELINE, *add) if name not in drop]
+    result = model.clone()
+    _tidy(result)
+    infer_shapes(result, discard=True)
+    for _, pass_ in chosen:
+        if pass_(result):
+            _tidy(result)
+            infer_shapes(result)
+    return result
+
+
+def _tidy(model: ir.Model) -> None:
+    """Sorted and uniquely named, which every pass may rely on and serialization needs."""
+    try:
+        common.TopologicalSortPass()(model)
+    except ValueError as error:
+        raise ModelError(f"the graph has a cycle ({error}); export the model again") from error
+    common.NameFixPass()(model)
