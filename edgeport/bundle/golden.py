@@ -1,0 +1,34 @@
+"""Golden samples: a few held-out inputs with the outputs seen here, for the check on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from edgeport.sample import Array, Sample
+from edgeport.validate.runner import Runner
+
+SAMPLES = 2
+"""Enough to notice a wrong runtime or wrong preprocessing; drift is measured on all held-out samples."""
+
+
+def write_golden(folder: Path, samples: Iterable[Sample], artifact: Runner, reference: Runner) -> Path:
+    """Writes `golden/golden.safetensors` below a target's folder.
+
+    Keys: `input/INDEX/NAME`, `output/INDEX/NAME` (what the artifact gave here) and `reference/INDEX/NAME` (what the
+    float source gives); shapes and dtypes are those of the graph.
+    """
+    from safetensors.numpy import save
+
+    tensors: dict[str, Array] = {}
+    for index, sample in enumerate(islice(samples, SAMPLES)):
+        named = {"input": sample, "output": artifact.run(sample), "reference": reference.run(sample)}
+        for kind, arrays in named.items():
+            tensors |= {f"{kind}/{index}/{name}": np.asarray(array, order="C") for name, array in arrays.items()}
+    path = folder / "golden" / "golden.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(save(tensors))
+    return path

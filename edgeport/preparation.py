@@ -1,0 +1,108 @@
+"""Source -> canonical graph, with the check that it still computes what the source computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.capture import Captured, capture
+from edgeport.errors import ModelError
+from edgeport.findings import Finding
+from edgeport.passes import canonicalize
+from edgeport.sample import Array, InputSpec, Sample, as_dtype, parse_input_spec
+from edgeport.validate.onnx_runner import OnnxRunner
+
+_RELATIVE = 1e-3
+"""Largest difference, relative to the output's largest magnitude, that reordered float32 arithmetic may cause."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A captured source and its canonical graph, each with a runner."""
+
+    captured: Captured
+    canonical: ir.Model
+    runner: OnnxRunner
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The inputs of the canonical graph, all dimensions fixed."""
+        return self.runner.inputs
+
+
+def prepare(
+    source: Any,
+    inputs: Sequence[str | InputSpec] = (),
+    drop_passes: Sequence[str] = (),
+    add_passes: Sequence[str] = (),
+) -> Prepared:
+    """Captures a source and brings it into canonical form.
+
+    Raises:
+        ModelError: the source cannot be captured or made canonical.
+        UsageError: an input specification or a pass name is wrong.
+    """
+    specs = [parse_input_spec(i) if isinstance(i, str) else i for i in inputs]
+    captured = capture(source, inputs=specs)
+    canonical = canonicalize(captured.model, drop=drop_passes, add=add_passes)
+    return Prepared(captured, canonical, OnnxRunner(canonical))
+
+
+def check_capture(prepared: Prepared, samples: Iterable[Sample]) -> None:
+    """Runs the source and the canonical graph side by side.
+
+    Raises:
+        ModelError: an output differs by more than float32 rounding can explain.
+    """
+    for sample in samples:
+        want = list(prepared.captured.reference.run(sample).values())
+        got = prepared.runner.run(sample)
+        for name, reference, array in zip(got, want, got.values(), strict=True):
+            problem = _difference(np.asarray(reference), np.asarray(array))
+            if problem is not None:
+                finding = Finding("error", "capture-mismatch", f"output {name}: {problem}")
+                raise ModelError(
+                    f"the canonical graph does not compute what the source computes: output {name} {problem}; "
+                    "find the pass with --passes-drop and report it",
+                    [finding],
+                )
+
+
+def example_samples(inputs: Sequence[InputSpec], count: int) -> list[dict[str, Array]]:
+    """Deterministic made-up samples for a model without data: N(0, 1) floats, and zeros or ones as integers.
+
+    They are good for comparing two float files of the same model, not for calibration.
+    """
+    rng = np.random.default_rng(0)
+    samples = []
+    for _ in range(count):
+        sample = {}
+        for spec in inputs:
+            shape = [int(d) for d in spec.shape]
+            floating = np.issubdtype(as_dtype(spec.dtype), np.floating)
+            values = rng.normal(size=shape) if floating else rng.integers(0, 2, size=shape)
+            sample[spec.name] = np.asarray(values).astype(spec.dtype)
+        samples.append(sample)
+    return samples
+
+
+def _difference(want: Array, got: Array) -> str | None:
+    """What is wrong with an output, None if it agrees."""
+    if want.shape != got.shape:
+        return f"has shape {list(got.shape)} instead of {list(want.shape)}"
+    if not np.issubdtype(want.dtype, np.floating):
+        wrong = int((want != got).sum())
+        return f"differs in {wrong} of {want.size} elements" if wrong else None
+    if want.size == 0:
+        return None
+    a, b = want.astype(np.float64), got.astype(np.float64)
+    finite = np.isfinite(a)
+    if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+        return "has NaN or infinity in other places"
+    error = float(np.abs(a - b)[finite].max(initial=0.0))
+    scale = float(np.abs(a[finite]).max(initial=0.0))
+    return f"differs by {error:.3g} at magnitude {scale:.3g}" if error > _RELATIVE * scale + 1e-6 else None
