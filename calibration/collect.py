@@ -1,0 +1,168 @@
+"""The calibration run: every sample through the canonical graph once, statistics of the requested tensors on the way."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.calibration.accumulator import TensorAccumulator
+from edgeport.calibration.statistics import Request, Statistics
+from edgeport.errors import CalibrationError, ModelError
+from edgeport.sample import Array, Sample
+
+_FLOATS = {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}  # None: the type is not inferred
+_PROTOBUF_LIMIT = 1 << 31
+
+
+def collect(
+    graph: ir.Model,
+    samples: Iterable[Sample],
+    requests: Mapping[str, Request],
+    *,
+    progress: Callable[[int], None] | None = None,
+    threads: int = 1,
+) -> Statistics:
+    """Runs the samples through ONNX Runtime, one at a time, and gathers statistics.
+
+    Only the requested tensors become outputs of the session, so that all other nodes stay open to its optimizations.
+
+    Args:
+        graph: the canonical graph; it is not changed.
+        samples: mappings input name -> array, of the shapes and dtypes that the graph takes.
+        requests: value name (a graph input included) -> whether extremes are enough or a histogram is needed.
+        progress: called with the number of samples done, after each.
+        threads: ONNX Runtime's intra-op threads.
+
+    Raises:
+        CalibrationError: there are no samples, a sample does not fit the graph, or a requested name is not a float value of the graph.
+        ModelError: ONNX Runtime cannot load or run the graph.
+    """
+    _check_requests(graph, requests)
+    inputs = {v.name for v in graph.graph.inputs}
+    accumulators = {name: TensorAccumulator(name, request) for name, request in requests.items()}
+    session = _Session(graph, [n for n in requests if n not in inputs], threads)
+    done = 0
+    for done, sample in enumerate(samples, 1):
+        for name, array in session.run(sample).items():
+            accumulators[name].add(array)
+        for name in inputs & accumulators.keys():
+            accumulators[name].add(sample[name])
+        if progress is not None:
+            progress(done)
+    if done == 0:
+        raise CalibrationError("calibration data holds no samples; give at least one, better 100 or more")
+    return Statistics({n: accumulators[n].result() for n in sorted(accumulators)}, done)
+
+
+def _check_requests(graph: ir.Model, requests: Mapping[str, Request]) -> None:
+    values = {v.name: v for v in graph.graph.inputs if v.name}
+    values |= {v.name: v for node in graph.graph for v in node.outputs if v.name}
+    for name in requests:
+        if name not in values:
+            near = difflib.get_close_matches(name, values, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise CalibrationError(f"statistics of {name!r} requested, which the graph does not compute{hint}")
+        if values[name].dtype not in _FLOATS:
+            raise CalibrationError(
+                f"statistics of {name!r} requested, which is {values[name].dtype}, not a float tensor"
+            )
+
+
+class _Session:
+    """An ONNX Runtime session that writes the requested values into arrays which are used again for every sample."""
+
+    def __init__(self, graph: ir.Model, names: Sequence[str], threads: int) -> None:
+        self._inputs = [v.name for v in graph.graph.inputs if v.name and v.name not in graph.graph.initializers]
+        self._names = list(names)
+        self._session = _open(graph, names, threads)
+        self._buffers: dict[str, Array] = {}
+        self._bound: tuple[Any, dict[str, tuple[int, ...]]] | None = None
+
+    def run(self, sample: Sample) -> Mapping[str, Array]:
+        """The requested values for one sample; they are overwritten by the next call."""
+        missing = [n for n in self._inputs if n not in sample]
+        if missing:
+            raise CalibrationError(
+                f"a calibration sample lacks input {missing[0]!r}; it has {', '.join(sorted(sample))}"
+            )
+        feeds = {n: np.ascontiguousarray(sample[n]) for n in self._inputs}
+        if not self._names:
+            return {}
+        shapes = {n: a.shape for n, a in feeds.items()}
+        try:
+            if self._bound is not None and self._bound[1] == shapes:
+                return self._run_bound(feeds)
+            outputs = self._session.run(self._names, feeds)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise _run_error(error) from error
+        self._bind(dict(zip(self._names, outputs, strict=True)), shapes)
+        return dict(zip(self._names, outputs, strict=True))
+
+    def _bind(self, outputs: dict[str, Array], shapes: dict[str, tuple[int, ...]]) -> None:
+        # Handing over arrays of the first outputs' shapes saves a copy and fresh memory for every sample.
+        if not all(isinstance(a, np.ndarray) and a.size for a in outputs.values()):
+            return
+        binding = self._session.io_binding()
+        self._buffers = {n: np.empty_like(a) for n, a in outputs.items()}
+        for name, a in self._buffers.items():
+            binding.bind_output(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
+        self._bound = (binding, shapes)
+
+    def _run_bound(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
+        assert self._bound is not None
+        binding = self._bound[0]
+        for name, a in feeds.items():
+            binding.bind_input(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception:
+            # An output whose shape depends on the data no longer fits; a real failure comes back from the plain run.
+            self._bound = None
+            return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
+        return self._buffers
+
+
+def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # failures come back as exceptions
+    observed = graph.clone()
+    present = {v.name for v in observed.graph.outputs}
+    by_name = {v.name: v for node in observed.graph for v in node.outputs}
+    observed.graph.outputs.extend(by_name[n] for n in names if n not in present)
+    providers = ["CPUExecutionProvider"]
+    try:
+        if _weight_bytes(observed) < _PROTOBUF_LIMIT // 2:
+            return ort.InferenceSession(ir.to_proto(observed).SerializeToString(), options, providers=providers)
+        with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
+            path = Path(folder) / "observed.onnx"
+            ir.save(observed, path, external_data="observed.data")
+            return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise ModelError(f"ONNX Runtime cannot load the canonical graph: {_first_line(error)}") from error
+
+
+def _weight_bytes(graph: ir.Model) -> int:
+    tensors = [v.const_value for v in graph.graph.initializers.values()]
+    return sum(math.prod(t.shape.numpy()) * t.dtype.itemsize for t in tensors if t is not None)
+
+
+def _run_error(error: Exception) -> Exception:
+    text = _first_line(error)
+    if "INVALID_ARGUMENT" in text or "Unexpected input" in text or "Got invalid dimensions" in text:
+        return CalibrationError(f"a calibration sample does not fit the graph: {text}")
+    return ModelError(f"ONNX Runtime cannot run the canonical graph on a calibration sample: {text}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
