@@ -1,0 +1,383 @@
+"""The lowering's working state: which stored tensors stand for each ONNX value, and how to get another.
+
+A value may be stored several times: as float and as int8, in several layouts. Handlers ask for the form that
+their kernel wants; conversions (TRANSPOSE, RESHAPE, QUANTIZE, DEQUANTIZE) are emitted once, when first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.quantize.groups import KernelGroup
+from edgeport.quantize.plan import Plan, QParams
+from edgeport.sample import Array
+from edgeport.targets.tflite.builder import Builder, Tensor, schema
+from edgeport.targets.tflite.fusion import fused_activation
+from edgeport.targets.tflite.layout import (
+    ADDED,
+    Layout,
+    aligned,
+    completed,
+    conversion,
+    identity,
+    is_full,
+    same_order,
+    stored_shape,
+)
+from edgeport.targets.tflite.registry import Refused
+
+SUPPORTED_DTYPES = ("float32", "int32", "int64", "bool")
+_SMALL = 64  # float constants below this many elements are not worth an fp16 twin and its DEQUANTIZE
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One stored form of a value."""
+
+    tensor: Tensor
+    layout: Layout
+
+
+@dataclass
+class Context:
+    """What handlers work with."""
+
+    plan: Plan
+    groups: Mapping[ir.Node, KernelGroup]
+    builder: Builder = field(default_factory=Builder)
+    row_orders: dict[ir.Value, Array] = field(default_factory=dict)
+    """For a flattened value whose elements lie in stored, not ONNX, order: ONNX index of each stored element."""
+    _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
+    _decoded: dict[int, Tensor] = field(default_factory=dict)
+
+    # ---- facts about values -------------------------------------------------------------------------------
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """Static ONNX shape of a value."""
+        if value.shape is None or not all(isinstance(d, int) for d in value.shape):
+            raise Refused(
+                f"the shape of {value.name!r} is not static", "fix the dimensions with --input", "dynamic-shape"
+            )
+        return tuple(int(d) for d in value.shape)  # type: ignore[call-overload]
+
+    def rank(self, value: ir.Value) -> int:
+        """Number of ONNX axes."""
+        return len(self.shape(value))
+
+    def dtype(self, value: ir.Value) -> str:
+        """numpy name of a value's ONNX dtype."""
+        if value.dtype is None:
+            raise Refused(f"the dtype of {value.name!r} is unknown", code="unsupported-dtype")
+        return str(value.dtype.numpy().name)
+
+    def constant(self, value: ir.Value | None) -> Array | None:
+        """The data of a constant, None if it is computed or absent."""
+        if value is None or value.const_value is None:
+            return None
+        return value.const_value.numpy()
+
+    def constant_ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
+        """A constant integer input as a tuple, None if absent.
+
+        Raises:
+            Refused: the input is computed at run time.
+        """
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None:
+            return None
+        data = self.constant(value)
+        if data is None:
+            raise Refused(f"input {index} ({value.name}) must be a constant", "make it static before the export")
+        return tuple(int(v) for v in data.reshape(-1))
+
+    def int8(self, node: ir.Node) -> bool:
+        """Whether the plan runs this node in integers."""
+        return self.plan.kernel(node.name) == "int8"
+
+    def quant(self, node: ir.Node, value: ir.Value) -> QParams | None:
+        """Parameters of a value as this node reads or writes it: None where it does so in float."""
+        return self.plan.qparams(value.name) if self.int8(node) else None
+
+    def result(self, node: ir.Node) -> ir.Value:
+        """What the node's kernel leaves behind: the output of its group."""
+        return self.groups[node].output
+
+    def activation(self, node: ir.Node) -> int:
+        """Code of the activation that the node's kernel applies."""
+        absorbed = self.groups[node].activation
+        name = "NONE" if absorbed is None else fused_activation(absorbed)
+        return int(getattr(schema().ActivationFunctionType, name))
+
+    # ---- layouts ------------------------------------------------------------------------------------------
+
+    def layouts(self, value: ir.Value) -> list[Layout]:
+        """Layouts in which a computed value exists; empty for a constant, which exists in any."""
+        return list(dict.fromkeys(s.layout for s in self._stored.get(value, ())))
+
+    def common_layout(self, values: Iterable[ir.Value], shape: Sequence[int]) -> Layout:
+        """Layout for an operator over broadcast operands (result shape `shape`) that moves the least data.
+
+        Of equal ones the first that is not the ONNX order wins: convolutions are never far.
+        """
+        rank = len(shape)
+        computed = [v for v in values if self.constant(v) is None]
+        candidates: list[Layout] = []
+        for value in computed:
+            missing = rank - self.rank(value)
+            for layout in self.layouts(value):
+                wide = (*range(missing), *(a if a == ADDED else a + missing for a in layout))
+                if any(shape[a] != 1 for a in range(rank) if a not in wide):
+                    wide = completed(wide, rank)
+                candidates.append(wide)
+        candidates = sorted(dict.fromkeys(candidates), key=lambda c: c == identity(rank)) or [identity(rank)]
+        return min(candidates, key=lambda c: sum(self._moved(v, c, rank) for v in computed))
+
+    def _moved(self, value: ir.Value, layout: Layout, rank: int) -> int:
+        shape = self.shape(value)
+        wanted = aligned(layout, len(shape), rank)
+        return 0 if any(same_order(shape, have, wanted) for have in self.layouts(value)) else int(np.prod(shape))
+
+    def full_layout(self, value: ir.Value) -> Layout:
+        """A plain permutation in which the value exists or nearly does, for operators that only rename axes."""
+        rank = self.rank(value)
+        existing = self.layouts(value)
+        full = [layout for layout in existing if is_full(layout, rank)]
+        if full:
+            return full[0]
+        return completed(existing[0], rank) if existing else identity(rank)
+
+    # ---- the graph's ends ---------------------------------------------------------------------------------
+
+    def graph_input(self, value: ir.Value) -> None:
+        """Adds a graph input: float or integer as in the source, in ONNX order."""
+        shape = self.shape(value)
+        self._check(value)
+        tensor = self.builder.tensor(value.name or "input", shape, self.dtype(value))
+        self._remember(value, Stored(tensor, identity(len(shape))))
+
+    def returned(self, value: ir.Value) -> Tensor:
+        """A graph output in ONNX order, not quantized."""
+        data = self.constant(value)
+        if data is not None:
+            return self.builder.constant(value.name or "output", data)
+        return self.stored(value, identity(self.rank(value)), quantized=False)
+
+    def check_values(self, node: ir.Node, int8: bool) -> None:
+        """Refuses dtypes and shapes that no lowering handles, and a plan that asks for integers in vain."""
+        for value in (*node.inputs, *node.outputs):
+            if value is not None and (value in node.inputs or value.uses() or value.is_graph_output()):
+                self._check(value)
+        if self.int8(node) and not int8:
+            raise Refused("the plan runs it in integers, for which there is no kernel", "keep it in float")
+
+    def stand_in(self, value: ir.Value) -> None:
+        """Makes a refused node's output readable, so that its consumers can be judged too."""
+        try:
+            shape, dtype = self.shape(value), self.dtype(value)
+        except Refused:
+            shape, dtype = (), "float32"
+        self._remember(value, Stored(self.builder.tensor("stand-in", shape, dtype), identity(len(shape))))
+
+    def _check(self, value: ir.Value) -> None:
+        if self.dtype(value) not in SUPPORTED_DTYPES:
+            hint = "cast the model to float32" if self.dtype(value).startswith(("float", "bfloat")) else None
+            raise Refused(f"{value.name!r} is {self.dtype(value)}", hint, "unsupported-dtype")
+        if 0 in self.shape(value):
+            raise Refused(f"{value.name!r} is empty (shape {list(self.shape(value))})", code="unsupported-shape")
+        if self.rank(value) > 8:
+            raise Refused(f"{value.name!r} has {self.rank(value)} dimensions, at most 8 work", code="unsupported-shape")
+
+    # ---- reading ------------------------------------------------------------------------------------------
+
+    def read(self, node: ir.Node, value: ir.Value, layout: Layout | None = None) -> Tensor:
+        """The tensor of `value` in `layout` (default: ONNX order), in integers where the plan says so."""
+        layout = identity(self.rank(value)) if layout is None else layout
+        quant = self.quant(node, value)
+        if self.constant(value) is not None:
+            return self._constant(node, value, layout, quant)
+        return self.stored(value, layout, quantized=quant is not None)
+
+    def stored(self, value: ir.Value, layout: Layout, quantized: bool) -> Tensor:
+        """A computed value in a given form, converted if need be."""
+        forms = self._stored.get(value)
+        assert forms, f"{value.name} is read before it is written"
+        for form in forms:
+            if form.layout == layout and (form.tensor.quant is not None) == quantized:
+                return form.tensor
+        shape = self.shape(value)
+
+        def cost(form: Stored) -> tuple[bool, bool, bool]:
+            crosses = (form.tensor.quant is not None) != quantized
+            return (not same_order(shape, form.layout, layout), crosses, form.layout != layout)
+
+        best = min(forms, key=cost)
+        if (best.tensor.quant is None) and quantized:  # quantize first: then fewer bytes are moved
+            best = self._requantized(value, best, self.plan.qparams(value.name))
+        best = self._rearranged(value, best, layout)
+        if (best.tensor.quant is not None) and not quantized:
+            best = self._requantized(value, best, None)
+        return best.tensor
+
+    def _rearranged(self, value: ir.Value, form: Stored, layout: Layout) -> Stored:
+        steps = conversion(self.shape(value), form.layout, layout)
+        tensor = form.tensor
+        for number, step in enumerate(steps):
+            last = number == len(steps) - 1
+            name = self.name(value, layout) if last else f"{value.name}/move"
+            out = self.builder.tensor(name, step.shape, tensor.dtype, tensor.quant)
+            self.transpose(tensor, step.argument, out) if step.code == "TRANSPOSE" else self.reshape(tensor, out)
+            tensor = out
+        return self._remember(value, Stored(tensor, layout))
+
+    def _requantized(self, value: ir.Value, form: Stored, quant: QParams | None) -> Stored:
+        dtype = "float32" if quant is None else quant.dtype
+        name = self.name(value, form.layout) + ("|f" if quant is None else "|q")
+        out = self.builder.tensor(name, form.tensor.shape, dtype, quant)
+        if quant is None:
+            self.builder.op("DEQUANTIZE", [form.tensor], [out], "DequantizeOptions")
+        else:
+            self.builder.op("QUANTIZE", [form.tensor], [out], "QuantizeOptions")
+        return self._remember(value, Stored(out, form.layout))
+
+    def _constant(self, node: ir.Node, value: ir.Value, layout: Layout, quant: QParams | None) -> Tensor:
+        data = self.constant(value)
+        assert data is not None
+        name = self.name(value, layout)
+        shape = stored_shape(data.shape, layout)
+
+        def arrange(array: Array) -> Array:
+            squeezed = array.reshape([d for d in array.shape if d != 1])
+            large = [a for a, d in enumerate(array.shape) if d != 1]
+            order = [large.index(a) for a in layout if a in large]
+            return squeezed.transpose(order).reshape(shape)
+
+        if quant is not None:
+            axis = None if quant.axis is None else layout.index(quant.axis % data.ndim)
+            return self.builder.constant(name, arrange(quant.quantize(data)), replace(quant, axis=axis))
+        return self.literal(node, name, arrange(data))
+
+    def literal(self, node: ir.Node, name: str, data: Array) -> Tensor:
+        """A constant that the node's kernel reads in float (or int), stored as fp16 where the plan says so."""
+        if self.plan.kernel(node.name) == "fp16-weights" and data.dtype == np.float32 and data.size >= _SMALL:
+            with np.errstate(over="ignore"):
+                half = data.astype(np.float16)
+            if np.isfinite(half).all():
+                return self.decoded(self.builder.constant(f"{name}|h", half))
+        return self.builder.constant(name, np.ascontiguousarray(data))
+
+    def weights(
+        self, node: ir.Node, value: ir.Value, arrange: Callable[[Array], Array], axis: int, hybrid: bool = True
+    ) -> Tensor:
+        """Constant weights for a kernel.
+
+        Args:
+            node: the anchor; its planned kernel decides how they are stored.
+            value: the constant.
+            arrange: moves the ONNX array (any dtype) into the kernel's layout.
+            axis: where the channel axis (`QParams.axis`) lies after `arrange`.
+            hybrid: whether the kernel is fast on int8 weights with float activations.
+        """
+        data = self.constant(value)
+        assert data is not None
+        source, kernel = self.plan.qparams(value.name), self.plan.kernel(node.name)
+        name = value.name or "weight"
+        if source is None or not kernel.startswith("int8"):
+            return self.literal(node, f"{name}|w", arrange(data))
+        moved = source if source.axis is None else replace(source, axis=axis)
+        stored = self.builder.constant(f"{name}|w", arrange(source.quantize(data)), moved)
+        decode = kernel == "int8-weights" or (kernel == "int8-dynamic" and not hybrid)
+        return self.decoded(stored) if decode else stored
+
+    def decoded(self, tensor: Tensor) -> Tensor:
+        """The float form of a stored constant, computed on the device (once, when the delegate packs weights)."""
+        if tensor.index not in self._decoded:
+            out = self.builder.tensor(f"{tensor.name}|f", tensor.shape, "float32")
+            self.builder.op("DEQUANTIZE", [tensor], [out], "DequantizeOptions")
+            self._decoded[tensor.index] = out
+        return self._decoded[tensor.index]
+
+    # ---- writing ------------------------------------------------------------------------------------------
+
+    def output(self, node: ir.Node, layout: Layout | None = None, value: ir.Value | None = None) -> Tensor:
+        """A new tensor bound to the node's result (its group's output, or `value` among several outputs)."""
+        value = self.result(node) if value is None else value
+        layout = identity(self.rank(value)) if layout is None else layout
+        quant = self.quant(node, value)
+        dtype = self.dtype(value) if quant is None else quant.dtype
+        tensor = self.builder.tensor(self.name(value, layout), stored_shape(self.shape(value), layout), dtype, quant)
+        self._remember(value, Stored(tensor, layout))
+        return tensor
+
+    def bind(self, node: ir.Node, value: ir.Value, tensor: Tensor, layout: Layout) -> None:
+        """Lets an existing tensor stand for `value`, requantized where the plan gives the value other parameters."""
+        assert stored_shape(self.shape(value), layout) == tensor.shape, (value.name, layout, tensor.shape)
+        quant = self.quant(node, value)
+        if tensor.quant is not None and quant is not None and not same_quant(tensor.quant, quant):
+            self._requantized(value, Stored(tensor, layout), quant)
+        else:
+            self._remember(value, Stored(tensor, layout))
+
+    def temporary(self, like: ir.Value, what: str, shape: Sequence[int], dtype: str = "float32") -> Tensor:
+        """A tensor inside a decomposition of the operator that computes `like`."""
+        return self.builder.tensor(f"{like.name}/{what}", shape, dtype)
+
+    def forms(self, node: ir.Node, value: ir.Value) -> list[Stored]:
+        """Every stored form of a value of the kind that the node reads; makes the first if there is none."""
+        if self.constant(value) is not None:
+            return [Stored(self.read(node, value), identity(self.rank(value)))]
+        quantized = self.quant(node, value) is not None
+        found = [s for s in self._stored.get(value, ()) if (s.tensor.quant is not None) == quantized]
+        if not found:
+            layout = self.layouts(value)[0]
+            found = [Stored(self.stored(value, layout, quantized), layout)]
+        return found
+
+    def emit(
+        self,
+        code: str,
+        inputs: Sequence[Tensor | None],
+        outputs: Sequence[Tensor],
+        options_type: str | None = None,
+        **options: Any,
+    ) -> None:
+        """Adds an operator."""
+        self.builder.op(code, inputs, outputs, options_type, **options)
+
+    def ints(self, name: str, values: Sequence[int]) -> Tensor:
+        """An int32 constant vector, as kernels take for axes, shapes and paddings."""
+        return self.builder.constant(f"const/{name}", np.asarray(values, np.int32))
+
+    def transpose(self, tensor: Tensor, perm: Sequence[int], out: Tensor) -> None:
+        """Emits TRANSPOSE."""
+        self.emit("TRANSPOSE", [tensor, self.ints("perm", perm)], [out], "TransposeOptions")
+
+    def reshape(self, tensor: Tensor, out: Tensor) -> None:
+        """Emits RESHAPE to the shape of `out`."""
+        shape = self.ints("shape", out.shape)
+        self.emit("RESHAPE", [tensor, shape], [out], "ReshapeOptions", newShape=list(out.shape))
+
+    def _remember(self, value: ir.Value, form: Stored) -> Stored:
+        self._stored.setdefault(value, []).append(form)
+        return form
+
+    def name(self, value: ir.Value, layout: Layout) -> str:
+        """Tensor name of a value: its own, followed by the layout unless that is the ONNX order."""
+        name = value.name or "value"
+        if layout == identity(len(layout)):
+            return name
+        return name + "|" + "".join("_" if a == ADDED else str(a) for a in layout)
+
+
+def same_quant(a: QParams, b: QParams) -> bool:
+    """Whether both stand for the same real numbers."""
+    return (
+        a.dtype == b.dtype
+        and a.axis == b.axis
+        and np.array_equal(a.scale, b.scale)
+        and np.array_equal(a.zero_point, b.zero_point)
+    )

@@ -1,0 +1,102 @@
+"""The walk over a canonical graph: every node through its lowering, every objection collected."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgeport.errors import ModelError
+from edgeport.findings import Finding
+from edgeport.quantize.groups import find_groups
+from edgeport.quantize.plan import Plan
+from edgeport.targets.tflite import ops
+from edgeport.targets.tflite.builder import Tensor
+from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.fusion import fusible
+from edgeport.targets.tflite.layout import identity
+from edgeport.targets.tflite.registry import LOWERINGS, Refused, objections
+
+assert ops  # imported for its registrations
+
+
+def lower_graph(model: ir.Model, plan: Plan) -> bytes:
+    """Lowers a canonical graph to the bytes of a .tflite file.
+
+    Raises:
+        ModelError: something cannot be lowered; `findings` lists every such node.
+    """
+    ctx, findings = walk(model, plan)
+    if findings:
+        raise refusal(findings)
+    inputs = {v.name or "": ctx.stored(v, identity(ctx.rank(v)), quantized=False) for v in model.graph.inputs}
+    outputs: dict[str, Tensor] = {}
+    for value in model.graph.outputs:
+        outputs[value.name or ""] = _distinct(ctx, value, taken=[*inputs.values(), *outputs.values()])
+    return ctx.builder.pack(inputs, outputs, description="")
+
+
+def refusal(findings: list[Finding]) -> ModelError:
+    """One line for all findings, which ride along."""
+    first = findings[0]
+    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
+    where = f" at {first.op} {first.node!r}" if first.op else ""
+    hint = f"; {first.hint}" if first.hint else ""
+    return ModelError(f"cannot lower to TFLite: {first.message}{where}{hint}{more}", findings)
+
+
+def walk(model: ir.Model, plan: Plan) -> tuple[Context, list[Finding]]:
+    """Runs every lowering; a refused node's outputs are stood in for, so that all findings come at once."""
+    graph = model.graph
+    ctx = Context(plan, find_groups(graph, fusible))
+    findings: list[Finding] = []
+    for value in graph.inputs:
+        try:
+            ctx.graph_input(value)
+        except Refused as refused:
+            findings.append(_finding(refused, None))
+    if findings:  # nothing below can be judged without the inputs' shapes
+        return ctx, findings
+    for node in graph:
+        if ctx.groups[node].anchor is not node:
+            continue
+        problems = list(_problems(ctx, node))
+        findings.extend(_finding(p, node) for p in problems)
+        for value in (ctx.result(node), *node.outputs):
+            if problems and not ctx.layouts(value):
+                ctx.stand_in(value)
+    return ctx, findings
+
+
+def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
+    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if lowering is None:
+        name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+        return [Refused(f"operator {name} is not supported", code="unsupported-op")]
+    problems = list(objections(node, lowering))
+    if not problems:
+        try:
+            ctx.check_values(node, lowering.int8)
+            lowering.handler(ctx, node)
+        except Refused as refused:
+            problems = [refused]
+    return problems
+
+
+def _finding(refused: Refused, node: ir.Node | None) -> Finding:
+    return Finding(
+        severity="error",
+        code=refused.code,
+        message=str(refused),
+        node=None if node is None else node.name,
+        op=None if node is None else node.op_type,
+        hint=refused.hint,
+    )
+
+
+def _distinct(ctx: Context, value: ir.Value, taken: list[Tensor]) -> Tensor:
+    """The float tensor of a graph output in ONNX order, copied if it is an input, a constant or returned already."""
+    tensor = ctx.returned(value)
+    if tensor.constant or tensor in taken:
+        copy = ctx.builder.tensor(f"{value.name}/copy", tensor.shape, tensor.dtype)
+        ctx.reshape(tensor, copy)
+        return copy
+    return tensor

@@ -1,0 +1,99 @@
+"""Convolutions: NHWC in, NHWC out, bias and activation fused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.quantize.plan import bias_qparams
+from edgeport.sample import Array
+from edgeport.targets.tflite.attributes import int_attr
+from edgeport.targets.tflite.builder import Tensor
+from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.layout import ADDED, Layout
+from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.window import Window, pad_spatial, padding_code, window
+
+_CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+NHWC: Layout = (0, 2, 3, 1)
+_N1LC: Layout = (0, ADDED, 2, 1)
+
+
+def image_layout(rank: int) -> Layout:
+    """The 4-D layout in which kernels see images (rank 4) and sequences (rank 3)."""
+    if rank == 4:
+        return NHWC
+    if rank == 3:
+        return _N1LC
+    raise Refused(f"{rank - 2} spatial dimensions are not supported; 1 and 2 are")
+
+
+def as_2d(win: Window) -> Window:
+    """A 1-D window as a 2-D one of height 1."""
+    if len(win.size) == 2:
+        return win
+    one, zero = (1,), (0,)
+    return Window(
+        one + win.size, one + win.out, one + win.kernel, one + win.strides, one + win.dilations, zero + win.before
+    )
+
+
+@lowers("Conv", attributes=_CONV_ATTRIBUTES, inputs=3, int8=True)
+def conv(ctx: Context, node: ir.Node) -> None:
+    """CONV_2D, or DEPTHWISE_CONV_2D where every group has one input channel."""
+    x, w = node.inputs[0], node.inputs[1]
+    assert x is not None
+    assert w is not None
+    filters = ctx.constant(w)
+    if filters is None:
+        raise Refused("weights computed at run time are not supported", "fold them into a constant")
+    layout = image_layout(ctx.rank(x))
+    groups, channels, outs = int_attr(node, "group", 1), ctx.shape(x)[1], filters.shape[0]
+    y = ctx.result(node)
+    win = as_2d(window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters.shape[2:]))
+    data = ctx.read(node, x, layout)
+    padding = win.padding()
+    if padding is None:
+        data, padding = pad_spatial(ctx, y, data, win), "VALID"
+    depthwise = groups > 1 and groups == channels
+
+    def arrange(a: Array) -> Array:
+        a = a.reshape(a.shape[0], a.shape[1], *((1,) * (4 - a.ndim)), *a.shape[2:])
+        return a.transpose(1, 2, 3, 0) if depthwise else a.transpose(0, 2, 3, 1)
+
+    kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=not depthwise)
+    bias = add_bias(ctx, node, data, kernel, outs)
+    out = ctx.output(node, layout)
+    options = {
+        "padding": padding_code(padding),
+        "strideH": win.strides[0],
+        "strideW": win.strides[1],
+        "dilationHFactor": win.dilations[0],
+        "dilationWFactor": win.dilations[1],
+        "fusedActivationFunction": ctx.activation(node),
+    }
+    if depthwise:
+        ctx.emit(
+            "DEPTHWISE_CONV_2D",
+            [data, kernel, bias],
+            [out],
+            "DepthwiseConv2DOptions",
+            depthMultiplier=outs // channels,
+            **options,
+        )
+    else:
+        ctx.emit("CONV_2D", [data, kernel, bias], [out], "Conv2DOptions", **options)
+
+
+def add_bias(ctx: Context, node: ir.Node, data: Tensor, kernel: Tensor, channels: int) -> Tensor:
+    """The bias of a kernel group (zeros if it has none): float, or int32 with the scale that the kernel needs."""
+    value = ctx.groups[node].bias_value
+    bias = None if value is None else ctx.constant(value)
+    if value is not None and bias is None:
+        raise Refused("a bias computed at run time is not supported", "fold it into a constant")
+    flat = np.zeros(channels, np.float32) if bias is None else np.broadcast_to(bias.reshape(-1), (channels,))
+    name = f"{ctx.result(node).name}/zeros" if value is None else f"{value.name}|b"
+    if data.quant is None or kernel.quant is None:
+        return ctx.builder.constant(name, np.ascontiguousarray(flat, np.float32))
+    quant = bias_qparams(data.quant, kernel.quant)
+    return ctx.builder.constant(name, quant.quantize(np.ascontiguousarray(flat)), quant)

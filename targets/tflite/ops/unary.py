@@ -1,0 +1,25 @@
+"""Element-wise operators of one operand: any layout in, the same layout out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from edgeport.targets.tflite.builder import Tensor
+from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.layout import Layout
+
+
+def operand(ctx: Context, node: ir.Node, index: int = 0) -> tuple[Tensor, Layout]:
+    """An input in the layout in which it exists."""
+    value = node.inputs[index]
+    assert value is not None
+    layout = ctx.common_layout([value], ctx.shape(value))
+    return ctx.read(node, value, layout), layout
+
+
+def unary(ctx: Context, node: ir.Node, code: str, options_type: str | None = None, **options: Any) -> None:
+    """One kernel, element by element."""
+    x, layout = operand(ctx, node)
+    ctx.emit(code, [x], [ctx.output(node, layout)], options_type, **options)

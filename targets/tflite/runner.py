@@ -1,0 +1,138 @@
+"""Runs a .tflite file in LiteRT under canonical names, shapes and dtypes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.errors import UsageError
+from edgeport.sample import Array, InputSpec, Sample
+from edgeport.validate.runner import Verdict
+
+_NAME = re.compile(r"^(?P<name>.*?)(?:\|(?P<layout>[0-9_]+))?(?:\|(?P<form>[qf]))?$", re.DOTALL)
+
+
+def interpreter(model: Path | bytes, preserve_all: bool = False, **options: Any) -> Any:
+    """A LiteRT interpreter on one thread (XNNPACK by default), tensors allocated."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
+    made = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve_all, **options)
+    made.allocate_tensors()
+    return made
+
+
+@dataclass
+class LiteRtRunner:
+    """A `Runner` over a .tflite file.
+
+    Args:
+        path: the file.
+        graph: the canonical graph it was lowered from; gives names, shapes and dtypes.
+    """
+
+    path: Path
+    graph: ir.Model
+
+    def __post_init__(self) -> None:
+        self._plain: Any = None
+        self._keeping: Any = None
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The graph's inputs."""
+        return tuple(InputSpec(v.name or "", _dtype(v), _shape(v)) for v in self.graph.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The graph's output names."""
+        return tuple(v.name or "" for v in self.graph.graph.outputs)
+
+    @property
+    def verdict(self) -> Verdict:
+        """LiteRT is the target's own runtime."""
+        return "measured"
+
+    def run(self, sample: Sample) -> dict[str, Array]:
+        """Runs one sample (batch axis included) and returns every output by name."""
+        if self._plain is None:
+            self._plain = interpreter(self.path)
+        return self._invoke(self._plain, sample)
+
+    def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
+        """Internal tensors by canonical name, as float, in ONNX layout; values that fusion removed are left out."""
+        if self._keeping is None:
+            self._keeping = interpreter(self.path, preserve_all=True)
+        self._invoke(self._keeping, sample)
+        values = {v.name: v for node in self.graph.graph for v in node.outputs}
+        values.update({v.name: v for v in self.graph.graph.inputs})
+        wanted, found = set(names), {}
+        for detail in self._keeping.get_tensor_details():
+            match = _NAME.match(detail["name"])
+            name = match["name"] if match else ""
+            if match is None or name not in wanted or name in found or name not in values:
+                continue
+            stored = _dequantized(self._keeping.get_tensor(detail["index"]), detail["quantization_parameters"])
+            found[name] = _onnx_order(stored, _shape(values[name]), match["layout"])
+        return found
+
+    def _invoke(self, engine: Any, sample: Sample) -> dict[str, Array]:
+        runner = engine.get_signature_runner("serving_default")
+        details = runner.get_input_details()
+        if set(sample) != set(details):
+            raise UsageError(f"the sample has inputs {sorted(sample)}, {self.path.name} takes {sorted(details)}")
+        feeds = {}
+        for name, detail in details.items():
+            array = np.asarray(sample[name])
+            if tuple(array.shape) != tuple(detail["shape"]):
+                raise UsageError(
+                    f"input {name!r} has shape {array.shape}, {self.path.name} takes {tuple(detail['shape'])}"
+                )
+            feeds[name] = _as_stored(array, detail)
+        raw = runner(**feeds)
+        results = {}
+        for value in self.graph.graph.outputs:
+            name = value.name or ""
+            detail = runner.get_output_details()[name]
+            array = _dequantized(raw[name], detail["quantization_parameters"])
+            results[name] = np.array(array, dtype=_dtype(value)).reshape(_shape(value))
+        return results
+
+
+def _as_stored(array: Array, detail: Any) -> Array:
+    scales = detail["quantization_parameters"]["scales"]
+    if scales.size and array.dtype.kind == "f":
+        info = np.iinfo(detail["dtype"])
+        q = np.rint(array / scales[0]) + detail["quantization_parameters"]["zero_points"][0]
+        return np.clip(q, info.min, info.max).astype(detail["dtype"])
+    return np.ascontiguousarray(array, detail["dtype"])
+
+
+def _dequantized(array: Array, params: Any) -> Array:
+    if not params["scales"].size or array.dtype.kind != "i":
+        return np.array(array)
+    return ((array.astype(np.int64) - params["zero_points"][0]) * params["scales"][0]).astype(np.float32)
+
+
+def _onnx_order(stored: Array, shape: tuple[int, ...], layout: str | None) -> Array:
+    if layout is None:
+        return stored.reshape(shape)
+    order = [int(c) for c in layout if c != "_"]
+    squeezed = stored.reshape([shape[a] for a in order])
+    return squeezed.transpose(sorted(range(len(order)), key=lambda i: order[i])).reshape(shape)
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    assert value.shape is not None
+    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
+
+
+def _dtype(value: ir.Value) -> str:
+    assert value.dtype is not None
+    return str(value.dtype.numpy().name)

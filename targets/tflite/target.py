@@ -1,0 +1,55 @@
+"""The TFLite target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgeport.findings import Finding
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.scheme import Scheme
+from edgeport.targets.contract import Artifact, Profile
+from edgeport.targets.tflite.lower import lower_graph, walk
+from edgeport.targets.tflite.runner import LiteRtRunner
+from edgeport.targets.tflite.scheme import tflite_scheme
+from edgeport.targets.tflite.verify import inspect_file
+
+
+@dataclass(frozen=True)
+class TfliteTarget:
+    """LiteRT (TensorFlow Lite) on phone CPUs: one .tflite file."""
+
+    name: str = "tflite"
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
+    toolchain: Mapping[str, str] = field(default_factory=lambda: {"ai_edge_litert": "ai-edge-litert>=2.3"})
+
+    def scheme(self, precision: str, profile: Profile | None) -> Scheme:
+        """What LiteRT's XNNPACK kernels demand at that precision."""
+        return tflite_scheme(precision)
+
+    def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
+        """Every node that cannot be lowered, from a dry run of the lowering in float."""
+        tflite_scheme(precision)
+        return walk(graph, Plan("fp32"))[1]
+
+    def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
+        """Writes `out/name.tflite` and loads it once in LiteRT.
+
+        Raises:
+            ModelError: a node cannot be lowered, or LiteRT does not take the file.
+        """
+        data = lower_graph(graph, plan)
+        facts, findings = inspect_file(data, name)
+        path = out / f"{name}.tflite"
+        path.write_bytes(data)
+        return Artifact(self.name, plan.precision, path, (path,), findings, facts)
+
+    def runner(self, artifact: Artifact, graph: ir.Model) -> LiteRtRunner:
+        """LiteRT on this machine."""
+        return LiteRtRunner(artifact.path, graph)
+
+
+TFLITE = TfliteTarget()
