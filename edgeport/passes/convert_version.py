@@ -6,7 +6,7 @@
 Applies to opset 9 and newer. Operators whose meaning or form changed on the way are rewritten by the functions of
 `opset_changes`; every other operator is checked against its canonical schema (not deprecated, no attribute or input
 that it doesn't know). A model above the canonical opset is relabelled when none of its operators uses anything newer.
-Other domains are left alone. Function bodies are converted at their own opset.
+Other domains are left alone. Functions must have been inlined.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import onnx_ir as ir
 
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
+from edgeport.passes.edit import nodes
 from edgeport.passes.opset_changes import CHANGES, Conversion
 from edgeport.passes.registry import register
 
@@ -35,31 +36,23 @@ def convert_version(model: ir.Model) -> bool:
         ModelError: an operator cannot be expressed there; every such operator is a finding.
     """
     findings: list[Finding] = []
-    changed = False
-    bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-    for body in bodies:
-        version = body.opset_imports.get("", CANONICAL_OPSET)
-        if version < OLDEST_OPSET:
-            raise ModelError(f"the model uses opset {version}; export it again with opset {OLDEST_OPSET} or newer")
-        if version > onnx.defs.onnx_opset_version():
-            raise ModelError(f"the model uses opset {version}; this onnx knows up to {onnx.defs.onnx_opset_version()}")
-        if version == CANONICAL_OPSET:
-            continue
-        for node in tuple(body.all_nodes()):
-            if node.domain == "" and node.graph is not None:
-                finding = _convert(model, node, version)
-                if finding is not None:
-                    findings.append(finding)
-        if "" in body.opset_imports:
-            body.opset_imports[""] = CANONICAL_OPSET
-            changed = True
+    version = model.opset_imports.get("", CANONICAL_OPSET)
+    if version == CANONICAL_OPSET:
+        return False
+    if not OLDEST_OPSET <= version <= onnx.defs.onnx_opset_version():
+        known = f"{OLDEST_OPSET} to {onnx.defs.onnx_opset_version()}"
+        raise ModelError(f"the model uses opset {version}; export it again with one of {known}")
+    for node in nodes(model):
+        finding = _convert(model, node, version)
+        if finding is not None:
+            findings.append(finding)
     if findings:
         shown = "; ".join(f"{f.op} ({f.node}): {f.message}" for f in findings[:3])
         more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
         raise ModelError(f"cannot bring the model to opset {CANONICAL_OPSET}: {shown}{more}", findings)
-    if changed:
-        model.ir_version = max(model.ir_version, _IR_VERSION) if model.ir_version else _IR_VERSION
-    return changed
+    model.opset_imports[""] = CANONICAL_OPSET
+    model.ir_version = max(model.ir_version or 0, _IR_VERSION)
+    return True
 
 
 def _convert(model: ir.Model, node: ir.Node, version: int) -> Finding | None:

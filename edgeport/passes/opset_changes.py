@@ -38,18 +38,8 @@ class Conversion:
     version: int
 
     def constant(self, role: str, array: npt.ArrayLike) -> ir.Value:
-        """A new constant named after the node's first output; Constant node inside functions, else initializer."""
-        name = f"{self.node.outputs[0].name}/{role}"
-        if isinstance(self.node.graph, ir.Graph) and self.node.graph is not self.model.graph:
-            return self._constant_node(name, array)
-        return add_initializer(self.model, name, array)
-
-    def _constant_node(self, name: str, array: npt.ArrayLike) -> ir.Value:
-        output = ir.Value(name=name)
-        node = ir.node("Constant", [], {"value": ir.tensor(np.asarray(array))}, outputs=[output], name=name)
-        assert self.node.graph is not None
-        self.node.graph.insert_before(self.node, node)
-        return output
+        """A new initializer named after the node's first output."""
+        return add_initializer(self.model, f"{self.node.outputs[0].name}/{role}", array)
 
     def set_input(self, index: int, value: ir.Value | None) -> None:
         """Sets an input, growing the list when needed."""
@@ -207,8 +197,8 @@ def _scatter(conversion: Conversion) -> None:
     conversion.node.op_type = "ScatterElements"
 
 
-def _roi_align_mode(conversion: Conversion) -> None:
-    conversion.set_attributes(coordinate_transformation_mode="output_half_pixel")
+def _no_kernel(conversion: Conversion) -> None:
+    raise conversion.refuse("ONNX Runtime has no kernel for its present form, so no result could be checked")
 
 
 def _grid_sample_mode(conversion: Conversion) -> None:
@@ -266,7 +256,7 @@ CHANGES: dict[str, tuple[tuple[int, Callable[[Conversion], None]], ...]] = {
     "ReduceSum": ((13, _attribute_to_input("axes", 1)),),
     "ReduceSumSquare": _AXES,
     "Resize": _RESIZE,
-    "RoiAlign": ((16, _roi_align_mode),),
+    "RoiAlign": ((22, _no_kernel),),
     "Scatter": ((11, _scatter),),
     "Slice": ((10, _slice_inputs),),
     "Softmax": _SOFTMAX,

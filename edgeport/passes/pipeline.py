@@ -12,16 +12,17 @@ from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.registry import get
 
 DEFAULT_PIPELINE: tuple[str, ...] = (
-    "convert_version",
     "inline_functions",
     "lift_constants",
+    "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
+    "convert_version",
     "fold_constants",
     "remove_identities",
     "fold_batch_norm",
     "fold_scale_shift",
     "remove_dead_code",
 )
-"""Names of the passes that `canonicalize` runs, in order."""
+"""Names of the passes that `canonicalize` runs, in order. One that stands here twice is dropped as one."""
 
 
 def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str] = ()) -> ir.Model:

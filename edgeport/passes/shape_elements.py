@@ -86,7 +86,7 @@ def _gather(node: ir.Node, memo: dict[ir.Value, Elements | None]) -> Elements | 
 
 
 def _slice(node: ir.Node, memo: dict[ir.Value, Elements | None]) -> Elements | None:
-    data, starts, ends = known_elements(node.inputs[0], memo), ints(node.inputs[1]), ints(node.inputs[2])
+    data, starts, ends = known_elements(node.inputs[0], memo), ints(input_of(node, 1)), ints(input_of(node, 2))
     steps = ints(input_of(node, 4)) if input_of(node, 4) is not None else [1]
     if data is None or starts is None or ends is None or steps is None or rank(node.inputs[0]) != 1:
         return None
