@@ -1,0 +1,114 @@
+"""Other converters, each in its own virtual environment below benchmarks/.cache/peers, and the files they make.
+
+    python benchmarks/peers.py      makes every peer's files for the MobileNetV2 and says what could not be made
+
+A peer that does not install or does not convert is a `Skipped` with the reason, never an error.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from models import CACHE, INPUT, SPECS, onnx_model, samples
+
+PEERS = CACHE / "peers"
+_MINUTES = 10
+_PACKAGES = {
+    # Its metadata asks for Python 3.12, but its own code runs on 3.11 with byte-identical output.
+    "onnx2tf": ["--ignore-requires-python", "onnx2tf==2.6.9"],
+    "litert-quantizer": ["litert-quantizer==0.11.0"],
+}
+_QUANTIZE = Path(__file__).parent / "litert_quantize.py"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that could not be made here, and why."""
+
+    reason: str
+
+
+Made = Path | Skipped
+
+
+def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
+    """onnx2tf's float file and its int8 file (per tensor: its per-channel files are refused by its own check).
+
+    Args:
+        model: a name in `models.SPECS`.
+        calibration: folder of .npz files, one image each.
+    """
+    source = onnx_model(model)
+    out = source.parent / f"{model}.onnx2tf"
+    float_file, int8_file = out / f"{model}_float32.tflite", out / f"{model}_full_integer_quant.tflite"
+    if not (float_file.exists() and int8_file.exists()):
+        environment = _environment("onnx2tf")
+        if isinstance(environment, Skipped):
+            return dict.fromkeys(("onnx2tf f32", "onnx2tf int8"), environment)
+        out.mkdir(exist_ok=True)
+        images = np.concatenate([np.load(path)[INPUT] for path in sorted(calibration.iterdir())])
+        np.save(out / "nhwc.npy", images.transpose(0, 2, 3, 1))
+        neutral = ["[[[[0.0,0.0,0.0]]]]", "[[[[1.0,1.0,1.0]]]]"]  # mean and deviation: images come normalized
+        command = [environment / "onnx2tf", "-i", source, "-o", out, "-v", "error", "-oiqt", "-qt", "per-tensor"]
+        reason = _failure([*command, "-cind", INPUT, out / "nhwc.npy", *neutral])
+        (out / "nhwc.npy").unlink()
+    else:
+        reason = ""
+    files = {"onnx2tf f32": float_file, "onnx2tf int8": int8_file}
+    return {name: path if path.exists() else Skipped(f"onnx2tf: {reason}") for name, path in files.items()}
+
+
+def litert_quantized(float_file: Path, calibration: Path, out: Path) -> Made:
+    """litert-quantizer's static int8 form of any float .tflite, with min-max ranges (its default clips at batch 1)."""
+    if not out.exists():
+        environment = _environment("litert-quantizer")
+        if isinstance(environment, Skipped):
+            return environment
+        reason = _failure([environment / "python", _QUANTIZE, float_file, calibration, out])
+        if not out.exists():
+            return Skipped(f"litert-quantizer: {reason}")
+    return out
+
+
+def _environment(name: str) -> Made:
+    """The bin folder of the peer's own virtual environment, which is made on first use."""
+    folder = PEERS / name
+    installed = folder / "installed"
+    if not installed.exists():
+        pip = folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"
+        for command in ([sys.executable, "-m", "venv", "--clear", folder], [*pip, *_PACKAGES[name]]):
+            reason = _failure(command)
+            if reason:
+                return Skipped(f"{name} does not install: {reason}")
+        installed.touch()
+    return folder / "bin"
+
+
+def _failure(command: list[Path | str]) -> str:
+    """Runs a command; returns "" or the last line of what it said when it failed."""
+    try:
+        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=_MINUTES * 60)
+    except subprocess.TimeoutExpired:
+        return f"not finished after {_MINUTES} minutes"
+    lines = (done.stderr + done.stdout).strip().splitlines()
+    return "" if done.returncode == 0 else (lines or [f"exit code {done.returncode}"])[-1].strip()
+
+
+def main() -> None:
+    name = "mobilenetv2"
+    calibration = samples(64, SPECS[name].size)
+    files = onnx2tf_files(name, calibration)
+    float_file = files["onnx2tf f32"]
+    if isinstance(float_file, Path):
+        out = float_file.with_name("litert_quantizer.tflite")
+        files["onnx2tf f32 + litert-quantizer int8"] = litert_quantized(float_file, calibration, out)
+    for label, made in files.items():
+        print(f"{label:40} ", f"{made.stat().st_size:,} bytes" if isinstance(made, Path) else f"skipped: {made.reason}")
+
+
+if __name__ == "__main__":
+    main()
