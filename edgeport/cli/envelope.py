@@ -38,9 +38,9 @@ def error_body(kind: str, message: str, exit_code: int) -> dict[str, Any]:
 
 
 def _strict(value: Any) -> Any:
-    """JSON has no infinity (the SQNR of an exact match) and no NaN: they become the strings "inf", "-inf", "nan"."""
+    """JSON has no infinity (the SQNR of an exact match) and no NaN: they become null, as in report.json."""
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
+        return None
     if isinstance(value, dict):
         return {key: _strict(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
