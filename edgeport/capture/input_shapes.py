@@ -22,10 +22,9 @@ class DeclaredInput:
 
 @dataclass(frozen=True)
 class FixedInputs:
-    """The outcome: one specification an input, in the source's order, and the value of every fixed symbol."""
+    """The outcome: one specification an input, in the source's order."""
 
     specs: tuple[InputSpec, ...]
-    symbols: dict[str, int | str]
     findings: tuple[Finding, ...]
 
 
@@ -40,29 +39,24 @@ def fix_inputs(declared: Sequence[DeclaredInput], given: Sequence[InputSpec], ke
         ModelError: dimensions are left open; the message holds the flags to copy.
     """
     flags = _by_name(declared, given)
-    symbols: dict[str, int | str] = {}
+    bound: dict[str, int | str] = {}  # what the flags say that the source's symbols are: a number, or a new name
     for entry in declared:
         if entry.name in flags:
-            _bind(entry, flags[entry.name], symbols)
+            _bind(entry, flags[entry.name], bound)
+    batches: set[int | str] = set()
+    shapes = {}
+    for entry in declared:
+        shape = flags[entry.name].shape if entry.name in flags else entry.shape
+        shapes[entry.name] = None if shape is None else tuple(bound.get(str(d), d) for d in shape)
     findings = []
-    shapes = {d.name: flags[d.name].shape if d.name in flags else d.shape for d in declared}
     if not keep_symbolic:
         for entry in declared:
-            shape = shapes[entry.name]
-            first = symbols.get(str(shape[0]), shape[0]) if shape else 1
-            if isinstance(first, str):
-                symbols[first] = 1
-                fixed = InputSpec(entry.name, entry.dtype, tuple(symbols.get(str(d), d) for d in shape or ()))
-                findings.append(
-                    Finding(
-                        "info",
-                        "batch-fixed",
-                        f"batch fixed at 1: dimension {first!r} of input {entry.name!r}",
-                        hint=f'--input "{fixed}" with another first dimension changes it',
-                    )
-                )
+            shape = shapes[entry.name] or (1,)
+            if isinstance(shape[0], str) and shape[0] not in batches:
+                batches.add(shape[0])
+                findings.append(_batch_finding(InputSpec(entry.name, entry.dtype, shape)))
     specs = [
-        InputSpec(d.name, d.dtype, tuple(symbols.get(str(dim), dim) for dim in shape))
+        InputSpec(d.name, d.dtype, tuple(1 if dim in batches else dim for dim in shape))
         for d in declared
         if (shape := shapes[d.name]) is not None
     ]
@@ -70,7 +64,7 @@ def fix_inputs(declared: Sequence[DeclaredInput], given: Sequence[InputSpec], ke
     unranked = [d for d in declared if shapes[d.name] is None]
     if unranked or (ranked and not keep_symbolic):
         raise ModelError(_open_message(ranked if not keep_symbolic else [], unranked))
-    return FixedInputs(tuple(specs), symbols, tuple(findings))
+    return FixedInputs(tuple(specs), tuple(findings))
 
 
 def near_names(name: str, names: Sequence[str]) -> str:
@@ -93,7 +87,7 @@ def _by_name(declared: Sequence[DeclaredInput], given: Sequence[InputSpec]) -> d
     return flags
 
 
-def _bind(entry: DeclaredInput, flag: InputSpec, symbols: dict[str, int | str]) -> None:
+def _bind(entry: DeclaredInput, flag: InputSpec, bound: dict[str, int | str]) -> None:
     where = f'--input "{flag}"'
     if flag.dtype != entry.dtype:
         raise UsageError(f"{where}: the model takes {entry.name!r} as {entry.dtype}; write {entry.dtype}")
@@ -106,11 +100,21 @@ def _bind(entry: DeclaredInput, flag: InputSpec, symbols: dict[str, int | str]) 
         if isinstance(dim, int):
             if want != dim:
                 raise UsageError(f"{where}: dimension {index} is {want}, the model has {dim} there: {declared}")
-        elif symbols.setdefault(dim, want) != want:
+        elif bound.setdefault(dim, want) != want:
             raise UsageError(
-                f"{where}: dimension {index} is {want}, but {dim!r}, which stands for it, is {symbols[dim]} elsewhere; "
+                f"{where}: dimension {index} is {want}, but {dim!r}, which stands for it, is {bound[dim]} elsewhere; "
                 "give both the same number"
             )
+
+
+def _batch_finding(spec: InputSpec) -> Finding:
+    other = InputSpec(spec.name, spec.dtype, (8, *spec.shape[1:]))
+    return Finding(
+        "info",
+        "batch-fixed",
+        f"batch fixed at 1: dimension {spec.shape[0]!r} of input {spec.name!r}",
+        hint=f'--input "{other}" sets it to 8',
+    )
 
 
 def _open_message(open_specs: Sequence[InputSpec], unranked: Sequence[DeclaredInput]) -> str:

@@ -51,6 +51,16 @@ def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
     return proto, digest.hexdigest()
 
 
+def digest_message(proto: onnx.ModelProto) -> str:
+    """sha256 (hex) of a message of any size; the weights are taken out of it on the way."""
+    digest = hashlib.sha256()
+    for tensor in _tensors_of_model(proto):
+        digest.update(tensor.raw_data)
+        tensor.ClearField("raw_data")
+    digest.update(proto.SerializeToString(deterministic=True))
+    return digest.hexdigest()
+
+
 def _external_bytes(tensor: onnx.TensorProto, model: Path) -> bytes:
     entries = {e.key: e.value for e in tensor.external_data}
     what = f"tensor {tensor.name!r} of {model}"
