@@ -211,10 +211,8 @@ def _result(
     budget: Budget, name: str, output: str | None, value: float, interval: Interval | None, *, sampled: bool
 ) -> BudgetResult:
     passed = budget.holds(value)
-    if interval is None:
-        certain = not sampled
-    else:
-        certain = budget.holds(interval.low if budget.op == ">=" else interval.high)
+    bound = value if interval is None else interval.low if budget.op == ">=" else interval.high
+    certain = budget.holds(bound) and not (sampled and interval is None)
     number = value if math.isfinite(value) else None
     return BudgetResult(
         budget.text, name, output, budget.op, budget.limit, number, interval, passed, certain or not passed
@@ -224,7 +222,10 @@ def _result(
 def _finding(result: BudgetResult) -> Finding | None:
     if not result.passed:
         return Finding(
-            "error", "over-budget", f"budget exceeded: {_measured(result)}", hint="diagnose finds the layers"
+            "error",
+            "over-budget",
+            f"budget exceeded: {_measured(result)}",
+            hint="the drift ladder names the step that causes it",
         )
     if result.certain:
         return None
