@@ -29,7 +29,9 @@ class TensorAccumulator:
             CalibrationError: it is not floating-point.
         """
         if array.dtype.kind != "f":
-            raise CalibrationError(f"statistics of {self._name!r} requested, which is {array.dtype}, not a float tensor")
+            raise CalibrationError(
+                f"statistics of {self._name!r} requested, which is {array.dtype}, not a float tensor"
+            )
         if array.size == 0:
             return
         flat = array.astype(np.float32, copy=False).reshape(-1)
