@@ -91,6 +91,6 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         runner = OnnxRunner(model)
     except ModelError as error:
         given = ", ".join(str(v.name) + str(v.shape) for v in model.graph.inputs)
-        raise ModelError(f"{where} does not fit the inputs {given}: {error}", error.findings) from error
+        raise ModelError(f"{where}, with the inputs {given}: {error}", error.findings) from error
     for value in model.graph.outputs:
         value.shape = ir.Shape(runner.output_shapes[str(value.name)])

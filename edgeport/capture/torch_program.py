@@ -57,7 +57,7 @@ def capture_program(
             tensors, or has no ONNX form.
         UsageError: `inputs` contradict the program.
     """
-    _check_stateless(program, name)
+    _check_mode(program, name)
     form, found_names = _call_form(program, name)
     names = tuple(input_names) or found_names
     if names != found_names:
@@ -119,7 +119,7 @@ def export_error(error: BaseException, name: str) -> ModelError:
     )
 
 
-def _check_stateless(program: torch.export.ExportedProgram, name: str) -> None:
+def _check_mode(program: torch.export.ExportedProgram, name: str) -> None:
     findings = []
     for node in program.graph.nodes:
         schema = getattr(node.target, "_schema", None)
@@ -134,13 +134,6 @@ def _check_stateless(program: torch.export.ExportedProgram, name: str) -> None:
             f"{name} was exported in training mode ({findings[0].node} and {len(findings) - 1} more); call .eval() on "
             "the module before torch.export.export",
             findings,
-        )
-    signature = program.graph_signature
-    changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
-    if changed:
-        raise ModelError(
-            f"{name} changes {', '.join(map(repr, changed[:3]))} while it runs, which a graph cannot; "
-            "pass the state in and return it"
         )
 
 
@@ -186,9 +179,18 @@ def _to_onnx(program: torch.export.ExportedProgram, name: str) -> onnx.ModelProt
         with quiet(), torch.no_grad():
             result = torch.onnx.export(program, dynamo=True, verbose=False)
             assert result is not None  # None is what the other exporter returns
-            return result.model_proto
+            proto, functional = result.model_proto, result.exported_program
     except Exception as error:  # torch's exporter has no public root of its exceptions
         raise export_error(error, name) from error
+    assert functional is not None  # the program as functions only: writes to buffers have become outputs of it
+    signature = functional.graph_signature
+    changed = [*signature.buffers_to_mutate.values(), *signature.user_inputs_to_mutate.values()]
+    if changed:
+        raise ModelError(
+            f"{name} changes {', '.join(map(repr, changed[:3]))} while it runs, which a graph cannot; "
+            "pass the state in and return it"
+        )
+    return proto
 
 
 def _rename(model: ir.Model, inputs: Sequence[str], outputs: Sequence[str], name: str) -> None:

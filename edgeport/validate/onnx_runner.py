@@ -43,7 +43,7 @@ class OnnxRunner:
             into integer kernels, whose rounding differs from one processor to the next.
 
     Raises:
-        ModelError: ONNX Runtime cannot load the model.
+        ModelError: ONNX Runtime cannot load the model, or an input or output is not a tensor that numpy knows.
     """
 
     def __init__(self, model: ir.Model | Path | bytes, *, threads: int = 1, simulate: bool = False) -> None:
@@ -54,7 +54,7 @@ class OnnxRunner:
         self._simulate = simulate
         self._session = self._open(())
         self._inputs = tuple(_input_spec(i) for i in self._session.get_inputs())
-        self._output_shapes = {o.name: _shape(o) for o in self._session.get_outputs()}
+        self._output_shapes = {o.name: _output_shape(o) for o in self._session.get_outputs()}
         self._outputs = tuple(self._output_shapes)
         self._extended: dict[frozenset[str], ort.InferenceSession] = {}
         self._internal: frozenset[str] | None = None
@@ -219,6 +219,12 @@ def _input_spec(value: Any) -> InputSpec:
             f"input {value.name!r} is a {value.type}; only numeric tensors can be fed, so cut the model behind it"
         )
     return InputSpec(value.name, _DTYPES[value.type], _shape(value))
+
+
+def _output_shape(value: Any) -> tuple[int | str, ...]:
+    if value.type not in _DTYPES:
+        raise ModelError(f"output {value.name!r} is a {value.type}; only numeric tensors can be read, so cast it")
+    return _shape(value)
 
 
 def _shape(value: Any) -> tuple[int | str, ...]:
