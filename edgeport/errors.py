@@ -6,18 +6,26 @@ A message is one line: what is wrong, where, and what to do. Anything else that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from edgeport.findings import Finding
 
 
 class EdgeportError(Exception):
-    """Root of all expected errors. `findings` lists every separate problem, when there are several."""
+    """Root of all expected errors.
+
+    Attributes:
+        exit_code: frozen, see docs/exit-codes.md.
+        findings: every separate problem, when there are several.
+        result: what the failed call found out all the same (the drift of an export that is over its budget).
+    """
 
     exit_code = 1
 
     def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
         super().__init__(message)
         self.findings = tuple(findings)
+        self.result: Any = None
 
 
 class UsageError(EdgeportError):

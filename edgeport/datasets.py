@@ -1,0 +1,60 @@
+"""`--calib` and `--data` for a prepared model: what to calibrate on, and what the drift is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeport.calibration import Preprocessing, SampleSource, open_samples, split
+from edgeport.findings import Finding
+from edgeport.preparation import Prepared, example_samples
+
+_MADE_UP = 4
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """Opened data. `calibration` is None without `--calib`; `held_out` is made up where there is no data at all."""
+
+    calibration: SampleSource | None
+    held_out: SampleSource
+    findings: tuple[Finding, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts with digests, for the manifest and the report."""
+        named = {"calibration": self.calibration, "held_out": self.held_out}
+        return {k: {**s.description(), "sha256": s.digest()} for k, s in named.items() if s is not None}
+
+
+def open_datasets(
+    prepared: Prepared,
+    calib: Any,
+    data: Any,
+    preprocessing: Mapping[str, Any] | None,
+    tokenizer: Path | None,
+) -> Datasets:
+    """Opens both; without `data` the last eighth of the calibration data is held out.
+
+    Raises:
+        CalibrationError: the data cannot be read or does not fit the model's inputs.
+        UsageError: the preprocessing makes no sense.
+    """
+    declared = Preprocessing.parse(preprocessing) if preprocessing is not None else None
+
+    def opened(what: Any) -> SampleSource:
+        return open_samples(what, prepared.inputs, preprocessing=declared, tokenizer=tokenizer)
+
+    calibration = opened(calib) if calib is not None else None
+    findings = calibration.findings if calibration is not None else ()
+    if data is not None:
+        held_out = opened(data)
+        findings = (*findings, *held_out.findings)
+    elif calibration is not None:
+        calibration, held_out = split(calibration)
+    else:
+        held_out = open_samples(example_samples(prepared.inputs, _MADE_UP), prepared.inputs)
+        message = f"no data was given: the drift is measured on {_MADE_UP} made-up samples"
+        findings = (Finding("warning", "made-up-samples", message, hint="give real samples with --data"),)
+    return Datasets(calibration, held_out, findings)

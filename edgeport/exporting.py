@@ -1,0 +1,257 @@
+"""`export`: source -> canonical graph -> plans -> artifacts, each proven, published as one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeport.bundle.manifest import write_manifest
+from edgeport.bundle.publish import check_replaceable, publishing
+from edgeport.calibration import METHODS, Statistics
+from edgeport.datasets import Datasets, open_datasets
+from edgeport.emission import Evidence
+from edgeport.errors import ToolchainError, UsageError
+from edgeport.findings import Finding
+from edgeport.observation import observe
+from edgeport.preparation import Prepared, check_capture, prepare
+from edgeport.progress import Progress, Silent
+from edgeport.report.build import build_report, write_report
+from edgeport.report.contents import ExportReport
+from edgeport.results import ExportResult
+from edgeport.sample import InputSpec
+from edgeport.suggest import did_you_mean
+from edgeport.targets.contract import Profile, Target
+from edgeport.targets.registry import load_profile, load_target, require_toolchain
+from edgeport.validate.budgets import check_names, parse_budget
+from edgeport.validate.user_metric import as_metric, load_metric
+from edgeport.work import Work, assign_target, emit_target, plan_target, target_report
+
+DEFAULT_RANGES = "mse"
+_CHECKED_SAMPLES = 2
+
+
+def export(
+    source: Any,
+    *,
+    target: str | Sequence[str] = "tflite",
+    profile: str | None = None,
+    precision: str = "int8",
+    ranges: str = DEFAULT_RANGES,
+    calib: Any = None,
+    data: Any = None,
+    inputs: Sequence[str | InputSpec] = (),
+    metric: Any = None,
+    budget: Sequence[str] = (),
+    statistics: str | Path | None = None,
+    out: str | Path = "out",
+    preprocessing: Mapping[str, Any] | None = None,
+    tokenizer: str | Path | None = None,
+    drop_passes: Sequence[str] = (),
+    add_passes: Sequence[str] = (),
+    dry_run: bool = False,
+    validate: bool = True,
+    allow_suspicious_data: bool = False,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Builds a model for every target and measures how far each file is from the float model.
+
+    Args:
+        source: an ONNX file, a .pt2 file, `file.py:callable`, an nn.Module or an ExportedProgram.
+        target: one or several target names.
+        profile: a device profile.
+        precision: fp32, fp16, int8, int8-dynamic or int8-weights.
+        ranges: how clipping ranges follow from the statistics: min-max, percentile, entropy or mse.
+        calib: calibration samples (see docs/calibration.md). int8 needs them, or `statistics`.
+        data: held-out samples for the drift; by default the last eighth of `calib`.
+        inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
+        metric: `file.py:callable` or a callable, run on the float model and on the artifact.
+        budget: e.g. `sqnr>=25`; over it, BudgetError.
+        statistics: a statistics file of an earlier run, instead of calibration.
+        out: the output folder, replaced as a whole when everything has succeeded.
+        preprocessing: how images become inputs.
+        tokenizer: tokenizer.json for .jsonl data.
+        drop_passes: names of graph passes to leave out.
+        add_passes: names of graph passes to run as well.
+        dry_run: make the plans, write nothing.
+        validate: run the artifact and measure the drift; without it the verdict is "checked-not-run".
+        allow_suspicious_data: accept calibration data that looks like noise or constants.
+        cache: reuse statistics of the same graph and data.
+        progress: told about the stages.
+
+    Raises:
+        EdgeportError: see `edgeport.errors`. With several targets, the others are still built and published; the
+            error is the worst one, and its `result` says what was.
+    """
+    progress = progress or Silent()
+    names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
+    loaded = [load_target(name) for name in names]
+    device = load_profile(profile) if profile is not None else None
+    _check_options(loaded, device, precision, ranges, statistics is not None, calib is not None)
+    own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
+    budgets = tuple(parse_budget(text) for text in budget)
+    if budgets and not validate:
+        raise UsageError("--budget needs the drift, which validate=False does not measure")
+    if not dry_run:
+        check_replaceable(Path(out))
+
+    progress.stage("capture", None)
+    prepared = prepare(source, inputs, drop_passes, add_passes)
+    tokenizer_path = Path(tokenizer) if tokenizer is not None else None
+    datasets = open_datasets(prepared, calib, data, preprocessing, tokenizer_path)
+    check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
+    check_capture(prepared, datasets.held_out.read(0, min(_CHECKED_SAMPLES, len(datasets.held_out))))
+
+    works = [assign_target(t, device, prepared, precision) for t in loaded]
+    assigned = [w.assigned for w in works if w.assigned is not None]
+    observed = observe(
+        prepared,
+        assigned,
+        datasets,
+        Path(statistics) if statistics is not None else None,
+        allow_suspicious=allow_suspicious_data,
+        cache=cache,
+        progress=progress,
+    )
+    findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
+    works = [plan_target(w, observed.statistics, ranges) for w in works]
+
+    options = {
+        "target": names,
+        "profile": profile,
+        "precision": precision,
+        "ranges": ranges,
+        "calib": _said(calib),
+        "data": _said(data),
+        "input": [str(i) for i in inputs],
+        "metric": _said(metric),
+        "budget": list(budget),
+        "statistics": _said(statistics),
+        "preprocessing": preprocessing,
+        "tokenizer": _said(tokenizer),
+        "passes_drop": list(drop_passes),
+        "passes_add": list(add_passes),
+    }
+    run = _Run(prepared, precision, options, datasets, observed.statistics, findings)
+    if dry_run:
+        return run.finish(works, None)
+    evidence = None
+    if validate:
+        labels = datasets.held_out.labels
+        evidence = Evidence(datasets.held_out, None if labels is None else list(labels), own, budgets)
+    with publishing(Path(out)) as folder:
+        works = [emit_target(w, device, prepared, folder, evidence, len(datasets.held_out), progress) for w in works]
+        if all(w.error is not None for w in works):
+            run.finish(works, None)
+        progress.stage("report", None)
+        run.write(works, folder)
+    return run.finish(works, Path(out))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all targets of one export share."""
+
+    prepared: Prepared
+    precision: str
+    options: Mapping[str, Any]
+    datasets: Datasets
+    statistics: Statistics | None
+    findings: tuple[Finding, ...]
+
+    def report(self, works: Sequence[Work]) -> ExportReport:
+        return ExportReport(
+            self.prepared.captured.name,
+            self._source,
+            self.precision,
+            self.options,
+            self._data,
+            tuple(target_report(w, self.precision) for w in works),
+            self.findings,
+        )
+
+    def write(self, works: Sequence[Work], folder: Path) -> None:
+        """Writes what stands beside the artifacts."""
+        if self.statistics is not None:
+            self.statistics.save(folder / "statistics.safetensors")
+        write_report(folder, self.report(works))
+        toolchains = [req for w in works for req in w.target.toolchain.values()]
+        write_manifest(folder, source=self._source, data=self._data, options=self.options, toolchains=toolchains)
+
+    def finish(self, works: Sequence[Work], out: Path | None) -> ExportResult:
+        """The result; raises the worst failure with the result in it."""
+        artifacts = {
+            w.target.name: out / w.emitted.artifact.path.relative_to(w.folder)
+            for w in works
+            if out is not None and w.emitted is not None and w.error is None and w.folder is not None
+        }
+        result = ExportResult(
+            out,
+            artifacts,
+            build_report(self.report(works)),
+            (*self.findings, *(f for w in works for f in w.findings)),
+            {w.target.name: str(w.error) for w in works if w.error is not None},
+        )
+        errors = [w.error for w in works if w.error is not None]
+        if errors:
+            worst = max(errors, key=lambda e: e.exit_code)
+            worst.findings = result.findings
+            worst.result = result
+            raise worst
+        return result
+
+    @property
+    def _source(self) -> dict[str, Any]:
+        return {"name": self.prepared.captured.name, "sha256": self.prepared.captured.digest}
+
+    @property
+    def _data(self) -> dict[str, Any]:
+        facts = self.datasets.describe()
+        if self.statistics is not None:
+            facts["statistics"] = {"samples": self.statistics.samples, "sha256": self.statistics.digest()}
+        return facts
+
+
+def _said(argument: Any) -> str | None:
+    """How an argument is named in reports: a path as it was given, a Python object by its name."""
+    if argument is None or isinstance(argument, str):
+        return argument
+    return str(argument) if isinstance(argument, Path) else getattr(argument, "__name__", type(argument).__name__)
+
+
+def _check_options(
+    targets: Sequence[Target], profile: Profile | None, precision: str, ranges: str, statistics: bool, calib: bool
+) -> None:
+    """Refuses combinations that can be refused before the model is read."""
+    if not targets:
+        raise UsageError("--target is empty; `edgeport targets` lists what there is")
+    if ranges not in METHODS:
+        raise UsageError(f"--ranges {ranges}: no such method; {did_you_mean(ranges, METHODS)}")
+    for target in targets:
+        if precision not in target.precisions:
+            raise UsageError(
+                f"--precision {precision}: the {target.name} target takes {', '.join(target.precisions)}; "
+                f"{did_you_mean(precision, target.precisions)}"
+            )
+        if profile is not None and profile.target != target.name:
+            raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
+        if profile is not None and precision not in profile.facts["precisions"]:
+            raise UsageError(
+                f"--precision {precision} does not run as such on {profile.name}; "
+                f"it takes {', '.join(profile.facts['precisions'])}"
+            )
+        if target.scheme(precision, profile).needs_data and not (calib or statistics):
+            raise UsageError(
+                f"--precision {precision} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl or "
+                "file.py:callable), or --statistics FILE of an earlier run, or a precision that needs none"
+            )
+    missing = []
+    for target in targets:
+        try:
+            require_toolchain(target)
+        except ToolchainError as error:
+            missing.append(error)
+    if len(missing) == len(targets):
+        raise missing[0]

@@ -1,0 +1,51 @@
+"""The statistics for all targets at once: from a file, from the cache, or from one run over the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgeport.calibration import Statistics, collect
+from edgeport.datasets import Datasets
+from edgeport.errors import CalibrationError
+from edgeport.findings import Finding
+from edgeport.planning import Assigned, tensors_to_observe
+from edgeport.preparation import Prepared
+from edgeport.progress import Progress, counter
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Statistics (None where no scheme needs any) and what was noticed about the data."""
+
+    statistics: Statistics | None
+    findings: tuple[Finding, ...] = ()
+
+
+def observe(
+    prepared: Prepared,
+    assigned: Sequence[Assigned],
+    datasets: Datasets,
+    file: Path | None,
+    *,
+    allow_suspicious: bool,
+    cache: bool,
+    progress: Progress,
+) -> Observed:
+    """Gets the statistics that the schemes ask for.
+
+    Raises:
+        CalibrationError: the data or the file cannot be used.
+    """
+    names = tensors_to_observe([a for a in assigned if a.scheme.needs_data])
+    if not names:
+        return Observed(None)
+    if file is not None:
+        statistics = Statistics.load(file)
+        return Observed(statistics, tuple(statistics.findings()))
+    if datasets.calibration is None:
+        raise CalibrationError("no calibration samples were given (--calib)")
+    count = counter(progress, "calibrate", len(datasets.calibration))
+    statistics = collect(prepared.canonical, datasets.calibration, dict.fromkeys(names, "histogram"), progress=count)
+    return Observed(statistics, tuple(statistics.findings()))

@@ -1,0 +1,123 @@
+"""One target's way through an export; a failure stops that target only."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeport.bundle.manifest import describe_file
+from edgeport.calibration import Statistics
+from edgeport.emission import Emitted, Evidence, check_target, emit
+from edgeport.errors import BudgetError, EdgeportError, ToolchainError
+from edgeport.findings import Finding
+from edgeport.planning import Assigned, assign_for, plan_for
+from edgeport.preparation import Prepared
+from edgeport.progress import Progress, counter
+from edgeport.quantize.plan import Plan
+from edgeport.report.contents import ArtifactFile, Status, TargetReport
+from edgeport.targets.contract import Profile, Target
+from edgeport.targets.registry import require_toolchain
+from edgeport.validate.budgets import over_budget
+
+
+@dataclass(frozen=True)
+class Work:
+    """How far a target has come. After an error nothing further is tried.
+
+    Attributes:
+        target: the target.
+        assigned: which node runs how.
+        plan: with ranges.
+        emitted: the artifact and its drift.
+        files: what the target's folder holds.
+        folder: the folder that the artifact was written below.
+        error: why it is not published.
+        findings: all remarks so far.
+    """
+
+    target: Target
+    assigned: Assigned | None = None
+    plan: Plan | None = None
+    emitted: Emitted | None = None
+    files: tuple[ArtifactFile, ...] = ()
+    folder: Path | None = None
+    error: EdgeportError | None = None
+    findings: tuple[Finding, ...] = ()
+
+
+def assign_target(target: Target, profile: Profile | None, prepared: Prepared, precision: str) -> Work:
+    """Checks the graph against the target and decides the kernels."""
+    try:
+        require_toolchain(target)
+        findings = check_target(target, prepared, precision, profile)
+    except EdgeportError as error:
+        return Work(target, error=error, findings=error.findings)
+    return Work(target, assign_for(prepared.canonical, target.scheme(precision, profile)), findings=findings)
+
+
+def plan_target(work: Work, statistics: Statistics | None, method: str) -> Work:
+    """Gives the tensors their ranges.
+
+    Raises:
+        CalibrationError: the statistics do not serve; this concerns every target.
+    """
+    if work.assigned is None:
+        return work
+    return replace(work, plan=plan_for(work.assigned, statistics, method))
+
+
+def emit_target(
+    work: Work,
+    profile: Profile | None,
+    prepared: Prepared,
+    folder: Path,
+    evidence: Evidence | None,
+    samples: int,
+    progress: Progress,
+) -> Work:
+    """Writes and proves the artifact; one that fails or is over budget is removed from the folder."""
+    if work.assigned is None or work.plan is None:
+        return work
+    name = work.target.name
+    count = counter(progress, name, samples if evidence is not None else None)
+    out = folder / name
+    try:
+        emitted = emit(work.target, profile, prepared, work.assigned, work.plan, folder, evidence, count)
+    except EdgeportError as error:
+        shutil.rmtree(out, ignore_errors=True)
+        return replace(work, error=error, findings=(*work.findings, *error.findings))
+    paths = sorted(p for p in out.rglob("*") if p.is_file())
+    files = tuple(describe_file(p, p.relative_to(folder).as_posix()) for p in paths)
+    findings = (*work.findings, *emitted.findings)
+    done = replace(work, emitted=emitted, files=files, folder=folder, findings=findings)
+    failed = over_budget(emitted.budgets)
+    if failed is None:
+        return done
+    shutil.rmtree(out)
+    return replace(done, error=BudgetError(f"target {name} is {failed}"))
+
+
+def target_report(work: Work, precision: str) -> TargetReport:
+    """What the report says about the target."""
+    emitted = work.emitted
+    return TargetReport(
+        work.target.name,
+        precision,
+        _status(work),
+        verdict=None if emitted is None else emitted.ladder.verdict if emitted.ladder else "checked-not-run",
+        files=work.files,
+        facts=emitted.artifact.facts if emitted is not None else {},
+        plan=work.plan,
+        ladder=emitted.ladder if emitted is not None else None,
+        budgets=emitted.budgets if emitted is not None else (),
+        findings=work.findings,
+    )
+
+
+def _status(work: Work) -> Status:
+    if work.error is None:
+        return "ok"
+    if isinstance(work.error, BudgetError):
+        return "over-budget"
+    return "skipped" if isinstance(work.error, ToolchainError) else "failed"
