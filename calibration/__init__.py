@@ -1,5 +1,7 @@
 """Sample sources, statistics, ranges and the streamed calibration run."""
 
+from edgeport.calibration.cached import cached_collect
+from edgeport.calibration.checks import check_samples
 from edgeport.calibration.collect import collect
 from edgeport.calibration.preprocessing import Preprocessing
 from edgeport.calibration.ranges import METHODS, Method, choose_range
@@ -15,6 +17,8 @@ __all__ = [
     "SampleSource",
     "Statistics",
     "TensorStatistics",
+    "cached_collect",
+    "check_samples",
     "choose_range",
     "collect",
     "open_samples",

@@ -1,0 +1,69 @@
+"""Statistics from the cache, or from a run that then fills it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+import onnx_ir as ir
+
+from edgeport import __version__
+from edgeport.cache import cache_key, read_cached, write_cached
+from edgeport.calibration.collect import collect
+from edgeport.calibration.samples import SampleSource
+from edgeport.calibration.statistics import FORMAT, Request, Statistics
+
+_KIND = "statistics"
+
+
+def cached_collect(
+    graph: ir.Model,
+    source: SampleSource,
+    requests: Mapping[str, Request],
+    *,
+    progress: Callable[[int], None] | None = None,
+    use_cache: bool = True,
+) -> Statistics:
+    """`collect`, unless the same graph, data and requests were collected before.
+
+    Args:
+        graph: the canonical graph.
+        source: the samples.
+        requests: see `collect`.
+        progress: called with the number of samples done; not at all if the statistics come from the cache.
+        use_cache: False neither reads nor writes the cache.
+
+    Raises:
+        CalibrationError: see `collect`.
+        ModelError: see `collect`.
+    """
+    if not use_cache:
+        return collect(graph, source, requests, progress=progress)
+    key = _key(graph, source, requests)
+    payload = read_cached(_KIND, key)
+    if payload is not None:
+        try:
+            return Statistics.from_bytes(payload)
+        except ValueError:
+            pass  # not damaged, yet unreadable: written by something else; collected and written anew below
+    statistics = collect(graph, source, requests, progress=progress)
+    write_cached(_KIND, key, statistics.to_bytes())
+    return statistics
+
+
+def _key(graph: ir.Model, source: SampleSource, requests: Mapping[str, Request]) -> str:
+    import onnxruntime
+
+    versions = f"{__version__} {FORMAT} onnxruntime {onnxruntime.__version__}"
+    return cache_key([versions, *_graph_parts(graph), source.digest(), json.dumps(dict(requests), sort_keys=True)])
+
+
+def _graph_parts(graph: ir.Model) -> Iterator[str | bytes]:
+    """The graph without its weights, then these one by one: over 2 GB a graph has no single serialized form."""
+    bare = graph.clone()
+    for name, value in sorted(bare.graph.initializers.items()):
+        if value.const_value is not None:
+            yield f"{name} {value.const_value.dtype} {value.const_value.shape}"
+            yield value.const_value.tobytes()
+    bare.graph.initializers.clear()
+    yield ir.to_proto(bare).SerializeToString(deterministic=True)
