@@ -9,7 +9,7 @@ import click
 
 import edgeport
 from edgeport.cli import options as o
-from edgeport.cli.job import Job
+from edgeport.cli.job import Job, Result
 from edgeport.cli.settings import merge, read_config, required
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def export(config: str | None, dry_run: bool, quiet: bool, as_json: bool, **flag
         required(arguments, "out", "--out")
     arguments.setdefault("out", Path("out"))
 
-    def call(progress: TerminalProgress | None) -> Any:
+    def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
         return api.export(source, preprocessing=settings.preprocessing, dry_run=dry_run, progress=progress, **arguments)
@@ -57,7 +57,7 @@ def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job
     arguments = merge(flags, read_config(config, quiet))
     source = required(arguments, "source", "SOURCE")
 
-    def call(progress: TerminalProgress | None) -> Any:
+    def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
         return api.inspect(source, **arguments)
@@ -77,7 +77,7 @@ def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> J
     source = required(arguments, "source", "SOURCE")
     calib = required(arguments, "calib", "--calib")
 
-    def call(progress: TerminalProgress | None) -> Any:
+    def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
         return api.calibrate(source, calib=calib, preprocessing=settings.preprocessing, progress=progress, **arguments)
@@ -97,7 +97,7 @@ def validate(artifact: Path, config: str | None, quiet: bool, as_json: bool, **f
     source = required(arguments, "source", "SOURCE")
     data = required(arguments, "data", "--data")
 
-    def call(progress: TerminalProgress | None) -> Any:
+    def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
         return api.validate(
@@ -114,7 +114,7 @@ def validate(artifact: Path, config: str | None, quiet: bool, as_json: bool, **f
 def targets(quiet: bool, as_json: bool) -> Job:
     """List the targets, their precisions and whether their toolchain is installed."""
 
-    def call(progress: TerminalProgress | None) -> Any:
+    def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
         return api.targets()
@@ -129,7 +129,7 @@ def targets(quiet: bool, as_json: bool) -> Job:
 def doctor(quiet: bool, as_json: bool) -> Job:
     """Check this installation: versions, toolchains, and what would fix what is missing."""
 
-    def call(progress: TerminalProgress | None) -> Any:
+    def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
         return api.doctor()

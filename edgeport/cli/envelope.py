@@ -32,11 +32,6 @@ def envelope(
     return json.dumps(_strict(body), indent=2, allow_nan=False, ensure_ascii=False)
 
 
-def error_body(kind: str, message: str, exit_code: int) -> dict[str, Any]:
-    """The `error` of an envelope."""
-    return {"type": kind, "message": message, "exit_code": exit_code}
-
-
 def _strict(value: Any) -> Any:
     """JSON has no infinity (the SQNR of an exact match) and no NaN: they become null, as in report.json."""
     if isinstance(value, float) and not math.isfinite(value):

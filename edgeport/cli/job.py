@@ -36,7 +36,7 @@ class Job:
         quiet: `--quiet` was given.
     """
 
-    call: Callable[[TerminalProgress | None], Any]
+    call: Callable[[TerminalProgress | None], Result]
     show: Callable[[Any, Console], None]
     as_json: bool
     quiet: bool

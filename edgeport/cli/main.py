@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import click
 
 from edgeport.cli.commands import cli
-from edgeport.cli.envelope import envelope, error_body
-from edgeport.cli.job import Job
+from edgeport.cli.envelope import envelope
+from edgeport.cli.failure import Failure
+from edgeport.cli.job import Job, Result
 from edgeport.cli.streams import console, one_line, results_only, silence_stdout, write_result
 from edgeport.errors import EdgeportError
 from edgeport.findings import Finding
@@ -20,7 +21,6 @@ INTERNAL_ERROR = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 _TRACEBACK_SWITCH = "EDGEPORT_TRACEBACK"
-_SHOWN_FINDINGS = 20
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -34,60 +34,62 @@ def run(argv: Sequence[str]) -> int:
         cli.main(["--help"], prog_name="edgeport", standalone_mode=False)
         return USAGE_ERROR
     flags = argv[: argv.index("--")] if "--" in argv else argv
-    as_json = "--json" in flags
     command = next((word for word in argv if word in cli.commands), None)
+    job: Any = None
     try:
-        return _run(argv, command)
+        job = cli.main(list(argv), prog_name="edgeport", standalone_mode=False)
+        if not isinstance(job, Job):
+            return int(job or 0)
+        result = _call(job)
     except EdgeportError as error:
-        return _fail(command, type(error).__name__, str(error), error.exit_code, as_json, error.findings)
+        failure = Failure(type(error).__name__, one_line(str(error)), error.exit_code, error.findings, error.result)
     except click.ClickException as error:
-        return _fail(command, "UsageError", error.format_message(), USAGE_ERROR, as_json)
+        failure = Failure("UsageError", one_line(error.format_message()), USAGE_ERROR)
     except (KeyboardInterrupt, click.Abort):
-        return _fail(command, "Interrupted", "interrupted", INTERRUPTED, as_json)
+        failure = Failure("Interrupted", "interrupted", INTERRUPTED)
     except BrokenPipeError:  # of --help; results are written by write_result
         silence_stdout()
         return 0
     except Exception as error:
-        if os.environ.get(_TRACEBACK_SWITCH):
-            import traceback
+        failure = _internal(error)
+    else:
+        return 0 if _print(job, command, result, result.findings, None) else INTERNAL_ERROR
+    failure.tell()
+    if isinstance(job, Job):
+        _print(job, command, failure.result, failure.findings, failure)
+    elif "--json" in flags:
+        write_result(envelope(command, error=failure.body()))
+    return failure.exit_code
 
-            traceback.print_exc()
-        message = f"internal error: {type(error).__name__}: {error} (set {_TRACEBACK_SWITCH}=1 for the traceback)"
-        return _fail(command, "InternalError", message, INTERNAL_ERROR, as_json)
 
-
-def _run(argv: Sequence[str], command: str | None) -> int:
-    job: Any = cli.main(list(argv), prog_name="edgeport", standalone_mode=False)
-    if not isinstance(job, Job):
-        return int(job or 0)
+def _call(job: Job) -> Result:
     from edgeport.cli.progress import terminal_progress
 
     with results_only(), terminal_progress(job.quiet) as progress:
-        result = job.call(progress)
+        return job.call(progress)
+
+
+def _print(
+    job: Job, command: str | None, result: Result | None, findings: Sequence[Finding], failure: Failure | None
+) -> bool:
+    """Prints the outcome of a job, as far as it came, as envelope or tables; False if stdout cannot be written."""
     if job.as_json:
-        text = envelope(command, result=result.to_json(), findings=result.findings)
-    elif job.quiet:
-        return 0
-    else:
-        page = console()
-        with page.capture() as capture:
-            job.show(result, page)
-        text = capture.get().rstrip("\n")
-    return 0 if write_result(text) else INTERNAL_ERROR
+        data = None if result is None else result.to_json()
+        error = None if failure is None else failure.body()
+        return write_result(envelope(command, result=data, findings=findings, error=error))
+    if job.quiet or result is None:
+        return True
+    page = console()
+    with page.capture() as capture:
+        job.show(result, page)
+    return write_result(capture.get().rstrip("\n"))
 
 
-def _fail(
-    command: str | None, kind: str, message: str, code: int, as_json: bool, findings: Sequence[Finding] = ()
-) -> int:
-    """Reports one failure: a line on stderr with one more for each finding, and with `--json` the envelope."""
-    message = one_line(message)
-    click.echo(f"edgeport: {message}", err=True)
-    for finding in findings[:_SHOWN_FINDINGS]:
-        place = " ".join(part for part in (finding.node, finding.op and f"({finding.op})") if part)
-        text = "; ".join(part for part in (finding.message, finding.hint) if part)
-        click.echo(f"  {finding.severity} {finding.code}: {place + ': ' if place else ''}{one_line(text)}", err=True)
-    if len(findings) > _SHOWN_FINDINGS:
-        click.echo(f"  and {len(findings) - _SHOWN_FINDINGS} more; --json lists every one", err=True)
-    if as_json:
-        write_result(envelope(command, findings=findings, error=error_body(kind, message, code)))
-    return code
+def _internal(error: Exception) -> Failure:
+    """A bug: named in one line, with the traceback for who asks for it."""
+    if os.environ.get(_TRACEBACK_SWITCH):
+        import traceback
+
+        traceback.print_exc()
+    text = one_line(f"internal error: {type(error).__name__}: {error}")
+    return Failure("InternalError", f"{text} (set {_TRACEBACK_SWITCH}=1 for the traceback)", INTERNAL_ERROR)

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from edgeport.cli.envelope import envelope, error_body
+from edgeport.cli.envelope import envelope
+from edgeport.cli.failure import Failure
 from edgeport.findings import Finding
 
 
@@ -22,7 +23,8 @@ def test_non_finite_numbers_become_null() -> None:
 
 @pytest.mark.parametrize("failed", [False, True])
 def test_ok_is_the_absence_of_an_error(failed: bool) -> None:
-    body = json.loads(envelope("inspect", error=error_body("ModelError", "broken", 3) if failed else None))
+    error = Failure("ModelError", "broken", 3).body() if failed else None
+    body = json.loads(envelope("inspect", error=error))
     assert body["ok"] is not failed
     assert body["error"] == ({"type": "ModelError", "message": "broken", "exit_code": 3} if failed else None)
 
