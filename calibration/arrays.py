@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from edgeport.calibration.preprocessing import Preprocessing, is_stored_image
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
+from edgeport.suggest import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,7 @@ def _named_arrays(file: Path, inputs: Sequence[InputSpec], files: int) -> dict[s
         return {inputs[0].name if n in unknown else n: a for n, a in named.items()}
     if unknown:
         names = [s.name for s in inputs]
-        near = difflib.get_close_matches(unknown[0], names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"the inputs are {', '.join(map(repr, names))}"
+        hint = did_you_mean(unknown[0], names)
         raise CalibrationError(f"{file.name}: array {unknown[0]!r} is no input of the model; {hint}")
     return named
 

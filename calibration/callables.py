@@ -1,8 +1,7 @@
-"""Samples from Python: a callable that gives mappings, named as `file.py:callable` or handed over, or a list of mappings."""
+"""Samples from Python: a callable that gives mappings (also named as `file.py:callable`), or a list of mappings."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import itertools
@@ -17,6 +16,7 @@ from edgeport.calibration.fit import LABEL_NAMES, fit_sample
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
+from edgeport.suggest import did_you_mean
 
 Factory = Callable[[], Iterable[Mapping[str, Any]]]
 
@@ -38,9 +38,7 @@ def load_callable(path: Path, name: str) -> Factory:
     found = getattr(module, name, None)
     if not callable(found):
         callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        near = difflib.get_close_matches(name, callables, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(callables) or 'none'}"
-        raise CalibrationError(f"{path.name} has no callable {name!r}; {hint}")
+        raise CalibrationError(f"{path.name} has no callable {name!r}; {did_you_mean(name, callables)}")
     factory: Factory = found
     return factory
 
@@ -123,9 +121,7 @@ class CallableSource:
         names = [s.name for s in self._inputs]
         for name in given:
             if name not in names and name != label_name:
-                near = difflib.get_close_matches(str(name), names, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"the inputs are {', '.join(map(repr, names))}"
-                raise CalibrationError(f"{where}: {name!r} is no input of the model; {hint}")
+                raise CalibrationError(f"{where}: {name!r} is no input of the model; {did_you_mean(str(name), names)}")
         for spec in self._inputs:
             if spec.name not in given:
                 raise CalibrationError(f"{where}: no array for input {spec}; it has {', '.join(map(repr, given))}")

@@ -82,17 +82,15 @@ def _suspicions(source: SampleSource, count: int, findings: list[Finding]) -> It
     for name in sorted(n for n, is_noise in noise.items() if is_noise):
         yield (
             "noise-like-data",
-            f"input {name!r} looks like random numbers: neighbours do not resemble each other and the values follow a "
-            "uniform or normal distribution, which no image or signal does; ranges from it are worthless, give real samples",
+            f"input {name!r} looks like random numbers (neighbours do not resemble each other, the values follow a "
+            "uniform or normal distribution), so ranges would be wrong for real images or signals; give real samples",
         )
 
 
 def _spread(source: SampleSource, count: int) -> Iterator[dict[str, Array]]:
     """At most `_LOOKED_AT` samples: the first half of them from the start, the rest from the end."""
-    if count <= _LOOKED_AT:
-        ranges = [(0, count)]
-    else:
-        ranges = [(0, _LOOKED_AT // 2), (count - _LOOKED_AT // 2, count)]
+    half = _LOOKED_AT // 2
+    ranges = [(0, count)] if count <= _LOOKED_AT else [(0, half), (count - half, count)]
     for sample in itertools.chain.from_iterable(source.read(*r) for r in ranges):
         yield dict(sample)
 
@@ -101,9 +99,9 @@ def looks_like_noise(array: Array) -> bool:
     """Whether an image- or signal-like array is independent random numbers, by four signs that must all hold.
 
     Image-like is rank 4 and up; signal-like is rank 3 with at most 4 channels on one side. Other arrays (tokens,
-    embeddings, feature vectors) never are. The signs: the correlation of neighbours along each long axis is zero within 5
-    standard errors; means and variances of rows and columns differ no more than chance makes them; and the values of
-    each channel follow a uniform or a normal distribution (Kolmogorov-Smirnov).
+    embeddings, feature vectors) never are. The signs: the correlation of neighbours along each long axis is zero
+    within 5 standard errors; means and variances of rows and columns differ no more than chance makes them; and the
+    values of each channel follow a uniform or a normal distribution (Kolmogorov-Smirnov).
     """
     if array.dtype.kind not in "fui" or array.dtype.itemsize > 4 or array.size < _FEWEST_ELEMENTS:
         return False
@@ -129,11 +127,13 @@ def _channels_first(array: Array) -> Array | None:
         return None
     few = [a for a in range(x.ndim) if x.shape[a] <= 4]
     if x.ndim == 2:  # a signal; with many "channels" it may as well be embeddings or a spectrogram
-        return np.moveaxis(x, few[0], 0) if few and x.size >= _FEWEST_IN_SIGNAL else None
+        signal: Array | None = np.moveaxis(x, few[0], 0) if few and x.size >= _FEWEST_IN_SIGNAL else None
+        return signal
     long = sum(d >= _SMALLEST_EXTENT for d in x.shape)
     if long < 2:
         return None
-    return np.moveaxis(x, few[0] if few else 0, 0)
+    image: Array = np.moveaxis(x, few[0] if few else 0, 0)
+    return image
 
 
 def _unrelated_neighbours(x: Float64, axis: int) -> bool:

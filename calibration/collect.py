@@ -1,9 +1,8 @@
-"""The calibration run: every sample through the canonical graph once, statistics of the requested tensors on the way."""
+"""The calibration run: every sample goes through the canonical graph once, statistics are gathered on the way."""
 
 from __future__ import annotations
 
 import difflib
-import math
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,11 +40,12 @@ def collect(
         threads: ONNX Runtime's intra-op threads.
 
     Raises:
-        CalibrationError: there are no samples, a sample does not fit the graph, or a requested name is not a float value of the graph.
+        CalibrationError: there are no samples, a sample does not fit the graph, or a requested name is not a float
+            value of the graph.
         ModelError: ONNX Runtime cannot load or run the graph.
     """
     _check_requests(graph, requests)
-    inputs = {v.name for v in graph.graph.inputs}
+    inputs = {v.name for v in graph.graph.inputs if v.name}
     accumulators = {name: TensorAccumulator(name, request) for name, request in requests.items()}
     session = _Session(graph, [n for n in requests if n not in inputs], threads)
     done = 0
@@ -66,8 +66,8 @@ def _check_requests(graph: ir.Model, requests: Mapping[str, Request]) -> None:
     values |= {v.name: v for node in graph.graph for v in node.outputs if v.name}
     for name in requests:
         if name not in values:
-            near = difflib.get_close_matches(name, values, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = difflib.get_close_matches(name, values, 3)  # a graph has too many names to list
+            hint = f"; near names: {', '.join(near)}" if near else ""
             raise CalibrationError(f"statistics of {name!r} requested, which the graph does not compute{hint}")
         if values[name].dtype not in _FLOATS:
             raise CalibrationError(
@@ -154,7 +154,7 @@ def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
 
 def _weight_bytes(graph: ir.Model) -> int:
     tensors = [v.const_value for v in graph.graph.initializers.values()]
-    return sum(math.prod(t.shape.numpy()) * t.dtype.itemsize for t in tensors if t is not None)
+    return sum(t.nbytes for t in tensors if t is not None)
 
 
 def _run_error(error: Exception) -> Exception:

@@ -101,6 +101,6 @@ def fit_values(array: Array, spec: InputSpec, where: str) -> Array:
             raise CalibrationError(f"{where} holds NaN or infinite values; remove or repair this sample")
     elif array.dtype != wanted and not np.array_equal(cast, array):
         raise CalibrationError(
-            f"{where} holds values from {array.min()} to {array.max()}, which {spec.dtype} of input {spec.name!r} cannot hold"
+            f"{where} holds values from {array.min()} to {array.max()}: out of range for input {spec}"
         )
     return cast

@@ -3,8 +3,8 @@
     width 2**e     |-3|-2|-1| 0| 1| 2|        bin i holds floor(x / 2**e) == i
     width 2**(e+1) | -2  | -1  |  0  |  1  |   widening adds neighbouring pairs: i -> i >> 1
 
-Because floor(floor(x / w) / 2) == floor(x / 2w), a histogram that is widened equals one that was made wide. The exponent
-is a function of the largest magnitude seen, so the histogram of a set does not depend on how the set was split.
+Because floor(floor(x / w) / 2) == floor(x / 2w), a histogram that is widened equals one that was made wide. The
+exponent is a function of the largest magnitude seen, so the histogram of a set does not depend on how it was split.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 SIDE_BITS = 11
 SIDE = 1 << SIDE_BITS
-"""Bins on each side of zero. More than half of one side is used, so int8 gets 4 to 8 bins a level of a one-sided tensor."""
+"""Bins on each side of zero; more than half of one side is used. int8 gets 4 to 8 bins a level of one-sided tensors."""
 
 _MIN_EXPONENT = -126  # the smallest whose inverse, which values are multiplied by, is a finite float32
 _KEPT = 4096
@@ -63,8 +63,8 @@ def add_values(counts: Counts, values: Float32, exponent: int, non_negative: boo
 def sampling_stride(shape: Sequence[int]) -> int:
     """Which elements of a tensor of this shape enter its histogram: every `stride`-th of the flattened tensor.
 
-    1 for small tensors, about 16 for large ones, never fewer than about 4096 elements. The stride has no factor in common
-    with any dimension, so that it walks over every channel, row and column.
+    1 for small tensors, about 16 for large ones, never fewer than about 4096 elements. The stride has no factor in
+    common with any dimension, so that it walks over every channel, row and column.
     """
     size = math.prod(shape)
     wanted = min(size // _KEPT, _MAX_STRIDE)

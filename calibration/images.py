@@ -22,8 +22,8 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".ti
 class ImageSource:
     """Images in a folder and its subfolders, in the order of their relative paths.
 
-    If all images lie in two or more subfolders, these are classes: a label is the index of its subfolder among the sorted
-    names, and the classes take turns in the order, so that a part of the samples still holds all of them.
+    If all images lie in two or more subfolders, these are classes: a label is the index of its subfolder among the
+    sorted names, and the classes take turns in the order, so that a part of the samples still holds all of them.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class ImageSource:
             )
         if preprocessing is None:
             raise CalibrationError(
-                f"images need their preprocessing declared: add [preprocessing] with resize, scale, mean, std as in the training of input {inputs[0]}"
+                f"images for input {inputs[0]} need [preprocessing]: declare resize, scale, mean, std as in training"
             )
         self._spec, self._preprocessing = inputs[0], preprocessing
         self._batch = preprocessing.check_output(self._spec)

@@ -88,13 +88,13 @@ def mse_threshold(folded: Float64, width: float, limit: float, levels: int) -> f
     if not bins.size:
         return limit
     steps = levels // 2 - 1
-    cut = 0.0
+    cut: float = 0.0
     for grid in (np.arange(0, _OCTAVES + 0.5, 0.5), _ZOOM / 2, _ZOOM / 6, _ZOOM / 18):
         cuts = np.clip(cut + grid, 0, None)
         scale = limit * 2.0**-cuts / steps
         error = squared_error(bins, edges, scale, np.full_like(cuts, -steps), np.full_like(cuts, steps))
         cut = float(cuts[int(np.argmin(error))])
-    return limit * 2.0**-cut
+    return float(limit * 2.0**-cut)
 
 
 def _coarse(mass: Float64, start: float, width: float) -> tuple[Float64, Float64]:
@@ -107,5 +107,5 @@ def _coarse(mass: Float64, start: float, width: float) -> tuple[Float64, Float64
     while last - first > _MOST_BINS * step:
         step *= 2
     first, last = first // step * step, -(-last // step) * step
-    edges = start + width * np.arange(first, last + 1, step)
+    edges = start + width * np.arange(first, last + 1, step, dtype=np.float64)
     return mass[first:last].reshape(-1, step).sum(axis=1), edges

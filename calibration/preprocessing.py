@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_
 from edgeport.calibration.fit import fit_values, shape_matches, shape_text
 from edgeport.errors import CalibrationError, UsageError
 from edgeport.sample import Array, InputSpec
+from edgeport.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +24,7 @@ class Preprocessing(BaseModel):
     """How an image file becomes an input: resize, crop, colour, then (pixel * scale - mean) / std, then layout.
 
     Attributes:
-        resize: [width, height], or the length of the shorter side (the other follows the aspect ratio). None keeps the size.
+        resize: [width, height], or the length of the shorter side (the other follows). None keeps the size.
         crop: [width, height] of the centre that is kept.
         colour: order of the channels; GRAY is one channel by the ITU-R 601 weights.
         layout: NCHW or NHWC.
@@ -78,9 +78,9 @@ class Preprocessing(BaseModel):
             first = error.errors()[0]
             key = str(first["loc"][0]) if first["loc"] else ""
             if first["type"] == "extra_forbidden":
-                near = difflib.get_close_matches(key, cls.model_fields, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(cls.model_fields)}"
-                raise UsageError(f"preprocessing: unknown key {key!r}; {hint}") from error
+                raise UsageError(
+                    f"preprocessing: unknown key {key!r}; {did_you_mean(key, cls.model_fields)}"
+                ) from error
             message = first["msg"].removeprefix("Value error, ")
             raise UsageError(f"preprocessing{f', key {key!r}' if key else ''}: {message}") from error
 
@@ -107,7 +107,7 @@ class Preprocessing(BaseModel):
         channel_axis = 1 if self.layout == "NCHW" else 3
         if len(spec.shape) != 4 or spec.shape[channel_axis] not in (self.channels, *_symbols(spec.shape)):
             raise CalibrationError(
-                f"preprocessing makes {self.layout} images of {self.channels} channel(s), which input {spec} does not take"
+                f"preprocessing makes {self.layout} images of {self.channels} channel(s): no match for input {spec}"
             )
         if spec.dtype != self.dtype:
             raise CalibrationError(
@@ -116,7 +116,7 @@ class Preprocessing(BaseModel):
         return spec.shape[0] if isinstance(spec.shape[0], int) else 1
 
     def apply(self, pixels: Array, spec: InputSpec, where: str) -> Array:
-        """Makes one input row (without the batch axis) from pixels: uint8 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
+        """`apply_image` for pixels: uint8 of shape (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)."""
         from PIL import Image
 
         squeezed = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[-1] == 1 else pixels
@@ -126,13 +126,14 @@ class Preprocessing(BaseModel):
         """Makes one input row (without the batch axis) from a Pillow image.
 
         Raises:
-            CalibrationError: the image has more than 8 bits a channel, is smaller than the crop, or ends in another size than the input's.
+            CalibrationError: the image has more than 8 bits a channel, is smaller than the crop, or ends in another
+                size than the input's.
         """
         from PIL import Image
 
         if image.mode.startswith(("I", "F")):
             raise CalibrationError(
-                f"{where} has more than 8 bits a channel (mode {image.mode}); convert it to 8 bits or give arrays"
+                f"{where} has more than 8 bits a channel (mode {image.mode}); make it 8 bits, or give arrays"
             )
         image = image.convert("L" if self.colour == "GRAY" else "RGB")
         if self.resize is not None:
@@ -148,14 +149,15 @@ class Preprocessing(BaseModel):
         row = row.transpose(2, 0, 1) if self.layout == "NCHW" else row
         if not shape_matches(row.shape, spec.shape[1:]):
             raise CalibrationError(
-                f"{where} becomes {shape_text(row.shape)} after preprocessing, but input {spec} needs {shape_text(spec.shape[1:])}; set resize or crop"
+                f"{where} becomes {shape_text(row.shape)} after preprocessing, but input {spec} needs "
+                f"{shape_text(spec.shape[1:])}; set resize or crop"
             )
         return fit_values(row, InputSpec(spec.name, spec.dtype, spec.shape[1:]), where)
 
     def _normalize(self, pixels: Array) -> Array:
         if self.dtype == "uint8":
             return pixels
-        values = pixels.astype(np.float32) * np.float32(self.pixel_scale)
+        values: Array = pixels.astype(np.float32) * np.float32(self.pixel_scale)
         if self.mean:
             values = values - np.asarray(self.mean, np.float32)
         if self.std:

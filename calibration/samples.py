@@ -20,7 +20,7 @@ from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
 from edgeport.sample import InputSpec, Sample
 
-_ARRAY_SUFFIXES = (".npy", ".npz")
+_KINDS = {".npy": "arrays", ".npz": "arrays", ".jsonl": "texts", **dict.fromkeys(IMAGE_SUFFIXES, "images")}
 
 
 @runtime_checkable
@@ -98,7 +98,7 @@ def open_samples(
 def _again(samples: Iterable[Sample]) -> Callable[[], Iterable[Sample]]:
     if isinstance(samples, Iterator):
         raise CalibrationError(
-            "calibration data is an iterator, which can be read only once; give a list, or the function that makes it"
+            "calibration data is an iterator, which can be read only once; give a list, or the function making it"
         )
     if not isinstance(samples, Iterable):
         raise CalibrationError(
@@ -119,28 +119,16 @@ def _files(path: Path) -> list[Path]:
     """The file itself, or the data files in a folder and its subfolders, sorted; hidden ones are left out."""
     if path.is_file():
         return [path]
-    known = (*_ARRAY_SUFFIXES, *IMAGE_SUFFIXES, ".jsonl")
-    relative = (p.relative_to(path) for p in path.rglob("*") if p.suffix.lower() in known and p.is_file())
+    relative = (p.relative_to(path) for p in path.rglob("*") if p.suffix.lower() in _KINDS and p.is_file())
     return [path / p for p in sorted(relative) if not any(part.startswith(".") for part in p.parts)]
 
 
 def _kind(path: Path, files: Sequence[Path]) -> str:
-    kinds = {}
-    for file in files:
-        suffix = file.suffix.lower()
-        kind = (
-            "arrays"
-            if suffix in _ARRAY_SUFFIXES
-            else "images"
-            if suffix in IMAGE_SUFFIXES
-            else "texts"
-            if suffix == ".jsonl"
-            else ""
-        )
-        kinds[kind] = file
+    kinds = {_KINDS.get(file.suffix.lower(), ""): file for file in files}
     if not kinds or "" in kinds:
         raise CalibrationError(
-            f"calibration data {path.name!r} holds nothing usable; give images, .npy, .npz, a .jsonl of texts, or file.py:callable"
+            f"calibration data {path.name!r} is or holds nothing usable; give images, .npy, .npz, a .jsonl of texts, or "
+            "file.py:callable"
         )
     if len(kinds) > 1:
         names = " and ".join(sorted(f.name for f in kinds.values()))
@@ -199,7 +187,7 @@ def split(source: SampleSource, held_out: float = 1 / 8) -> tuple[SampleSource, 
     count = len(source)
     if count < 2:
         raise CalibrationError(
-            f"calibration data holds {count} sample(s), so none can be held out; give more, or --data for the drift"
+            f"calibration data holds {count} sample(s), so none can be held out; give more, or --data"
         )
     held = min(max(int(count * held_out), 1), count - 1)
     return _Slice(source, 0, count - held), _Slice(source, count - held, count)

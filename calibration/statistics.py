@@ -34,8 +34,9 @@ class TensorStatistics:
         non_finite: NaN and infinite elements, which enter nothing else.
         minimum: exact over all finite elements; +inf if there were none.
         maximum: exact over all finite elements; -inf if there were none.
-        counts: histogram, int64 of shape (2 * SIDE,); position SIDE + i counts the sampled values in [i * width, (i + 1) * width).
-            None if only extremes were requested. Large tensors enter it with about every 16th element.
+        counts: histogram, int64 of shape (2 * SIDE,); position SIDE + i counts the sampled values in
+            [i * width, (i + 1) * width). Large tensors enter it with about every 16th element. None if only the
+            extremes were requested.
     """
 
     name: str

@@ -34,7 +34,8 @@ class TextSource:
         for spec in inputs:
             if spec.name not in _FIELDS or len(spec.shape) != 2:
                 raise CalibrationError(
-                    f"texts cannot fill input {spec}; they fill {', '.join(_FIELDS)} of shape [batch,length]; give .npz or file.py:callable"
+                    f"texts cannot fill input {spec}, only {', '.join(_FIELDS)} of shape [batch,length]; "
+                    "give .npz or file.py:callable"
                 )
         self._path, self._inputs = path, tuple(inputs)
         self._tokenizer_file = tokenizer / "tokenizer.json" if tokenizer.is_dir() else tokenizer

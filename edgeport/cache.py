@@ -2,9 +2,9 @@
 
     <cache>/<kind>/<key>     sha256 of the payload (32 bytes), payload
 
-The folder is $EDGEPORT_CACHE, or edgeport/ under $XDG_CACHE_HOME or ~/.cache. Entries are written to a temporary file and
-renamed, so that processes may share it. A damaged entry counts as missing, and a cache that cannot be written is done
-without: it must never fail a run.
+The folder is $EDGEPORT_CACHE, or edgeport/ under $XDG_CACHE_HOME or ~/.cache. Entries are written to a temporary file
+and renamed, so that processes may share it. A damaged entry counts as missing, and a cache that cannot be written is
+done without: it must never fail a run.
 """
 
 from __future__ import annotations
