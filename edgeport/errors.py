@@ -23,7 +23,7 @@ class EdgeportError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, findings: Sequence[Finding] = ()) -> None:
-        super().__init__(message)
+        super().__init__(" ".join(message.splitlines()))  # names inside a hostile model may hold line breaks
         self.findings = tuple(findings)
         self.result: Any = None
 

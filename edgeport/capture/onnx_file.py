@@ -42,7 +42,7 @@ def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
     if not proto.HasField("graph") or not proto.ir_version:
         raise ModelError(f"{path} holds no ONNX graph: it is cut off or another format; copy or export it again")
     digest = hashlib.sha256(data)
-    for tensor in _tensors_of_model(proto):
+    for tensor in tensors(proto):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor.raw_data = _external_bytes(tensor, path)
             tensor.data_location = onnx.TensorProto.DEFAULT
@@ -54,7 +54,7 @@ def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
 def digest_message(proto: onnx.ModelProto) -> str:
     """sha256 (hex) of a message of any size; the weights are taken out of it on the way."""
     digest = hashlib.sha256()
-    for tensor in _tensors_of_model(proto):
+    for tensor in tensors(proto):
         digest.update(tensor.raw_data)
         tensor.ClearField("raw_data")
     digest.update(proto.SerializeToString(deterministic=True))
@@ -101,7 +101,8 @@ def _byte_size(tensor: onnx.TensorProto) -> int:
     return count * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def _tensors_of_model(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of a model: weights and node attributes, of subgraphs and functions too."""
     yield from _tensors_of_graph(proto.graph)
     for function in proto.functions:
         for node in function.node:

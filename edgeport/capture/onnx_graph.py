@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import onnx
 import onnx_ir as ir
 
 from edgeport.capture.input_shapes import DeclaredInput, FixedInputs
+from edgeport.capture.onnx_file import tensors
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 
@@ -38,14 +40,23 @@ def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Findi
     _refuse_sparse(proto, where)
     _drop_repeated_inputs(proto.graph)
     _drop_value_info(proto)
+    untyped = [t.name for t in tensors(proto) if t.data_type == onnx.TensorProto.UNDEFINED]
+    if untyped:
+        raise ModelError(f"{where} is damaged: weight {untyped[0]!r} has no data type; export the model again")
     proto.ir_version = max(proto.ir_version, _IR_VERSION)
+    log = logging.getLogger("onnx_ir")  # it warns of what _check_defined refuses
+    level = log.level
+    log.setLevel(logging.ERROR)
     try:
         model = ir.from_proto(proto)
-    except Exception as error:  # the deserializer meets a hostile file with whatever exception comes first
+    except Exception as error:  # a damaged graph fails wherever the deserializer meets the damage
         cause = " ".join(str(error.__cause__ or error).split())
         raise ModelError(f"{where} is not a valid ONNX graph: {cause}; export the model again") from error
+    finally:
+        log.setLevel(level)
     if not model.graph.outputs:
         raise ModelError(f"{where} has no outputs; export the model again")
+    _check_defined(model, where)
     _sort(model, where)
     _name_nodes(model)
     for node in ir.traversal.RecursiveGraphIterator(model.graph):
@@ -143,6 +154,29 @@ def _drop_value_info(proto: onnx.ModelProto) -> None:
         graph.value_info.extend(kept)
     for function in proto.functions:
         del function.value_info[:]
+
+
+def _check_defined(model: ir.Model, where: str) -> None:
+    """Refuses names that nothing defines; in a file from a working exporter there are none."""
+
+    findings = [
+        Finding("error", "undefined-input", f"nothing defines input {value.name!r}", node.name, node.op_type)
+        for node in ir.traversal.RecursiveGraphIterator(model.graph)
+        for value in node.inputs
+        if value is not None and value.name and not _is_defined(value)
+    ]
+    findings += [
+        Finding("error", "undefined-output", f"nothing defines output {value.name!r}")
+        for graph in (model.graph, *model.graph.subgraphs())
+        for value in graph.outputs
+        if not _is_defined(value)
+    ]
+    if findings:
+        raise ModelError(f"{where} is damaged: {findings[0].message}; export the model again", findings)
+
+
+def _is_defined(value: ir.Value) -> bool:
+    return value.producer() is not None or value.is_graph_input() or value.is_initializer()
 
 
 def _sort(model: ir.Model, where: str) -> None:

@@ -15,7 +15,7 @@ from edgeport.capture.onnx_file import read_onnx_file
 from edgeport.capture.onnx_graph import declared_inputs, read_graph, set_inputs, unknown_operators
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
-from edgeport.sample import InputSpec
+from edgeport.sample import InputSpec, as_dtype
 from edgeport.validate.onnx_runner import OnnxRunner
 
 
@@ -92,5 +92,6 @@ def infer_outputs(model: ir.Model, where: str) -> None:
     except ModelError as error:
         given = ", ".join(str(v.name) + str(v.shape) for v in model.graph.inputs)
         raise ModelError(f"{where}, with the inputs {given}: {error}", error.findings) from error
-    for value in model.graph.outputs:
-        value.shape = ir.Shape(runner.output_shapes[str(value.name)])
+    for value, spec in zip(model.graph.outputs, runner.output_specs, strict=True):
+        value.type = ir.TensorType(ir.DataType.from_numpy(as_dtype(spec.dtype)))
+        value.shape = ir.Shape(spec.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,14 +48,13 @@ class OnnxRunner:
 
     def __init__(self, model: ir.Model | Path | bytes, *, threads: int = 1, simulate: bool = False) -> None:
         # Serialized at once: later changes of a graph that the caller goes on to rewrite must not reach this runner.
-        small = isinstance(model, ir.Model) and _fits_in_memory(model)
-        self._model = ir.to_proto(model).SerializeToString() if isinstance(model, ir.Model) and small else model
+        self._model = _serialized(model) if isinstance(model, ir.Model) else model
         self._threads = threads
         self._simulate = simulate
         self._session = self._open(())
-        self._inputs = tuple(_input_spec(i) for i in self._session.get_inputs())
-        self._output_shapes = {o.name: _output_shape(o) for o in self._session.get_outputs()}
-        self._outputs = tuple(self._output_shapes)
+        self._inputs = tuple(_spec(i, "input") for i in self._session.get_inputs())
+        self._output_specs = tuple(_spec(o, "output") for o in self._session.get_outputs())
+        self._outputs = tuple(spec.name for spec in self._output_specs)
         self._extended: dict[frozenset[str], ort.InferenceSession] = {}
         self._internal: frozenset[str] | None = None
 
@@ -70,9 +69,9 @@ class OnnxRunner:
         return self._outputs
 
     @property
-    def output_shapes(self) -> Mapping[str, tuple[int | str, ...]]:
-        """The output shapes that ONNX Runtime infers; a string is a dimension known only at run time."""
-        return self._output_shapes
+    def output_specs(self) -> tuple[InputSpec, ...]:
+        """The outputs as ONNX Runtime infers them; a string is a dimension known only at run time."""
+        return self._output_specs
 
     @property
     def verdict(self) -> Verdict:
@@ -205,7 +204,8 @@ def _session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSe
     import onnxruntime as ort
 
     try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        # Without fallback: it would print to stdout and try the same provider again.
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         message = one_line(error)
         raise ModelError(
@@ -213,22 +213,24 @@ def _session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSe
         ) from error
 
 
-def _input_spec(value: Any) -> InputSpec:
+def _spec(value: Any, role: str) -> InputSpec:
     if value.type not in _DTYPES:
         raise ModelError(
-            f"input {value.name!r} is a {value.type}; only numeric tensors can be fed, so cut the model behind it"
+            f"{role} {value.name!r} is a {value.type}, and only tensors of numbers can be; export the model without it"
         )
-    return InputSpec(value.name, _DTYPES[value.type], _shape(value))
+    shape = tuple(d if isinstance(d, int) else d or f"{value.name}_dim_{i}" for i, d in enumerate(value.shape))
+    return InputSpec(value.name, _DTYPES[value.type], shape)
 
 
-def _output_shape(value: Any) -> tuple[int | str, ...]:
-    if value.type not in _DTYPES:
-        raise ModelError(f"output {value.name!r} is a {value.type}; only numeric tensors can be read, so cast it")
-    return _shape(value)
-
-
-def _shape(value: Any) -> tuple[int | str, ...]:
-    return tuple(d if isinstance(d, int) else d or f"{value.name}_dim_{i}" for i, d in enumerate(value.shape))
+def _serialized(model: ir.Model) -> bytes | ir.Model:
+    """The model as one protobuf message, or as it is when it doesn't fit into one."""
+    try:
+        if not _fits_in_memory(model):
+            return model
+        data: bytes = ir.to_proto(model).SerializeToString()
+    except Exception as error:  # a damaged graph fails wherever the serializer meets the damage
+        raise ModelError(f"the graph cannot be serialized: {one_line(error.__cause__ or error)}") from error
+    return data
 
 
 def _with_outputs(model: bytes, names: Sequence[str]) -> bytes:
