@@ -1,7 +1,11 @@
 """The Python interface. The command line calls these functions and prints what they return."""
 
+from edgeport.calibrating import calibrate
+from edgeport.environment import doctor, targets
 from edgeport.exporting import export
+from edgeport.inspecting import inspect
 from edgeport.progress import Progress
 from edgeport.results import ExportResult, Result
+from edgeport.validating import validate
 
-__all__ = ["ExportResult", "Progress", "Result", "export"]
+__all__ = ["ExportResult", "Progress", "Result", "calibrate", "doctor", "export", "inspect", "targets", "validate"]

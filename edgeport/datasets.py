@@ -41,15 +41,10 @@ def open_datasets(
         CalibrationError: the data cannot be read or does not fit the model's inputs.
         UsageError: the preprocessing makes no sense.
     """
-    declared = Preprocessing.parse(preprocessing) if preprocessing is not None else None
-
-    def opened(what: Any) -> SampleSource:
-        return open_samples(what, prepared.inputs, preprocessing=declared, tokenizer=tokenizer)
-
-    calibration = opened(calib) if calib is not None else None
+    calibration = open_source(prepared, calib, preprocessing, tokenizer) if calib is not None else None
     findings = calibration.findings if calibration is not None else ()
     if data is not None:
-        held_out = opened(data)
+        held_out = open_source(prepared, data, preprocessing, tokenizer)
         findings = (*findings, *held_out.findings)
     elif calibration is not None:
         calibration, held_out = split(calibration)
@@ -58,3 +53,16 @@ def open_datasets(
         message = f"no data was given: the drift is measured on {_MADE_UP} made-up samples"
         findings = (Finding("warning", "made-up-samples", message, hint="give real samples with --data"),)
     return Datasets(calibration, held_out, findings)
+
+
+def open_source(
+    prepared: Prepared, data: Any, preprocessing: Mapping[str, Any] | None, tokenizer: Path | None
+) -> SampleSource:
+    """Opens one set of samples for a prepared model.
+
+    Raises:
+        CalibrationError: the data cannot be read or does not fit the model's inputs.
+        UsageError: the preprocessing makes no sense.
+    """
+    declared = Preprocessing.parse(preprocessing) if preprocessing is not None else None
+    return open_samples(data, prepared.inputs, preprocessing=declared, tokenizer=tokenizer)

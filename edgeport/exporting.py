@@ -89,6 +89,8 @@ def export(
     names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
     loaded = [load_target(name) for name in names]
     device = load_profile(profile) if profile is not None else None
+    if statistics is not None and calib is not None:
+        raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
     _check_options(loaded, device, precision, ranges, statistics is not None, calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
     budgets = tuple(parse_budget(text) for text in budget)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeport.calibration import Statistics, collect
+from edgeport.calibration import Statistics, cached_collect, check_samples
 from edgeport.datasets import Datasets
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
@@ -46,6 +46,13 @@ def observe(
         return Observed(statistics, tuple(statistics.findings()))
     if datasets.calibration is None:
         raise CalibrationError("no calibration samples were given (--calib)")
+    findings = check_samples(datasets.calibration, allow_suspicious=allow_suspicious)
     count = counter(progress, "calibrate", len(datasets.calibration))
-    statistics = collect(prepared.canonical, datasets.calibration, dict.fromkeys(names, "histogram"), progress=count)
-    return Observed(statistics, tuple(statistics.findings()))
+    statistics = cached_collect(
+        prepared.canonical,
+        datasets.calibration,
+        dict.fromkeys(names, "histogram"),
+        progress=count,
+        use_cache=cache,
+    )
+    return Observed(statistics, (*findings, *statistics.findings()))

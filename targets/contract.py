@@ -53,6 +53,10 @@ class Target(Protocol):
         """Its name on the command line, which is also its output folder."""
 
     @property
+    def suffix(self) -> str:
+        """Ending of its main file or folder, e.g. `.tflite`; `validate` finds the target by it."""
+
+    @property
     def precisions(self) -> tuple[str, ...]:
         """The `--precision` values it takes."""
 

@@ -23,6 +23,7 @@ class TfliteTarget:
     """LiteRT (TensorFlow Lite) on phone CPUs: one .tflite file."""
 
     name: str = "tflite"
+    suffix: str = ".tflite"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"ai_edge_litert": "ai-edge-litert>=2.3"})
 

@@ -1,0 +1,96 @@
+"""`calibrate`: one run over the samples, kept in a file for any number of exports."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeport.datasets import Datasets, open_source
+from edgeport.errors import UsageError
+from edgeport.observation import observe
+from edgeport.planning import assign_for
+from edgeport.preparation import check_capture, prepare
+from edgeport.progress import Progress, Silent
+from edgeport.results import Result
+from edgeport.sample import InputSpec
+from edgeport.targets.registry import load_profile, load_target
+
+
+def calibrate(
+    source: Any,
+    *,
+    calib: Any,
+    out: str | Path,
+    target: str | Sequence[str] = "tflite",
+    profile: str | None = None,
+    precision: str = "int8",
+    inputs: Sequence[str | InputSpec] = (),
+    preprocessing: Mapping[str, Any] | None = None,
+    tokenizer: str | Path | None = None,
+    drop_passes: Sequence[str] = (),
+    add_passes: Sequence[str] = (),
+    allow_suspicious_data: bool = False,
+    cache: bool = True,
+    progress: Progress | None = None,
+) -> Result:
+    """Collects the statistics that the targets ask for, over all samples, and writes them to one file.
+
+    Args:
+        source: as for `export`; so are the other arguments that `export` has.
+        calib: calibration samples; none is held out.
+        out: the file to write, usually `statistics.safetensors`.
+
+    Returns:
+        Facts: statistics (the file), samples, tensors, sha256, data.
+
+    Raises:
+        EdgeportError: the model or the data cannot be used, or no scheme needs statistics.
+    """
+    progress = progress or Silent()
+    device = load_profile(profile) if profile is not None else None
+    names = [target] if isinstance(target, str) else list(target)
+    schemes = [load_target(name).scheme(precision, device) for name in names]
+    if not any(s.needs_data for s in schemes):
+        raise UsageError(f"--precision {precision} needs no statistics; export directly")
+    path = Path(out)
+    if path.is_dir():
+        raise UsageError(f"--out {out} is a folder; give a file, e.g. {path / 'statistics.safetensors'}")
+    progress.stage("capture", None)
+    prepared = prepare(source, inputs, drop_passes, add_passes)
+    samples = open_source(prepared, calib, preprocessing, Path(tokenizer) if tokenizer is not None else None)
+    check_capture(prepared, samples.read(0, min(1, len(samples))))
+    datasets = Datasets(samples, samples, samples.findings)
+    assigned = [assign_for(prepared.canonical, scheme) for scheme in schemes]
+    observed = observe(
+        prepared, assigned, datasets, None, allow_suspicious=allow_suspicious_data, cache=cache, progress=progress
+    )
+    statistics = observed.statistics
+    if statistics is None:
+        raise UsageError(
+            f"--precision {precision}: nothing in this model would run in integers; there is nothing to do"
+        )
+    _write(path, statistics.to_bytes())
+    facts = {
+        "statistics": str(path),
+        "samples": statistics.samples,
+        "tensors": len(statistics.tensors),
+        "sha256": statistics.digest(),
+        "data": {**samples.description(), "sha256": samples.digest()},
+    }
+    return Result(facts, (*prepared.captured.findings, *samples.findings, *observed.findings))
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file as a whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write --out {path}: {(error.strerror or str(error)).lower()}") from error
