@@ -1,0 +1,249 @@
+"""The whole way through the Python interface, on a small CNN."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from small_models import small_cnn, smooth_images
+
+from edgeport import api
+from edgeport.errors import BudgetError, CalibrationError, ModelError, UsageError
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = [p for p in folder.rglob("*") if p.is_file()]
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def rung(report: dict, name: str) -> dict:
+    return next(r for r in report["targets"][0]["ladder"]["rungs"] if r["name"] == name)["outputs"][0]
+
+
+def test_int8_export_is_proven_and_says_what_it_did(cnn: Path, images: Path, tmp_path: Path) -> None:
+    result = api.export(cnn, calib=images, out=tmp_path / "out")
+    names = set(digests(tmp_path / "out"))
+    assert names == {
+        "manifest.json",
+        "report.html",
+        "report.json",
+        "statistics.safetensors",
+        "tflite/golden/golden.safetensors",
+        "tflite/small_cnn.tflite",
+    }
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert {f["path"]: f["sha256"] for f in manifest["files"]} == {
+        n: d for n, d in digests(tmp_path / "out").items() if n != "manifest.json"
+    }
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert report == result.report
+    target = report["targets"][0]
+    assert target["verdict"] == "measured"
+    assert [r["name"] for r in target["ladder"]["rungs"]] == ["capture", "lowering", "quantization", "kernels", "total"]
+    assert rung(report, "capture")["sqnr_db"] is None or rung(report, "capture")["sqnr_db"] > 100  # float32 rounding
+    assert rung(report, "lowering")["sqnr_db"] > 100  # float32 rounding
+    assert rung(report, "quantization")["sqnr_db"] > 25  # 8 bits, four layers of random weights
+    assert rung(report, "kernels")["sqnr_db"] > 30  # single steps of 8-bit outputs
+    assert {n["kernel"] for n in target["plan"]["nodes"]} == {"int8"}
+
+
+def test_file_agrees_with_the_source_in_an_interpreter_of_our_own(cnn: Path, images: Path, tmp_path: Path) -> None:
+    """Independent of edgeport's runners: LiteRT and ONNX Runtime called directly."""
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    result = api.export(cnn, calib=images, out=tmp_path / "out")
+    interpreter = litert.Interpreter(str(result.artifacts["tflite"]))
+    signature = interpreter.get_signature_runner("serving_default")
+    session = ort.InferenceSession(small_cnn().SerializeToString(), providers=["CPUExecutionProvider"])
+    signal_power = noise = 0.0
+    for x in smooth_images(16, 3, 16, seed=5):
+        want = session.run(None, {"image": x[None]})[0]
+        got = signature(image=x[None])["logits"]
+        signal_power += float((want**2).sum())
+        noise += float(((want - got) ** 2).sum())
+    assert 10 * np.log10(signal_power / noise) > 25  # the drift the report states for this model, with other samples
+
+
+def test_same_input_same_bytes(cnn: Path, images: Path, tmp_path: Path) -> None:
+    api.export(cnn, calib=images, out=tmp_path / "one")
+    (tmp_path / "elsewhere").mkdir()
+    api.export(
+        cnn.rename(tmp_path / "elsewhere/small_cnn.onnx"), calib=images, out=tmp_path / "elsewhere/two", cache=False
+    )
+    assert digests(tmp_path / "one") == digests(tmp_path / "elsewhere/two")
+
+
+@pytest.mark.parametrize(
+    ("precision", "least"), [("fp32", 100), ("fp16", 55), ("int8-weights", 30), ("int8-dynamic", 30)]
+)
+def test_precisions_without_data(cnn: Path, tmp_path: Path, precision: str, least: float) -> None:
+    result = api.export(cnn, precision=precision, out=tmp_path / "out")
+    total = rung(result.report, "total")
+    assert total["sqnr_db"] is None or total["sqnr_db"] > least  # 24, 11 and 8 bits of mantissa
+    assert [f.code for f in result.findings if f.severity == "warning"] == ["made-up-samples"]
+
+
+def test_over_budget_keeps_the_old_folder_and_tells_the_drift(cnn: Path, images: Path, tmp_path: Path) -> None:
+    api.export(cnn, calib=images, out=tmp_path / "out", budget=["sqnr>=20"])
+    before = digests(tmp_path / "out")
+    with pytest.raises(BudgetError, match="sqnr") as caught:
+        api.export(cnn, calib=images, out=tmp_path / "out", budget=["sqnr>=80"])
+    assert digests(tmp_path / "out") == before
+    assert [p.name for p in tmp_path.glob(".out*")] == []
+    target = caught.value.result.report["targets"][0]
+    assert target["status"] == "over-budget"
+    assert target["ladder"] is not None
+
+
+def test_labelled_data_gives_top1_and_its_drop(cnn: Path, images: Path, tmp_path: Path) -> None:
+    x = smooth_images(40, 3, 16, seed=9)
+    session = ort.InferenceSession(small_cnn().SerializeToString(), providers=["CPUExecutionProvider"])
+    y = session.run(None, {"image": x})[0].argmax(1)
+    y[:4] = (y[:4] + 1) % 10
+    np.savez(tmp_path / "held.npz", image=x, label=y)
+    result = api.export(cnn, calib=images, data=tmp_path / "held.npz", out=tmp_path / "out", budget=["top1_drop<=0.2"])
+    top1 = result.report["targets"][0]["ladder"]["metrics"][0]
+    assert top1["name"] == "top1"
+    assert top1["values"]["source"] == pytest.approx(0.9)
+
+
+def test_user_metric_runs_on_both(cnn: Path, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "metric.py").write_text(
+        "import numpy as np\n"
+        "def largest(run):\n"
+        "    x = np.linspace(-1, 1, 768, dtype=np.float32).reshape(1, 3, 16, 16)\n"
+        "    return {'largest': float(run({'image': x})[0].max())}\n"
+    )
+    entry = f"{tmp_path / 'metric.py'}:largest"
+    result = api.export(cnn, calib=images, out=tmp_path / "out", metric=entry, budget=["largest_drop<=1"])
+    metric = result.report["targets"][0]["ladder"]["metrics"][0]
+    assert metric["values"]["source"] == pytest.approx(metric["values"]["artifact"], rel=0.1)  # 8 bits
+    with pytest.raises(UsageError, match="largest"):
+        api.export(cnn, calib=images, out=tmp_path / "out", metric=entry, budget=["largets_drop<=1"])
+
+
+def test_dry_run_prints_a_plan_and_writes_nothing(cnn: Path, images: Path, tmp_path: Path) -> None:
+    result = api.export(cnn, calib=images, out=tmp_path / "out", dry_run=True)
+    assert not (tmp_path / "out").exists()
+    assert result.artifacts == {}
+    tensors = {t["name"]: t for t in result.report["targets"][0]["plan"]["tensors"]}
+    assert tensors["image"]["dtype"] == "int8"
+    assert "mse" in tensors["image"]["reason"]
+
+
+def test_statistics_of_an_earlier_run_give_the_same_file(cnn: Path, images: Path, tmp_path: Path) -> None:
+    first = api.export(cnn, calib=images, out=tmp_path / "one")
+    second = api.export(
+        cnn, statistics=tmp_path / "one/statistics.safetensors", data=images, out=tmp_path / "two", ranges="mse"
+    )
+    assert first.artifacts["tflite"].read_bytes() == second.artifacts["tflite"].read_bytes()
+    calibrated = api.calibrate(cnn, calib=images, out=tmp_path / "all.safetensors")
+    assert calibrated.facts["samples"] == 48
+    assert (tmp_path / "all.safetensors").stat().st_size > 0
+
+
+def test_an_existing_file_is_validated(cnn: Path, images: Path, tmp_path: Path) -> None:
+    artifact = api.export(cnn, calib=images, data=images, out=tmp_path / "out").artifacts["tflite"]
+    result = api.validate(artifact, cnn, data=images, budget=["sqnr>=20"])
+    report = json.loads((tmp_path / "out/report.json").read_text())
+    assert result.facts["outputs"] == [rung(report, "total")]
+    with pytest.raises(BudgetError):
+        api.validate(artifact, cnn, data=images, budget=["sqnr>=80"])
+
+
+def test_inspect_counts_operators_before_and_after(cnn: Path) -> None:
+    facts = api.inspect(cnn).facts
+    assert facts["inputs"] == ["image:float32[1,3,16,16]"]
+    assert facts["outputs"] == ["logits:float32[1,10]"]
+    assert facts["operators"]["source"]["Gemm"] == 1
+    assert "Gemm" not in facts["operators"]["canonical"]
+    assert facts["targets"]["tflite"]["convertible"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({}, UsageError, "--calib"),
+        ({"precision": "int9"}, UsageError, "int8"),
+        ({"target": "tflit"}, UsageError, "tflite"),
+        ({"ranges": "mze"}, UsageError, "mse"),
+        ({"profile": "pixel-9000"}, UsageError, "pixel-8"),
+        ({"budget": ["sqrn>=3"], "precision": "fp32"}, UsageError, "sqnr"),
+        ({"inputs": ["imag:float32[1,3,16,16]"], "precision": "fp32"}, UsageError, "image"),
+        ({"drop_passes": ["fold_constant"], "precision": "fp32"}, UsageError, "fold_constants"),
+        ({"calib": "nowhere.npz"}, CalibrationError, "nowhere.npz"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(cnn, tmp_path, arguments, error, match) -> None:
+    with pytest.raises(error, match=match) as caught:
+        api.export(cnn, out=tmp_path / "out", **arguments)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_nan_in_the_data_is_refused(cnn: Path, tmp_path: Path, poison: float) -> None:
+    x = smooth_images(20, 3, 16)
+    x[7, 0, 3, 3] = poison
+    np.savez(tmp_path / "bad.npz", image=x)
+    with pytest.raises(CalibrationError, match=r"bad.npz.*7"):
+        api.export(cnn, calib=tmp_path / "bad.npz", out=tmp_path / "out")
+
+
+def test_noise_is_refused_unless_insisted_on(cnn: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "noise.npz", image=np.random.default_rng(0).normal(size=(32, 3, 16, 16)).astype(np.float32))
+    with pytest.raises(CalibrationError, match="--allow-suspicious-data"):
+        api.export(cnn, calib=tmp_path / "noise.npz", out=tmp_path / "out")
+    result = api.export(cnn, calib=tmp_path / "noise.npz", out=tmp_path / "out", allow_suspicious_data=True)
+    assert any(f.severity == "warning" for f in result.findings)
+
+
+def test_unsupported_operators_are_all_listed_and_nothing_is_written(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[1,4,4] x) => (float[1,4,4] y) {
+        a = Det(x)
+        b = Add(x, a)
+        c = Det(b)
+        y = Add(b, c)
+    }"""
+    )
+    onnx.save(model, tmp_path / "det.onnx")
+    with pytest.raises(ModelError, match="Det") as caught:
+        api.export(tmp_path / "det.onnx", precision="fp32", out=tmp_path / "out")
+    assert [f.op for f in caught.value.findings if f.severity == "error"] == ["Det", "Det"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_killed_run_leaves_the_old_folder(cnn: Path, images: Path, tmp_path: Path) -> None:
+    api.export(cnn, calib=images, out=tmp_path / "out")
+    before = digests(tmp_path / "out")
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import pathlib, time\n"
+        "def metric(sample, outputs):\n"
+        f"    pathlib.Path({str(tmp_path / 'started')!r}).touch()\n"
+        "    time.sleep(60)\n"
+    )
+    code = (
+        "from edgeport import api\n"
+        f"api.export({str(cnn)!r}, calib={str(images)!r}, out={str(tmp_path / 'out')!r}, "
+        f"metric={str(slow) + ':metric'!r})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert digests(tmp_path / "out") == before
+    api.export(cnn, calib=images, out=tmp_path / "out")
+    assert digests(tmp_path / "out") == before
+    assert [p.name for p in tmp_path.glob(".out*")] == []
