@@ -3,9 +3,9 @@
     python benchmarks/calibration.py [--samples 64] [--rounds 5]
 
 The model is MobileNetV2 (M. Sandler et al. 2018, table 2; width 1.0, 224 x 224, BN folded) with random weights; the
-images have the 1/f spectrum of photographs. Every kernel's output is observed with a histogram. Time is the minimum over
-rounds that alternate between both, one thread, session creation and file reading included on both sides. Memory is the
-peak of separate processes.
+images have the 1/f spectrum of photographs. Every kernel's output is observed with a histogram. Time is the minimum
+over rounds that alternate between both, one thread, session creation and file reading included on both sides. Memory is
+the peak of separate processes.
 """
 
 from __future__ import annotations

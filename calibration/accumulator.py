@@ -34,7 +34,8 @@ class TensorAccumulator:
             )
         if array.size == 0:
             return
-        flat = array.astype(np.float32, copy=False).reshape(-1)
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes infinite and is counted as such
+            flat = array.astype(np.float32, copy=False).reshape(-1)
         low, high = float(flat.min()), float(flat.max())  # either is NaN if any element is
         finite = flat
         if not (math.isfinite(low) and math.isfinite(high)):

@@ -154,7 +154,7 @@ def _column(spec: InputSpec, groups: Sequence[Mapping[str, StoredArray]], declar
             raise CalibrationError(
                 f"{part.where} is a scalar; input {spec} needs an array whose first axis counts samples"
             )
-        if declared is not None and is_stored_image(part.dtype, part.shape):
+        if declared is not None and len(spec.shape) == 4 and is_stored_image(part.dtype, part.shape):
             preprocessing = declared
             batches.add(declared.check_output(spec))
             continue
@@ -164,7 +164,12 @@ def _column(spec: InputSpec, groups: Sequence[Mapping[str, StoredArray]], declar
         raise CalibrationError(
             f"the files hold input {spec} in different layouts, e.g. {parts[0].where} and {parts[-1].where}"
         )
-    return _Column(spec, tuple(parts), batches.pop(), preprocessing)
+    column = _Column(spec, tuple(parts), batches.pop(), preprocessing)
+    if 0 < column.rows < column.batch:
+        raise CalibrationError(
+            f"{parts[0].where} has {column.rows} rows, but input {spec} takes {column.batch} at once"
+        )
+    return column
 
 
 def _labels(

@@ -17,7 +17,7 @@ from edgeport.errors import CalibrationError, ModelError
 from edgeport.sample import Array, Sample
 
 _FLOATS = {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}  # None: the type is not inferred
-_PROTOBUF_LIMIT = 1 << 31
+_INLINE_LIMIT = 1 << 30  # protobuf ends at 2 GB, Constant nodes count as well
 
 
 def collect(
@@ -137,12 +137,12 @@ def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # failures come back as exceptions
     observed = graph.clone()
-    present = {v.name for v in observed.graph.outputs}
+    already = {v.name for v in observed.graph.outputs}
     by_name = {v.name: v for node in observed.graph for v in node.outputs}
-    observed.graph.outputs.extend(by_name[n] for n in names if n not in present)
+    observed.graph.outputs.extend(by_name[n] for n in names if n not in already)
     providers = ["CPUExecutionProvider"]
     try:
-        if _weight_bytes(observed) < _PROTOBUF_LIMIT // 2:
+        if _fits_one_message(observed):
             return ort.InferenceSession(ir.to_proto(observed).SerializeToString(), options, providers=providers)
         with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
             path = Path(folder) / "observed.onnx"
@@ -152,9 +152,12 @@ def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
         raise ModelError(f"ONNX Runtime cannot load the canonical graph: {_first_line(error)}") from error
 
 
-def _weight_bytes(graph: ir.Model) -> int:
+def _fits_one_message(graph: ir.Model) -> bool:
+    """Whether the graph can be handed over as bytes; weights that lie in other files cannot."""
     tensors = [v.const_value for v in graph.graph.initializers.values()]
-    return sum(t.nbytes for t in tensors if t is not None)
+    if any(isinstance(t, ir.ExternalTensor) for t in tensors):
+        return False
+    return sum(t.nbytes for t in tensors if t is not None) < _INLINE_LIMIT
 
 
 def _run_error(error: Exception) -> Exception:

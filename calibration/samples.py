@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,6 @@ from edgeport.sample import InputSpec, Sample
 _KINDS = {".npy": "arrays", ".npz": "arrays", ".jsonl": "texts", **dict.fromkeys(IMAGE_SUFFIXES, "images")}
 
 
-@runtime_checkable
 class SampleSource(Protocol):
     """Samples that can be read again and again, one in memory at a time."""
 
@@ -75,7 +74,7 @@ def open_samples(
     Raises:
         CalibrationError: the data cannot be read or does not fit the inputs.
     """
-    if isinstance(data, SampleSource):
+    if _is_source(data):
         return data
     if callable(data):
         return CallableSource(data, inputs, getattr(data, "__name__", "callable"))
@@ -93,6 +92,11 @@ def open_samples(
     if kind == "images":
         return ImageSource(path if path.is_dir() else path.parent, files, inputs, preprocessing)
     return TextSource(files[0], inputs, tokenizer if tokenizer is None else _resolve(str(tokenizer), base))
+
+
+def _is_source(data: object) -> TypeGuard[SampleSource]:
+    # Not isinstance: that would evaluate the properties, and `labels` may take a pass over all samples.
+    return all(callable(getattr(type(data), name, None)) for name in ("read", "digest", "description", "__len__"))
 
 
 def _again(samples: Iterable[Sample]) -> Callable[[], Iterable[Sample]]:
@@ -127,8 +131,8 @@ def _kind(path: Path, files: Sequence[Path]) -> str:
     kinds = {_KINDS.get(file.suffix.lower(), ""): file for file in files}
     if not kinds or "" in kinds:
         raise CalibrationError(
-            f"calibration data {path.name!r} is or holds nothing usable; give images, .npy, .npz, a .jsonl of texts, or "
-            "file.py:callable"
+            f"calibration data {path.name!r} is or holds nothing usable; give images, .npy, .npz, a .jsonl of texts, "
+            "or file.py:callable"
         )
     if len(kinds) > 1:
         names = " and ".join(sorted(f.name for f in kinds.values()))
