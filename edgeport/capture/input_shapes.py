@@ -44,17 +44,19 @@ def fix_inputs(declared: Sequence[DeclaredInput], given: Sequence[InputSpec], ke
         if entry.name in flags:
             _bind(entry, flags[entry.name], bound)
     batches: set[int | str] = set()
-    shapes = {}
+    shapes: dict[str, tuple[int | str, ...] | None] = {}
     for entry in declared:
-        shape = flags[entry.name].shape if entry.name in flags else entry.shape
-        shapes[entry.name] = None if shape is None else tuple(bound.get(str(d), d) for d in shape)
+        if entry.name in flags:
+            shapes[entry.name] = flags[entry.name].shape
+        else:
+            shapes[entry.name] = None if entry.shape is None else tuple(bound.get(str(d), d) for d in entry.shape)
     findings = []
     if not keep_symbolic:
         for entry in declared:
-            shape = shapes[entry.name] or (1,)
-            if isinstance(shape[0], str) and shape[0] not in batches:
-                batches.add(shape[0])
-                findings.append(_batch_finding(InputSpec(entry.name, entry.dtype, shape)))
+            known = shapes[entry.name] or (1,)
+            if isinstance(known[0], str) and known[0] not in batches:
+                batches.add(known[0])
+                findings.append(_batch_finding(InputSpec(entry.name, entry.dtype, known)))
     specs = [
         InputSpec(d.name, d.dtype, tuple(1 if dim in batches else dim for dim in shape))
         for d in declared

@@ -80,7 +80,8 @@ def set_inputs(model: ir.Model, fixed: FixedInputs) -> None:
     for value, spec in zip(model.graph.inputs, fixed.specs, strict=True):
         value.shape = ir.Shape(spec.shape)
     for value in model.graph.outputs:
-        value.shape = None
+        if value.producer() is not None:  # a returned input or weight keeps its own shape
+            value.shape = None
 
 
 def unknown_operators(model: ir.Model) -> list[Finding]:
@@ -183,7 +184,8 @@ def _sort(model: ir.Model, where: str) -> None:
     try:
         model.graph.sort()
     except ValueError as error:
-        cycle = " -> ".join(node.name or node.op_type for node in _find_cycle(model.graph))
+        found = next(filter(None, map(_find_cycle, (model.graph, *model.graph.subgraphs()))), [])
+        cycle = " -> ".join(node.name or node.op_type for node in found)
         raise ModelError(f"{where} has a cycle: {cycle}; a graph must not, so export the model again") from error
 
 
@@ -279,7 +281,7 @@ def _declared(value: ir.Value, where: str) -> DeclaredInput:
     if value.shape is None:
         return DeclaredInput(str(value.name), dtype.name, None)
     shape = (
-        d if isinstance(d, int) and d > 0 else getattr(d, "value", None) or f"{value.name}_dim_{i}"
+        d if isinstance(d, int) and d >= 0 else getattr(d, "value", None) or f"{value.name}_dim_{i}"
         for i, d in enumerate(value.shape)
     )
     return DeclaredInput(str(value.name), dtype.name, tuple(shape))

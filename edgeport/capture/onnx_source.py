@@ -93,5 +93,7 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         given = ", ".join(str(v.name) + str(v.shape) for v in model.graph.inputs)
         raise ModelError(f"{where}, with the inputs {given}: {error}", error.findings) from error
     for value, spec in zip(model.graph.outputs, runner.output_specs, strict=True):
+        if value.producer() is None:
+            continue
         value.type = ir.TensorType(ir.DataType.from_numpy(as_dtype(spec.dtype)))
         value.shape = ir.Shape(spec.shape)

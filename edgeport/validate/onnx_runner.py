@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,9 @@ _DTYPES = {
 }
 _INLINE_LIMIT = 2**31 - 2**26
 """Bytes of weights up to which a model is handed over in memory: protobuf stops at 2 GiB, nodes need the rest."""
+
+_LONGEST = 500
+"""Characters kept of a runtime's message; the rest repeats types and shapes."""
 
 _KEPT_SESSIONS = 4
 """Sessions kept for sets of intermediate names; each holds its own copy of the weights."""
@@ -176,12 +180,26 @@ def check_sample(inputs: Sequence[InputSpec], sample: Sample) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's text without line breaks and without the runtime's error-code prefix."""
+    """An exception's text as one line, without the runtime's error code, the file it loads and its source locations."""
     text = " ".join(str(error).split())
     marker = "[ONNXRuntimeError] : "
     if text.startswith(marker):
         text = text[len(marker) :].split(" : ", 2)[-1]
-    return text if len(text) <= 500 else text[:500] + "..."
+    text = re.sub(r"^Load model from .*? failed: ?", "", text)
+    text = re.sub(r"/onnxruntime_src/\S+:\d+ [^(]*", "@", text)
+    while (at := text.find("@(")) >= 0:
+        text = text[:at] + text[_closing(text, at + 1) :].removeprefix(" const").lstrip(" :")
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+def _closing(text: str, start: int) -> int:
+    """The index behind the parenthesis that closes the one at `start`."""
+    depth = 0
+    for index in range(start, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[index], 0)
+        if depth == 0:
+            return index + 1
+    return len(text)
 
 
 def _session_options(threads: int, simulate: bool) -> ort.SessionOptions:
