@@ -89,6 +89,14 @@ def static_shape(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(int(d) for d in dims if isinstance(d, int)) if all(isinstance(d, int) for d in dims) else None
 
 
+def reshape_target(value: ir.Value) -> Array | None:
+    """Constant target that reshapes to this value's shape, if at most one of its dimensions is not known."""
+    if value.shape is None:
+        return None
+    target = [d if isinstance(d, int) else -1 for d in value.shape]
+    return None if target.count(-1) > 1 or 0 in target else np.asarray(target, np.int64)
+
+
 def get_int(node: ir.Node, name: str, default: int) -> int:
     """Integer attribute with its default."""
     attribute = node.attributes.get(name)

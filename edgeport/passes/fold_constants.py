@@ -2,10 +2,10 @@
 
     Shape(x) --> Gather(0) --> Unsqueeze --> Concat([.., -1]) --> Reshape(x)     ==>     Reshape(x, [1, 12, 64])
 
-Applies to every node of the standard domain whose inputs are all constants, to Shape and Size of values whose shape
-is static, and to the target of Reshape and Expand when the output's shape is static. Shape inference and folding
-alternate until nothing changes, so the shape arithmetic of dynamic-batch exports disappears once the dimensions are
-fixed. If with a constant condition becomes the branch taken.
+Applies to every node of the standard domain whose inputs are all constants, to arithmetic on known dimensions, and to
+the target of Reshape and Expand when the output's shape is static (for Reshape up to one dimension, written -1). Shape
+inference and folding alternate until nothing changes, so the shape arithmetic of dynamic-batch exports disappears once
+the dimensions are fixed. If with a constant condition becomes the branch taken.
 
 Not folded: random operators, operators with subgraphs, (de)quantization, strings, what ONNX Runtime cannot run, and
 results over 1 MB that are more than twice as large as the constants they come from (a broadcast weight would
@@ -19,7 +19,16 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import Array, add_initializer, constant, insert_before, nodes, static_shape, sweep
+from edgeport.passes.edit import (
+    Array,
+    add_initializer,
+    constant,
+    insert_before,
+    nodes,
+    reshape_target,
+    static_shape,
+    sweep,
+)
 from edgeport.passes.evaluate import evaluate
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.inline_if import inline_constant_ifs
@@ -80,11 +89,14 @@ _INTEGER = (ir.DataType.INT64, ir.DataType.INT32)
 
 def _fold_target(model: ir.Model, node: ir.Node) -> bool:
     """Reshape and Expand to a shape that inference knows: the target becomes a constant."""
-    dims, target = static_shape(node.outputs[0]), node.inputs[1]
-    if dims is None or constant(target) is not None or 0 in dims:
+    y, old = node.outputs[0], node.inputs[1]
+    if constant(old) is not None:
         return False
-    node.replace_input_with(1, add_initializer(model, f"{node.outputs[0].name}/shape", np.asarray(dims, np.int64)))
-    sweep(None if target is None else target.producer())
+    dims = reshape_target(y)
+    if dims is None or (node.op_type == "Expand" and -1 in dims):
+        return False
+    node.replace_input_with(1, add_initializer(model, f"{y.name}/shape", dims))
+    sweep(None if old is None else old.producer())
     return True
 
 
