@@ -32,13 +32,13 @@ def _image(label: int, size: int, rng: np.random.Generator) -> Floats:
     """One image, shape (3, size, size), in [0, 1]."""
     canvas = _dead_leaves(size, rng)
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-    radius = size * rng.uniform(0.2, 0.4)
+    radius = size * rng.uniform(0.28, 0.45)
     y, x = (rng.uniform(radius, size - radius) for _ in range(2))
     angle = rng.uniform(0, 2 * np.pi)
     u = ((columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)) / radius
     v = ((rows - y) * np.cos(angle) - (columns - x) * np.sin(angle)) / radius
     surface = _surface(label // 4, u, v, rng)
-    ink, paper = rng.uniform(0, 1, (2, 3, 1, 1)).astype(np.float32)
+    ink, paper = _colours(rng)
     figure = ink * surface + paper * (1 - surface)
     canvas = np.where(_outline(label % 4, u, v), figure, canvas)
     canvas *= 1 + 0.5 * rng.uniform(-1, 1) * (columns / size - 0.5) + 0.5 * rng.uniform(-1, 1) * (rows / size - 0.5)
@@ -47,11 +47,18 @@ def _image(label: int, size: int, rng: np.random.Generator) -> Floats:
     return image
 
 
+def _colours(rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Two colours, each of shape (3, 1, 1), that differ in every channel."""
+    first = rng.uniform(0, 1, (3, 1, 1))
+    second = np.where(first > 0.5, first - rng.uniform(0.4, 0.5), first + rng.uniform(0.4, 0.5))
+    return first.astype(np.float32), second.astype(np.float32)
+
+
 def _dead_leaves(size: int, rng: np.random.Generator) -> Floats:
     """Discs painted over each other, shape (3, size, size); radii have density ~ r^-3, colours vary in brightness."""
     canvas = np.full((3, size, size), 0.45, np.float32)
-    smallest, largest = max(1.5, size / 64), size / 2
-    count = 250
+    smallest, largest = size / 32, size / 1.5
+    count = 80
     radii = 1 / np.sqrt(rng.uniform(largest**-2, smallest**-2, count))
     centres = rng.uniform(0, size, (count, 2))
     brightness, tint = rng.beta(1.2, 1.6, (count, 1)), rng.normal(0, 0.08, (count, 3))
@@ -81,7 +88,7 @@ def _surface(kind: int, u: Floats, v: Floats, rng: np.random.Generator) -> Float
     """Share of ink: plain, stripes, checks or speckles."""
     if kind == 0:
         return np.ones_like(u)
-    pitch = rng.uniform(7, 11)
+    pitch = rng.uniform(6, 9)
     inked: Bools = np.sin(pitch * u + rng.uniform(0, 6)) > 0
     if kind == 2:
         inked = inked ^ (np.sin(pitch * v) > 0)

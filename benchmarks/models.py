@@ -37,11 +37,11 @@ class Spec:
 
 
 SPECS = {
-    "mobilenetv2": Spec("mobilenet_v2", 224, CLASSES, (Phase(96, 300, 3e-3), Phase(224, 40, 5e-4))),
+    "mobilenetv2": Spec("mobilenet_v2", 224, CLASSES, (Phase(96, 500, 4e-3), Phase(224, 60, 1e-3))),
     "mobilenetv2_1000": Spec("mobilenet_v2", 224, 1000, ()),
-    "resnet": Spec("resnet", 96, CLASSES, (Phase(96, 300, 2e-3),)),
-    "efficientnet": Spec("efficientnet", 96, CLASSES, (Phase(96, 400, 3e-3),)),
-    "vit": Spec("vit", 96, CLASSES, (Phase(96, 700, 1e-3),)),
+    "resnet": Spec("resnet", 96, CLASSES, (Phase(96, 600, 5e-3),)),
+    "efficientnet": Spec("efficientnet", 96, CLASSES, (Phase(96, 500, 4e-3),)),
+    "vit": Spec("vit", 96, CLASSES, (Phase(96, 600, 1e-3),)),
 }
 """`mobilenetv2_1000` is untrained (Kaiming weights, BN statistics of images): for time, memory and size only."""
 

@@ -7,8 +7,10 @@ A peer that does not install or does not convert is a `Skipped` with the reason,
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +55,18 @@ def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
         images = np.concatenate([np.load(path)[INPUT] for path in sorted(calibration.iterdir())])
         np.save(out / "nhwc.npy", images.transpose(0, 2, 3, 1))
         neutral = ["[[[[0.0,0.0,0.0]]]]", "[[[[1.0,1.0,1.0]]]]"]  # mean and deviation: images come normalized
-        command = [environment / "onnx2tf", "-i", source, "-o", out, "-v", "error", "-oiqt", "-qt", "per-tensor"]
+        command: list[Path | str] = [
+            environment / "onnx2tf",
+            "-i",
+            source,
+            "-o",
+            out,
+            "-v",
+            "error",
+            "-oiqt",
+            "-qt",
+            "per-tensor",
+        ]
         reason = _failure([*command, "-cind", INPUT, out / "nhwc.npy", *neutral])
         (out / "nhwc.npy").unlink()
     else:
@@ -62,8 +75,9 @@ def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
     return {name: path if path.exists() else Skipped(f"onnx2tf: {reason}") for name, path in files.items()}
 
 
-def litert_quantized(float_file: Path, calibration: Path, out: Path) -> Made:
+def litert_quantized(float_file: Path, calibration: Path) -> Made:
     """litert-quantizer's static int8 form of any float .tflite, with min-max ranges (its default clips at batch 1)."""
+    out = float_file.with_suffix(f".{_content(float_file)}.litert_quantizer.tflite")
     if not out.exists():
         environment = _environment("litert-quantizer")
         if isinstance(environment, Skipped):
@@ -80,7 +94,11 @@ def _environment(name: str) -> Made:
     installed = folder / "installed"
     if not installed.exists():
         pip = folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"
-        for command in ([sys.executable, "-m", "venv", "--clear", folder], [*pip, *_PACKAGES[name]]):
+        steps: tuple[list[Path | str], ...] = (
+            [sys.executable, "-m", "venv", "--clear", folder],
+            [*pip, *_PACKAGES[name]],
+        )
+        for command in steps:
             reason = _failure(command)
             if reason:
                 return Skipped(f"{name} does not install: {reason}")
@@ -88,7 +106,11 @@ def _environment(name: str) -> Made:
     return folder / "bin"
 
 
-def _failure(command: list[Path | str]) -> str:
+def _content(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def _failure(command: Sequence[Path | str]) -> str:
     """Runs a command; returns "" or the last line of what it said when it failed."""
     try:
         done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=_MINUTES * 60)
@@ -104,8 +126,7 @@ def main() -> None:
     files = onnx2tf_files(name, calibration)
     float_file = files["onnx2tf f32"]
     if isinstance(float_file, Path):
-        out = float_file.with_name("litert_quantizer.tflite")
-        files["onnx2tf f32 + litert-quantizer int8"] = litert_quantized(float_file, calibration, out)
+        files["onnx2tf f32 + litert-quantizer int8"] = litert_quantized(float_file, calibration)
     for label, made in files.items():
         print(f"{label:40} ", f"{made.stat().st_size:,} bytes" if isinstance(made, Path) else f"skipped: {made.reason}")
 

@@ -1,0 +1,55 @@
+"""edgeport's own files, made as a user makes them: by the command line, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from models import CACHE
+
+_PYTHON = sys.executable
+EDGEPORT = (_PYTHON, "-m", "edgeport")
+
+
+def export_command(source: Path, precision: str, calibration: Path | None, out: Path) -> list[str]:
+    """The command that exports a model for TFLite, without the cache of statistics."""
+    command = [
+        *EDGEPORT,
+        "export",
+        str(source),
+        "--target",
+        "tflite",
+        "--precision",
+        precision,
+        "--no-cache",
+        "--quiet",
+    ]
+    return [*command, "--out", str(out), *(["--calib", str(calibration)] if calibration else [])]
+
+
+def edgeport_file(source: Path, precision: str, calibration: Path | None) -> Path:
+    """The .tflite file of a fresh export, kept below benchmarks/.cache."""
+    out = CACHE / "edgeport" / f"{source.stem}-{precision}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    seconds(export_command(source, precision, calibration, out))
+    (path,) = (out / "tflite").glob("*.tflite")
+    return path
+
+
+def seconds(command: list[str]) -> float:
+    """Wall time of a whole process.
+
+    Raises:
+        RuntimeError: it failed; the message is what it said last.
+    """
+    with tempfile.TemporaryFile("w+") as said:
+        start = time.perf_counter()
+        code = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT).returncode
+        wall = time.perf_counter() - start
+        said.seek(0)
+        if code:
+            raise RuntimeError(f"exit code {code}: {said.read().strip()[-500:]}")
+    return wall
