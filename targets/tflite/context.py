@@ -59,11 +59,10 @@ class Context:
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """Static ONNX shape of a value."""
-        if value.shape is None or not all(isinstance(d, int) for d in value.shape):
-            raise Refused(
-                f"the shape of {value.name!r} is not static", "fix the dimensions with --input", "dynamic-shape"
-            )
-        return tuple(int(d) for d in value.shape)  # type: ignore[call-overload]
+        if value.shape is None or not value.shape.is_static():
+            hint = "fix the dimensions with --input"
+            raise Refused(f"the shape of {value.name!r} is not static", hint, "dynamic-shape")
+        return tuple(int(d) for d in value.shape.numpy())
 
     def rank(self, value: ir.Value) -> int:
         """Number of ONNX axes."""
@@ -135,12 +134,20 @@ class Context:
                     wide = completed(wide, rank)
                 candidates.append(wide)
         candidates = sorted(dict.fromkeys(candidates), key=lambda c: c == identity(rank)) or [identity(rank)]
-        return min(candidates, key=lambda c: sum(self._moved(v, c, rank) for v in computed))
+        return min(candidates, key=lambda c: sum(self.moved(v, c, rank) for v in computed))
 
-    def _moved(self, value: ir.Value, layout: Layout, rank: int) -> int:
+    def moved(self, value: ir.Value, layout: Layout, rank: int) -> int:
+        """How many elements move when the value is asked for in a layout of `rank` axes."""
+        if self.constant(value) is not None:
+            return 0
         shape = self.shape(value)
         wanted = aligned(layout, len(shape), rank)
         return 0 if any(same_order(shape, have, wanted) for have in self.layouts(value)) else int(np.prod(shape))
+
+    def cheaper(self, value: ir.Value, layout: Layout, other: Layout) -> Layout:
+        """Whichever of two layouts the value exists in; the first if in both or neither."""
+        rank = self.rank(value)
+        return other if self.moved(value, other, rank) < self.moved(value, layout, rank) else layout
 
     def full_layout(self, value: ir.Value) -> Layout:
         """A plain permutation in which the value exists or nearly does, for operators that only rename axes."""
@@ -313,6 +320,28 @@ class Context:
         self._remember(value, Stored(tensor, layout))
         return tensor
 
+    def carrier(self, value: ir.Value, layout: Layout, data: Tensor) -> Tensor:
+        """A tensor for `value` with the dtype and quantization of `data`, for operators that only move elements.
+
+        `bind` it after the operator is emitted.
+        """
+        shape = stored_shape(self.shape(value), layout)
+        return self.builder.tensor(self.name(value, layout), shape, data.dtype, data.quant)
+
+    def read_float(self, node: ir.Node, value: ir.Value, layout: Layout) -> Tensor:
+        """As `read`, but never in integers: for operators without an integer kernel inside an integer region."""
+        data = self.constant(value)
+        if data is not None:
+            return self._constant(node, value, layout, None)
+        return self.stored(value, layout, quantized=False)
+
+    def bind_float(self, node: ir.Node, value: ir.Value, tensor: Tensor, layout: Layout) -> None:
+        """Binds a float tensor; in an integer region its integer form follows at once."""
+        form = self._remember(value, Stored(tensor, layout))
+        quant = self.quant(node, value)
+        if quant is not None:
+            self._requantized(value, form, quant)
+
     def bind(self, node: ir.Node, value: ir.Value, tensor: Tensor, layout: Layout) -> None:
         """Lets an existing tensor stand for `value`, requantized where the plan gives the value other parameters."""
         assert stored_shape(self.shape(value), layout) == tensor.shape, (value.name, layout, tensor.shape)
@@ -322,9 +351,32 @@ class Context:
         else:
             self._remember(value, Stored(tensor, layout))
 
-    def temporary(self, like: ir.Value, what: str, shape: Sequence[int], dtype: str = "float32") -> Tensor:
+    def temporary(
+        self, like: ir.Value, what: str, shape: Sequence[int], dtype: str = "float32", quant: QParams | None = None
+    ) -> Tensor:
         """A tensor inside a decomposition of the operator that computes `like`."""
-        return self.builder.tensor(f"{like.name}/{what}", shape, dtype)
+        return self.builder.tensor(f"{like.name}/{what}", shape, dtype, quant)
+
+    def step(
+        self,
+        like: ir.Value,
+        code: str,
+        inputs: Sequence[Tensor],
+        options_type: str | None = None,
+        shape: Sequence[int] | None = None,
+        dtype: str | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """One float operator of a decomposition; by default its result has the broadcast shape of its operands."""
+        if shape is None:
+            shape = np.broadcast_shapes(*(t.shape for t in inputs))
+        out = self.temporary(like, code.lower(), shape, dtype or inputs[0].dtype)
+        self.emit(code, inputs, [out], options_type, **options)
+        return out
+
+    def number(self, value: float, dtype: str = "float32") -> Tensor:
+        """A scalar constant."""
+        return self.builder.constant("const/scalar", np.asarray(value, dtype))
 
     def forms(self, node: ir.Node, value: ir.Value) -> list[Stored]:
         """Every stored form of a value of the kind that the node reads; makes the first if there is none."""

@@ -110,14 +110,15 @@ def _as_stored(array: Array, detail: Any) -> Array:
     if scales.size and array.dtype.kind == "f":
         info = np.iinfo(detail["dtype"])
         q = np.rint(array / scales[0]) + detail["quantization_parameters"]["zero_points"][0]
-        return np.clip(q, info.min, info.max).astype(detail["dtype"])
+        return np.asarray(np.clip(q, info.min, info.max), detail["dtype"])
     return np.ascontiguousarray(array, detail["dtype"])
 
 
 def _dequantized(array: Array, params: Any) -> Array:
     if not params["scales"].size or array.dtype.kind != "i":
         return np.array(array)
-    return ((array.astype(np.int64) - params["zero_points"][0]) * params["scales"][0]).astype(np.float32)
+    real = (array.astype(np.int64) - params["zero_points"][0]) * params["scales"][0]
+    return np.asarray(real, np.float32)
 
 
 def _onnx_order(stored: Array, shape: tuple[int, ...], layout: str | None) -> Array:
@@ -130,7 +131,7 @@ def _onnx_order(stored: Array, shape: tuple[int, ...], layout: str | None) -> Ar
 
 def _shape(value: ir.Value) -> tuple[int, ...]:
     assert value.shape is not None
-    return tuple(int(d) for d in value.shape)  # type: ignore[arg-type]
+    return tuple(int(d) for d in value.shape.numpy())
 
 
 def _dtype(value: ir.Value) -> str:

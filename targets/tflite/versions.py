@@ -23,7 +23,7 @@ class TensorFacts(NamedTuple):
 Facts = Sequence[TensorFacts | None]
 
 _INT8_IS_2 = frozenset(
-    [
+    {
         "ADD",
         "ARG_MAX",
         "ARG_MIN",
@@ -47,9 +47,7 @@ _INT8_IS_2 = frozenset(
         "MEAN",
         "MINIMUM",
         "MIRROR_PAD",
-        "MUL",
         "NOT_EQUAL",
-        "PACK",
         "PAD",
         "PADV2",
         "REDUCE_MAX",
@@ -57,8 +55,6 @@ _INT8_IS_2 = frozenset(
         "REDUCE_PROD",
         "RELU",
         "RELU6",
-        "RESIZE_BILINEAR",
-        "RESIZE_NEAREST_NEIGHBOR",
         "RSQRT",
         "SLICE",
         "SOFTMAX",
@@ -71,8 +67,7 @@ _INT8_IS_2 = frozenset(
         "TANH",
         "TOPK_V2",
         "TRANSPOSE",
-        "ABS",
-    ]
+    }
 )
 _BROADCAST_OVER_4D = {"MAXIMUM": 3, "MINIMUM": 3, "SUB": 3, "DIV": 2}
 _OVER_4D = {"SLICE": 5, "STRIDED_SLICE": 4, "PAD": 4, "PADV2": 4, "TRANSPOSE": 4}
@@ -268,7 +263,8 @@ def _resize_nearest(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -
 
 def _int32(version: int) -> Any:
     def rule(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
-        return {"int32": version, "int8": min(version, 2)}.get(_dtypes(inputs)[0], 1)
+        by_dtype = {"int32": version, "int8": 2}
+        return by_dtype.get(_dtypes(inputs)[0], 1)
 
     return rule
 

@@ -1,5 +1,33 @@
 """Lowerings by theme; importing this package registers them all."""
 
-from edgeport.targets.tflite.ops import activation, conv, elementwise, matmul, pool, reduce, shape
+from edgeport.targets.tflite.ops import (
+    activation,
+    attention,
+    conv,
+    conv_transpose,
+    elementwise,
+    index,
+    matmul,
+    norm,
+    pad,
+    pool,
+    reduce,
+    resize,
+    shape,
+)
 
-__all__ = ["activation", "conv", "elementwise", "matmul", "pool", "reduce", "shape"]
+__all__ = [
+    "activation",
+    "attention",
+    "conv",
+    "conv_transpose",
+    "elementwise",
+    "index",
+    "matmul",
+    "norm",
+    "pad",
+    "pool",
+    "reduce",
+    "resize",
+    "shape",
+]

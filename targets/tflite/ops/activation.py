@@ -1,4 +1,4 @@
-"""Activations that are one kernel."""
+"""Activations."""
 
 from __future__ import annotations
 
@@ -6,27 +6,78 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.plan import QParams
+from edgeport.targets.tflite.attributes import float_attr, string_attr
+from edgeport.targets.tflite.builder import Tensor, schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds, fused_activation
+from edgeport.targets.tflite.layout import Layout, aligned, identity
 from edgeport.targets.tflite.ops.unary import operand, unary
 from edgeport.targets.tflite.registry import Refused, lowers
+
+_LOGISTIC_OUT = QParams("int8", np.asarray(1 / 256, np.float32), np.asarray(-128, np.int32))
 
 
 @lowers("Relu", int8=True)
 def relu(ctx: Context, node: ir.Node) -> None:
     """RELU."""
-    _clamp(ctx, node, "RELU", 0.0, float("inf"))
+    if ctx.dtype(node.outputs[0]) != "float32":
+        x, layout = operand(ctx, node)
+        zero = ctx.number(0, x.dtype)
+        ctx.emit("MAXIMUM", [x, zero], [ctx.output(node, layout)], "MaximumMinimumOptions")
+    else:
+        _clamp(ctx, node, "RELU", 0.0, float("inf"))
 
 
 @lowers("Clip", inputs=3, int8=True)
 def clip(ctx: Context, node: ir.Node) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 where the bounds are theirs, else MAXIMUM and MINIMUM."""
-    bounds = clip_bounds(node)
-    code = fused_activation(node)
-    if bounds is not None and code != "NONE":
+    bounds, code = clip_bounds(node), fused_activation(node)
+    if bounds is not None and ctx.dtype(node.outputs[0]) == "float32":
         _clamp(ctx, node, code, *bounds)
     else:
-        raise Refused("bounds other than [0, inf], [0, 6] and [-1, 1] are not supported")
+        _min_max(ctx, node)
+
+
+def _clamp(ctx: Context, node: ir.Node, code: str, low: float, high: float) -> None:
+    """A clamp; in integers a QUANTIZE, where the output's range clips at the same bounds.
+
+    XNNPACK takes RELU and RELU6 in float only (the int8 reference kernel is 20 times slower), but it takes
+    QUANTIZE, whose saturation clamps for free.
+    """
+    y = node.outputs[0]
+    quant = ctx.quant(node, y)
+    x, layout = operand(ctx, node)
+    if x.quant is not None and quant is not None and _saturates_at(quant, x.quant, low, high):
+        ctx.emit("QUANTIZE", [x], [ctx.output(node, layout)], "QuantizeOptions")
+    elif code != "NONE":
+        ctx.emit(code, [x], [ctx.output(node, layout)])
+    else:
+        _min_max(ctx, node)
+
+
+def _saturates_at(quant: QParams, source: QParams, low: float, high: float) -> bool:
+    """Whether requantizing from `source` to `quant` clips exactly at the bounds.
+
+    So it does at a bound beyond which `quant` has no number but the one nearest to the bound, or `source` none.
+    """
+    half = float(quant.scale) / 2
+    smallest, largest = (float(quant.dequantize(np.array(q))) for q in quant.limits)
+    source_smallest, source_largest = (float(source.dequantize(np.array(q))) for q in source.limits)
+    return (smallest >= low - half or source_smallest >= low) and (largest <= high + half or source_largest <= high)
+
+
+def _min_max(ctx: Context, node: ir.Node) -> None:
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    layout = ctx.common_layout([x], ctx.shape(x))
+    data = ctx.read_float(node, x, layout)
+    bounds = [(code, v) for code, v in zip(("MAXIMUM", "MINIMUM"), node.inputs[1:], strict=False) if v is not None]
+    if not bounds:
+        raise Refused("a Clip without bounds is not supported", "remove the node")
+    for code, bound in bounds:
+        limit = ctx.read_float(node, bound, identity(ctx.rank(bound)))
+        data = ctx.step(y, code, [data, limit], "MaximumMinimumOptions")
+    ctx.bind_float(node, y, data, layout)
 
 
 @lowers("Sigmoid", int8=True)
@@ -35,29 +86,176 @@ def sigmoid(ctx: Context, node: ir.Node) -> None:
     unary(ctx, node, "LOGISTIC")
 
 
-def _clamp(ctx: Context, node: ir.Node, code: str, low: float, high: float) -> None:
-    """A clamping kernel; in integers a QUANTIZE, where the output's range clips at the same bounds.
+@lowers("Tanh", int8=True)
+def tanh(ctx: Context, node: ir.Node) -> None:
+    """TANH."""
+    unary(ctx, node, "TANH")
 
-    XNNPACK takes RELU and RELU6 in float only (the int8 reference kernel is 20 times slower), but it takes
-    QUANTIZE, whose saturation clamps for free.
-    """
+
+@lowers("LeakyRelu", attributes=("alpha",), int8=True)
+def leaky_relu(ctx: Context, node: ir.Node) -> None:
+    """LEAKY_RELU."""
+    unary(ctx, node, "LEAKY_RELU", "LeakyReluOptions", alpha=float_attr(node, "alpha", 0.01))
+
+
+@lowers("PRelu", inputs=2)
+def prelu(ctx: Context, node: ir.Node) -> None:
+    """PRELU."""
+    x, slope = node.inputs[0], node.inputs[1]
+    assert x is not None
+    assert slope is not None
+    layout = ctx.common_layout([x], ctx.shape(x))
+    alpha = ctx.read(node, slope, aligned(layout, ctx.rank(slope), ctx.rank(x)))
+    ctx.emit("PRELU", [ctx.read(node, x, layout), alpha], [ctx.output(node, layout)])
+
+
+@lowers("Swish", attributes=("alpha",), int8=True)
+def swish(ctx: Context, node: ir.Node) -> None:
+    """x * LOGISTIC(alpha * x)."""
+    y, alpha = node.outputs[0], float_attr(node, "alpha", 1.0)
     x, layout = operand(ctx, node)
-    out = ctx.output(node, layout)
-    if x.quant is not None and out.quant is not None and _saturates_at(out.quant, x.quant, low, high):
-        ctx.emit("QUANTIZE", [x], [out], "QuantizeOptions")
+    if alpha != 1.0 and x.quant is not None:
+        raise Refused("Swish with alpha other than 1 has no integer form", "keep it in float")
+    scaled = x if alpha == 1.0 else ctx.step(y, "MUL", [x, ctx.number(alpha)], "MulOptions")
+    gate = ctx.temporary(y, "gate", x.shape, x.dtype, None if x.quant is None else _LOGISTIC_OUT)
+    ctx.emit("LOGISTIC", [scaled], [gate])
+    ctx.emit("MUL", [x, gate], [ctx.output(node, layout)], "MulOptions")
+
+
+@lowers("HardSwish")
+def hard_swish(ctx: Context, node: ir.Node) -> None:
+    """HARD_SWISH."""
+    unary(ctx, node, "HARD_SWISH", "HardSwishOptions")
+
+
+@lowers("HardSigmoid", attributes=("alpha", "beta"))
+def hard_sigmoid(ctx: Context, node: ir.Node) -> None:
+    """min(max(alpha * x + beta, 0), 1); with alpha 1/6 and beta 1/2 as RELU6(x + 3) / 6."""
+    y = node.outputs[0]
+    alpha, beta = float_attr(node, "alpha", 0.2), float_attr(node, "beta", 0.5)
+    x, layout = operand(ctx, node)
+    activation = schema().ActivationFunctionType
+    if abs(alpha * 6 - 1) < 1e-6 and beta == 0.5:
+        shifted = ctx.step(y, "ADD", [x, ctx.number(3)], "AddOptions", fusedActivationFunction=activation.RELU6)
+        ctx.emit("MUL", [shifted, ctx.number(1 / 6)], [ctx.output(node, layout)], "MulOptions")
     else:
-        ctx.emit(code, [x], [out])
+        scaled = ctx.step(y, "MUL", [x, ctx.number(alpha)], "MulOptions")
+        low = ctx.step(y, "ADD", [scaled, ctx.number(beta)], "AddOptions", fusedActivationFunction=activation.RELU)
+        ctx.emit("MINIMUM", [low, ctx.number(1)], [ctx.output(node, layout)], "MaximumMinimumOptions")
 
 
-def _saturates_at(quant: QParams, source: QParams, low: float, high: float) -> bool:
-    """Whether requantizing from `source` to `quant` clips exactly at the bounds.
+@lowers("Gelu", attributes=("approximate",))
+def gelu(ctx: Context, node: ir.Node) -> None:
+    """GELU, exact or by tanh."""
+    mode = string_attr(node, "approximate", "none")
+    if mode not in ("none", "tanh"):
+        raise Refused(f"approximate={mode!r} is unknown")
+    unary(ctx, node, "GELU", "GeluOptions", approximate=mode == "tanh")
 
-    True for a bound if it is the smallest (largest) number that `quant` can stand for, within rounding, or if
-    `source` has nothing beyond it.
-    """
-    smallest, largest = (float(quant.dequantize(np.array(q))) for q in quant.limits)
-    source_smallest, source_largest = (float(source.dequantize(np.array(q))) for q in source.limits)
-    half = float(quant.scale) / 2
-    low_ok = abs(smallest - low) <= half * 1e-3 or (source_smallest >= low - half and smallest <= source_smallest)
-    high_ok = abs(largest - high) <= half or source_largest <= high + half
-    return low_ok and high_ok
+
+@lowers("Elu", attributes=("alpha",))
+def elu(ctx: Context, node: ir.Node) -> None:
+    """ELU; with alpha other than 1 as RELU(x) + alpha * ELU(min(x, 0))."""
+    alpha = float_attr(node, "alpha", 1.0)
+    if alpha == 1.0:
+        unary(ctx, node, "ELU")
+    else:
+        _elu_like(ctx, node, inner=1.0, outer=alpha, gain=1.0)
+
+
+@lowers("Celu", attributes=("alpha",))
+def celu(ctx: Context, node: ir.Node) -> None:
+    """RELU(x) + alpha * ELU(min(x, 0) / alpha)."""
+    alpha = float_attr(node, "alpha", 1.0)
+    _elu_like(ctx, node, inner=1 / alpha, outer=alpha, gain=1.0)
+
+
+@lowers("Selu", attributes=("alpha", "gamma"))
+def selu(ctx: Context, node: ir.Node) -> None:
+    """gamma * (RELU(x) + alpha * ELU(min(x, 0)))."""
+    alpha, gamma = float_attr(node, "alpha", 1.67326319217681884765625), float_attr(node, "gamma", 1.0507010221481323)
+    _elu_like(ctx, node, inner=1.0, outer=alpha * gamma, gain=gamma)
+
+
+def _elu_like(ctx: Context, node: ir.Node, inner: float, outer: float, gain: float) -> None:
+    """gain * RELU(x) + outer * ELU(inner * min(x, 0))."""
+    y = node.outputs[0]
+    x, layout = operand(ctx, node)
+    positive = ctx.step(y, "RELU", [x])
+    if gain != 1.0:
+        positive = ctx.step(y, "MUL", [positive, ctx.number(gain)], "MulOptions")
+    negative = ctx.step(y, "MINIMUM", [x, ctx.number(0)], "MaximumMinimumOptions")
+    if inner != 1.0:
+        negative = ctx.step(y, "MUL", [negative, ctx.number(inner)], "MulOptions")
+    negative = ctx.step(y, "MUL", [ctx.step(y, "ELU", [negative]), ctx.number(outer)], "MulOptions")
+    ctx.emit("ADD", [positive, negative], [ctx.output(node, layout)], "AddOptions")
+
+
+@lowers("ThresholdedRelu", attributes=("alpha",))
+def thresholded_relu(ctx: Context, node: ir.Node) -> None:
+    """x where x > alpha, else 0."""
+    y = node.outputs[0]
+    x, layout = operand(ctx, node)
+    above = ctx.step(y, "GREATER", [x, ctx.number(float_attr(node, "alpha", 1.0))], "GreaterOptions", dtype="bool")
+    ctx.emit("SELECT_V2", [above, x, ctx.number(0)], [ctx.output(node, layout)], "SelectV2Options")
+
+
+@lowers("Softplus")
+def softplus(ctx: Context, node: ir.Node) -> None:
+    """RELU(x) + LOG(1 + EXP(-|x|)), which does not overflow."""
+    x, layout = operand(ctx, node)
+    y = node.outputs[0]
+    ctx.emit("ADD", list(_softplus_terms(ctx, y, x)), [ctx.output(node, layout)], "AddOptions")
+
+
+@lowers("Mish")
+def mish(ctx: Context, node: ir.Node) -> None:
+    """x * TANH(softplus(x))."""
+    x, layout = operand(ctx, node)
+    y = node.outputs[0]
+    gate = ctx.step(y, "TANH", [ctx.step(y, "ADD", _softplus_terms(ctx, y, x), "AddOptions")])
+    ctx.emit("MUL", [x, gate], [ctx.output(node, layout)], "MulOptions")
+
+
+def _softplus_terms(ctx: Context, y: ir.Value, x: Tensor) -> tuple[Tensor, Tensor]:
+    power = ctx.step(y, "EXP", [ctx.step(y, "NEG", [ctx.step(y, "ABS", [x])])])
+    return ctx.step(y, "RELU", [x]), ctx.step(y, "LOG", [ctx.step(y, "ADD", [power, ctx.number(1)], "AddOptions")])
+
+
+@lowers("Softsign")
+def softsign(ctx: Context, node: ir.Node) -> None:
+    """x / (1 + |x|)."""
+    x, layout = operand(ctx, node)
+    y = node.outputs[0]
+    below = ctx.step(y, "ADD", [ctx.step(y, "ABS", [x]), ctx.number(1)], "AddOptions")
+    ctx.emit("DIV", [x, below], [ctx.output(node, layout)], "DivOptions")
+
+
+def last_axis_layout(ctx: Context, value: ir.Value, axis: int) -> Layout:
+    """A layout in which `axis` is stored last, the one that exists if there is one."""
+    rank = ctx.rank(value)
+    axis %= rank
+    for layout in ctx.layouts(value):
+        if len(layout) == rank and set(layout) == set(range(rank)) and layout[-1] == axis:
+            return layout
+    return (*(a for a in ctx.full_layout(value) if a != axis), axis)
+
+
+@lowers("Softmax", attributes=("axis",))
+def softmax(ctx: Context, node: ir.Node) -> None:
+    """SOFTMAX, which works on the last stored axis."""
+    _softmax(ctx, node, "SOFTMAX", "SoftmaxOptions", beta=1.0)
+
+
+@lowers("LogSoftmax", attributes=("axis",))
+def log_softmax(ctx: Context, node: ir.Node) -> None:
+    """LOG_SOFTMAX, which works on the last stored axis."""
+    _softmax(ctx, node, "LOG_SOFTMAX", "LogSoftmaxOptions")
+
+
+def _softmax(ctx: Context, node: ir.Node, code: str, options_type: str, **options: float) -> None:
+    x = node.inputs[0]
+    assert x is not None
+    axis = node.attributes["axis"].as_int() if "axis" in node.attributes else -1
+    layout = last_axis_layout(ctx, x, axis)
+    ctx.emit(code, [ctx.read(node, x, layout)], [ctx.output(node, layout)], options_type, **options)

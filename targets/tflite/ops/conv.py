@@ -32,9 +32,14 @@ def as_2d(win: Window) -> Window:
     """A 1-D window as a 2-D one of height 1."""
     if len(win.size) == 2:
         return win
-    one, zero = (1,), (0,)
+    height, zero = (1,), (0,)
     return Window(
-        one + win.size, one + win.out, one + win.kernel, one + win.strides, one + win.dilations, zero + win.before
+        size=height + win.size,
+        out=height + win.out,
+        kernel=height + win.kernel,
+        strides=height + win.strides,
+        dilations=height + win.dilations,
+        before=zero + win.before,
     )
 
 

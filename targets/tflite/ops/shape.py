@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import onnx_ir as ir
 
-from edgeport.targets.tflite.attributes import ints_attr
-from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.layout import ADDED, completed, reshapable, reshaped, stored_shape, transposed
-from edgeport.targets.tflite.registry import lowers
+from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
+from edgeport.targets.tflite.context import Context, Stored
+from edgeport.targets.tflite.layout import ADDED, completed, large_axes, reshapable, reshaped, stored_shape, transposed
+from edgeport.targets.tflite.ops.conv import NHWC
+from edgeport.targets.tflite.registry import Refused, lowers
 
 
 @lowers("Identity", int8=True)
@@ -62,6 +66,8 @@ def view(ctx: Context, node: ir.Node) -> None:
         for form in forms:
             ctx.bind(node, y, form.tensor, tuple(renamed.get(a, ADDED) for a in form.layout))
         return
+    if _flattened(ctx, node, forms[0]):
+        return
     form = next((f for f in forms if reshaped(shape, out_shape, f.layout) is not None), forms[0])
     target = reshaped(shape, out_shape, form.layout)
     tensor = form.tensor
@@ -76,7 +82,77 @@ def view(ctx: Context, node: ir.Node) -> None:
     ctx.bind(node, y, out, target)
 
 
+def _flattened(ctx: Context, node: ir.Node, form: Stored) -> bool:
+    """Flattens an image as it is stored, where only constant matrix products read it: they permute their rows.
+
+    x (NHWC) -> Flatten -> MatMul(W)        RESHAPE -> FULLY_CONNECTED(W with its rows in NHWC order)
+    """
+    x, y = _first(node), node.outputs[0]
+    shape, out_shape = ctx.shape(x), ctx.shape(y)
+    if reshaped(shape, out_shape, form.layout) is not None or y.is_graph_output() or not y.uses():
+        return False
+    if not all(use.idx == 0 and use.node.op_type == "MatMul" and _rows(use.node) == out_shape[-1] for use in y.uses()):
+        return False
+    order = large_axes(shape, form.layout)
+    split = next((i for i in range(len(order) + 1) if math.prod(shape[a] for a in order[i:]) == out_shape[-1]), None)
+    if (
+        split is None
+        or order[:split] != tuple(sorted(order[:split]))
+        or max(order[:split], default=-1) > min(order[split:])
+    ):
+        return False
+    inner = sorted(order[split:])
+    index = np.arange(out_shape[-1]).reshape([shape[a] for a in inner])
+    ctx.row_orders[y] = index.transpose([inner.index(a) for a in order[split:]]).reshape(-1)
+    out = ctx.builder.tensor(f"{y.name}/flat", out_shape, form.tensor.dtype, form.tensor.quant)
+    ctx.reshape(form.tensor, out)
+    ctx.bind(node, y, out, tuple(range(len(out_shape))))
+    return True
+
+
+def _rows(matmul: ir.Node) -> int | None:
+    """Rows of a MatMul's constant weights."""
+    weight = matmul.inputs[1]
+    if weight is None or weight.const_value is None or len(weight.const_value.shape) != 2:
+        return None
+    return int(weight.const_value.numpy().shape[0])
+
+
 def _first(node: ir.Node) -> ir.Value:
     value = node.inputs[0]
     assert value is not None
     return value
+
+
+@lowers("DepthToSpace", attributes=("blocksize", "mode"), int8=True)
+def depth_to_space(ctx: Context, node: ir.Node) -> None:
+    """DEPTH_TO_SPACE, whose channel order is ONNX's DCR; CRD is a reshape, one TRANSPOSE and a reshape."""
+    x, y = _first(node), node.outputs[0]
+    block, mode = int_attr(node, "blocksize", 1), string_attr(node, "mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        raise Refused(f"mode={mode!r} is unknown")
+    data = ctx.read(node, x, NHWC)
+    out = ctx.carrier(y, NHWC, data)
+    if mode == "DCR":
+        ctx.emit("DEPTH_TO_SPACE", [data], [out], "DepthToSpaceOptions", blockSize=block)
+    else:
+        batch, height, width, _ = data.shape
+        depth = out.shape[3]
+        split = (batch, height, width, depth, block, block)
+        apart = ctx.temporary(y, "split", split, data.dtype, data.quant)
+        ctx.reshape(data, apart)
+        perm = (0, 1, 4, 2, 5, 3)
+        moved = ctx.temporary(y, "moved", [split[p] for p in perm], data.dtype, data.quant)
+        ctx.transpose(apart, perm, moved)
+        ctx.reshape(moved, out)
+    ctx.bind(node, y, out, NHWC)
+
+
+@lowers("SpaceToDepth", attributes=("blocksize",), int8=True)
+def space_to_depth(ctx: Context, node: ir.Node) -> None:
+    """SPACE_TO_DEPTH, whose channel order is ONNX's."""
+    y = node.outputs[0]
+    data = ctx.read(node, _first(node), NHWC)
+    out = ctx.carrier(y, NHWC, data)
+    ctx.emit("SPACE_TO_DEPTH", [data], [out], "SpaceToDepthOptions", blockSize=int_attr(node, "blocksize", 1))
+    ctx.bind(node, y, out, NHWC)

@@ -1,0 +1,124 @@
+"""Interpolation matrices: what ONNX Resize defines for one axis, and what TFLite's kernels compute.
+
+ONNX: https://onnx.ai/onnx/operators/onnx__Resize.html, its reference implementation op_resize.py for the order of
+operations. TFLite: reference kernels resize_nearest_neighbor.h and resize_bilinear.h. Coordinates are computed in
+float32 by all of them, which decides ties.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeport.sample import Array
+from edgeport.targets.tflite.registry import Refused
+
+
+def axis_matrix(
+    size: int,
+    out: int,
+    scale: float,
+    *,
+    mode: str,
+    coordinates: str,
+    rounding: str,
+    cubic_a: float,
+    exclude_outside: bool,
+    antialias: bool,
+) -> Array:
+    """[out, size] matrix of ONNX Resize along one axis.
+
+    Args:
+        size: input length.
+        out: output length.
+        scale: output length over input length as given (not always out / size).
+        mode: nearest, linear or cubic.
+        coordinates: coordinate_transformation_mode.
+        rounding: nearest_mode.
+        cubic_a: coefficient of the cubic kernel (Keys 1981, eq. 15).
+        exclude_outside: weights outside of the data are dropped and the rest normalized.
+        antialias: the kernel is widened by 1/scale when shrinking.
+
+    Raises:
+        Refused: an unknown mode.
+    """
+    x = _source_coordinates(size, out, scale, coordinates)
+    matrix = np.zeros((out, size))
+    rows = np.arange(out)
+    if mode == "nearest":
+        matrix[rows, np.clip(_rounded(x, rounding), 0, size - 1).astype(int)] = 1
+        return matrix
+    if mode not in ("linear", "cubic"):
+        raise Refused(f"mode={mode!r} is unknown")
+    stretch = min(scale, 1.0) if antialias else 1.0
+    reach = (1.0 if mode == "linear" else 2.0) / stretch
+    if mode == "linear" and not antialias:
+        x = np.clip(x, 0, size - 1)
+    first = np.floor(x - reach).astype(int)
+    for tap in range(int(np.ceil(2 * reach)) + 2):
+        index = first + tap
+        weight = _kernel((index - x) * stretch, mode, cubic_a)
+        outside = (index < 0) | (index >= size)
+        if exclude_outside or (antialias and mode == "linear"):
+            weight = np.where(outside, 0, weight)
+        np.add.at(matrix, (rows, np.clip(index, 0, size - 1)), weight)
+    return np.asarray(matrix / matrix.sum(1, keepdims=True))
+
+
+def _source_coordinates(size: int, out: int, scale: float, mode: str) -> Array:
+    i = np.arange(out, dtype=np.float32)
+    s = np.float32(scale)
+    if mode == "half_pixel":
+        return np.asarray((i + np.float32(0.5)) / s - np.float32(0.5))
+    if mode == "half_pixel_symmetric":
+        adjust = np.float32(out / (scale * size))
+        centre = size / 2
+        offset = centre * (1 - adjust)
+        return np.asarray(np.float32(offset) + (i + np.float32(0.5)) / s - np.float32(0.5))
+    if mode == "pytorch_half_pixel":
+        return np.asarray((i + np.float32(0.5)) / s - np.float32(0.5) if out > 1 else np.zeros_like(i))
+    if mode == "align_corners":
+        return np.asarray(i * np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.zeros_like(i))
+    if mode == "asymmetric":
+        return np.asarray(i / s)
+    raise Refused(f"coordinate_transformation_mode={mode!r} is not supported")
+
+
+def _rounded(x: Array, mode: str) -> Array:
+    if mode == "round_prefer_floor":
+        return np.asarray(np.ceil(x - np.float32(0.5)))
+    if mode == "round_prefer_ceil":
+        return np.asarray(np.floor(x + np.float32(0.5)))
+    if mode == "floor":
+        return np.asarray(np.floor(x))
+    if mode == "ceil":
+        return np.asarray(np.ceil(x))
+    raise Refused(f"nearest_mode={mode!r} is unknown")
+
+
+def _kernel(distance: Array, mode: str, a: float) -> Array:
+    d = np.abs(distance)
+    if mode == "linear":
+        return np.asarray(np.maximum(1 - d, 0))
+    near = ((a + 2) * d - (a + 3)) * d * d + 1
+    far = ((d - 5) * d + 8) * d * a - 4 * a
+    return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
+
+
+def tflite_matrix(size: int, out: int, mode: str, alignCorners: bool, halfPixelCenters: bool) -> Array:
+    """[out, size] matrix of RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR (mode linear) along one axis."""
+    i = np.arange(out, dtype=np.float32)
+    scale = np.float32((size - 1) / (out - 1)) if alignCorners and out > 1 else np.float32(size) / np.float32(out)
+    matrix = np.zeros((out, size))
+    rows = np.arange(out)
+    if mode == "nearest":
+        x = (i + np.float32(0.5 if halfPixelCenters else 0)) * scale
+        index = np.floor(x + np.float32(0.5)) if alignCorners else np.floor(x)
+        matrix[rows, np.clip(index, 0, size - 1).astype(int)] = 1
+        return matrix
+    x = (i + np.float32(0.5)) * scale - np.float32(0.5) if halfPixelCenters else i * scale
+    low = np.maximum(np.floor(x), 0).astype(int)
+    high = np.minimum(low + 1, size - 1)
+    fraction = np.clip(x - low, 0, 1)
+    np.add.at(matrix, (rows, np.minimum(low, size - 1)), 1 - fraction)
+    np.add.at(matrix, (rows, high), fraction)
+    return matrix

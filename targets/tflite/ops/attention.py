@@ -1,0 +1,128 @@
+"""Attention -> scaled BATCH_MATMUL, mask, SOFTMAX, BATCH_MATMUL."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.sample import Array
+from edgeport.targets.tflite.attributes import float_attr, int_attr
+from edgeport.targets.tflite.builder import Tensor
+from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.ops.elementwise import cast
+from edgeport.targets.tflite.registry import Refused, lowers
+
+_NEVER = np.float32(-1e30)
+
+
+@lowers(
+    "Attention",
+    attributes=(
+        "is_causal",
+        "kv_num_heads",
+        "q_num_heads",
+        "qk_matmul_output_mode",
+        "scale",
+        "softcap",
+        "softmax_precision",
+    ),
+    inputs=4,
+)
+def attention(ctx: Context, node: ir.Node) -> None:
+    """softmax(scale * Q K^T + mask) V for 4-D Q, K, V, as ONNX defines it (opset 24).
+
+    `q_num_heads` and `kv_num_heads` describe 3-D inputs, which are refused; `qk_matmul_output_mode` and
+    `softmax_precision` say what an output that is refused holds, and in which float type at least to compute.
+    """
+    q, k, v = node.inputs[:3]
+    mask = node.inputs[3] if len(node.inputs) > 3 else None
+    assert q is not None
+    assert k is not None
+    assert v is not None
+    if any(ctx.rank(t) != 4 for t in (q, k, v)):
+        raise Refused("3-D inputs are not supported", "reshape Q, K and V to [batch, heads, length, depth]")
+    y = node.outputs[0]
+    heads, shared = ctx.shape(q)[1], ctx.shape(k)[1]
+    batch, _, queries, depth = ctx.shape(q)
+    keys, width = ctx.shape(k)[2], ctx.shape(v)[3]
+    if float_attr(node, "softcap", 0.0):
+        raise Refused("softcap is not supported", "export the model with attention decomposed")
+    scale = float_attr(node, "scale", 0.0) or 1 / math.sqrt(depth)
+    query = ctx.step(y, "MUL", [ctx.read(node, q), ctx.number(scale)], "MulOptions")
+    key_layout = ctx.cheaper(k, (0, 1, 2, 3), (0, 1, 3, 2))
+    key, value = ctx.read(node, k, key_layout), ctx.read(node, v)
+    # Heads that share keys stand as further queries of one head: [b, h, q, d] -> [b, shared, h/shared * q, d].
+    folded = heads // shared * queries
+    query = _shaped(ctx, y, query, (batch, shared, folded, depth))
+    scores = ctx.temporary(y, "scores", (batch, shared, folded, keys))
+    plain = key_layout == (0, 1, 2, 3)
+    ctx.emit("BATCH_MATMUL", [query, key], [scores], "BatchMatMulOptions", adjX=False, adjY=plain)
+    scores = _shaped(ctx, y, scores, (batch, heads, queries, keys))
+    mask_terms = _mask(ctx, node, mask, (queries, keys))
+    if mask_terms.bias is not None:
+        scores = ctx.step(y, "ADD", [scores, mask_terms.bias], "AddOptions")
+    weights = ctx.step(y, "SOFTMAX", [scores], "SoftmaxOptions", beta=1.0)
+    if mask_terms.alive is not None:
+        weights = ctx.step(y, "MUL", [weights, mask_terms.alive], "MulOptions")
+    weights = _shaped(ctx, y, weights, (batch, shared, folded, keys))
+    out = ctx.output(node)
+    target = out if shared == heads else ctx.temporary(y, "folded", (batch, shared, folded, width))
+    ctx.emit("BATCH_MATMUL", [weights, value], [target], "BatchMatMulOptions", adjX=False, adjY=False)
+    if target is not out:
+        ctx.reshape(target, out)
+
+
+def _shaped(ctx: Context, y: ir.Value, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tensor.shape == shape:
+        return tensor
+    out = ctx.temporary(y, "fold", shape)
+    ctx.reshape(tensor, out)
+    return out
+
+
+class _Mask(NamedTuple):
+    bias: Tensor | None
+    """Added to the scores."""
+    alive: Tensor | None
+    """0 for a query that may look at no key at all (its result is 0), 1 for others; None if there is none."""
+
+
+def _mask(ctx: Context, node: ir.Node, mask: ir.Value | None, size: tuple[int, int]) -> _Mask:
+    """Boolean masks and causality as something to add: 0 where allowed, -1e30 where not."""
+    y = node.outputs[0]
+    causal = np.tril(np.ones(size, bool)) if int_attr(node, "is_causal", 0) else None
+    if mask is None:
+        return _Mask(None if causal is None else ctx.builder.constant("const/causal", _bias(causal)), None)
+    if ctx.shape(mask)[-1] != size[1] or ctx.shape(mask)[-2] not in (1, size[0]):
+        raise Refused(f"a mask of shape {list(ctx.shape(mask))} does not cover {size[0]} queries and {size[1]} keys")
+    constant = ctx.constant(mask)
+    if constant is not None:
+        allowed = constant if constant.dtype == bool else np.isfinite(constant) & (constant > -1e30)
+        allowed = allowed if causal is None else allowed & causal
+        if not allowed.any(-1).all():
+            raise Refused("a constant mask that leaves a query no key is not supported")
+        added = _bias(allowed) if constant.dtype == bool else np.where(allowed, constant, _NEVER)
+        return _Mask(ctx.builder.constant(f"{mask.name}|bias", added.astype(np.float32)), None)
+    data = ctx.read(node, mask)
+    if data.dtype == "float32":
+        if causal is not None:
+            data = ctx.step(y, "ADD", [data, ctx.builder.constant("const/causal", _bias(causal))], "AddOptions")
+        return _Mask(data, None)
+    if data.dtype != "bool":
+        raise Refused(f"a mask of {data.dtype} is not supported", "use bool or float32")
+    if causal is not None:
+        data = ctx.step(y, "LOGICAL_AND", [data, ctx.builder.constant("const/causal", causal)], "LogicalAndOptions")
+    ones = cast(ctx, y, data, "float32")
+    shifted = ctx.step(y, "SUB", [ones, ctx.number(1)], "SubOptions")
+    bias = ctx.step(y, "MUL", [shifted, ctx.number(-float(_NEVER))], "MulOptions")
+    rows = (*ones.shape[:-1], 1)
+    last = ctx.ints("axes", (len(ones.shape) - 1,))
+    alive = ctx.step(y, "REDUCE_MAX", [ones, last], "ReducerOptions", shape=rows, keepDims=True)
+    return _Mask(bias, alive)
+
+
+def _bias(allowed: Array) -> Array:
+    return np.asarray(np.where(allowed, np.float32(0), _NEVER))
