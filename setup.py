@@ -5,8 +5,15 @@ from setuptools import find_packages, setup
 setup(
     packages=[
         *find_packages(".", include=["edgeport", "edgeport.*"]),
-        *("edgeport." + name for name in find_packages(".", include=["targets", "targets.*", "calibration", "calibration.*"])),
+        *(
+            "edgeport." + name
+            for name in find_packages(".", include=["targets", "targets.*", "calibration", "calibration.*"])
+        ),
     ],
     package_dir={"edgeport": "edgeport", "edgeport.targets": "targets", "edgeport.calibration": "calibration"},
-    package_data={"edgeport": ["py.typed"], "edgeport.report": ["*.html.j2"], "edgeport.targets": ["profiles/*.toml"]},
+    package_data={
+        "edgeport": ["py.typed"],
+        "edgeport.report": ["*.html.j2", "*.css", "*.js"],
+        "edgeport.targets": ["profiles/*.toml"],
+    },
 )

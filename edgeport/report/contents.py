@@ -34,7 +34,7 @@ class TargetReport:
         status: `ok`; `over-budget` where it drifted too far; `failed` where a finding is an error; `skipped` where its
             toolchain is missing.
         verdict: the kind of evidence behind the drift; None where nothing was run.
-        files: what ships.
+        files: what was written; all but the `golden` folder counts as what ships.
         facts: JSON-ready facts of the lowering.
         plan: None where there is none.
         ladder: None where nothing was measured.

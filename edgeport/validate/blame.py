@@ -12,6 +12,9 @@ from edgeport.validate.rungs import Blame, RungName
 Measured = Mapping[RungName, tuple[OutputMetrics, ...]]
 """Measured step, in ladder order with `total` last -> its outputs, in the same order for all."""
 
+_QUIET_DB = 100.0
+"""Total SQNR from which no step deserves blame: float32 rounding through a network leaves about as much."""
+
 
 def find_blame(rungs: Measured) -> Blame:
     """Compares the noise power (sum of squared differences) of the steps in the output with the lowest total SQNR.
@@ -42,13 +45,14 @@ def find_blame(rungs: Measured) -> Blame:
         return _first_difference(rungs, worst)
     shares = {name: power / whole for name, power in own.items()}
     rung = max(shares, key=lambda name: shares[name])  # the earlier step of two equal ones
-    figure = "" if total.sqnr_db is None else f" (total SQNR {total.sqnr_db:.1f} dB)"
-    return Blame(
-        f"The {rung} step causes {shares[rung]:.0%} of the noise in output {total.output!r}{figure}.",
-        rung,
-        total.output,
-        shares,
-    )
+    cause = f"the {rung} step causes {shares[rung]:.0%} of the noise in output {total.output!r}"
+    if total.sqnr_db is None:
+        sentence = f"T{cause[1:]}."
+    elif total.sqnr_db >= _QUIET_DB:
+        sentence = f"Next to no drift (total SQNR {total.sqnr_db:.1f} dB); {cause}."
+    else:
+        sentence = f"T{cause[1:]} (total SQNR {total.sqnr_db:.1f} dB)."
+    return Blame(sentence, rung, total.output, shares)
 
 
 def _first_difference(rungs: Measured, index: int) -> Blame:
