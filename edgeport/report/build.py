@@ -60,7 +60,8 @@ def _target(target: TargetReport) -> dict[str, Json]:
 def plan_data(plan: Plan) -> dict[str, Json]:
     """A plan as plain data: how many nodes run in which kernel and why, then every node and every tensor."""
     kernels = Counter(n.kernel for n in plan.nodes.values())
-    reasons = Counter((n.kernel, n.reason) for n in plan.nodes.values())
+    names = {*plan.nodes, *plan.tensors}
+    reasons = Counter((n.kernel, _general(n.reason, names)) for n in plan.nodes.values())
     return {
         "precision": plan.precision,
         "kernels": {kernel: kernels[kernel] for kernel in sorted(kernels)},
@@ -71,6 +72,11 @@ def plan_data(plan: Plan) -> dict[str, Json]:
         "nodes": jsonable(list(plan.nodes.values())),
         "tensors": [_tensor(t) for t in plan.tensors.values()],
     }
+
+
+def _general(reason: str, names: set[str]) -> str:
+    """A reason without the names of nodes and tensors, so that equal reasons count together."""
+    return " ".join("…" if word.strip(",;:()'") in names else word for word in reason.split(" "))
 
 
 def _tensor(tensor: TensorPlan) -> dict[str, Json]:

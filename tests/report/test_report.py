@@ -14,7 +14,7 @@ import pytest
 from export_report import HOSTILE, make_ladder, make_plan, make_report
 from rich.console import Console
 
-from edgeport.quantize.plan import QParams
+from edgeport.quantize.plan import NodePlan, Plan, QParams
 from edgeport.report.build import build_report, plan_data, write_report
 from edgeport.report.contents import ExportReport, TargetReport
 from edgeport.report.encode import jsonable, portable, to_text
@@ -103,6 +103,13 @@ def test_plan_counts_and_rows() -> None:
     assert rows[HOSTILE]["dtype"] == "float32"
     assert "scale_min" not in rows[HOSTILE]
     assert plan["nodes"][0]["reason"] == "no integer kernel for this axis"
+
+
+def test_reasons_that_differ_in_a_name_count_together() -> None:
+    nodes = {f"n/{i}": NodePlan(f"n/{i}", "Relu", "int8", f"runs inside Conv n/{i - 1}, fused") for i in range(1, 4)}
+    [row, single] = plan_data(Plan("int8", {}, nodes))["reasons"]
+    assert row == {"kernel": "int8", "reason": "runs inside Conv … fused", "nodes": 2}
+    assert single["reason"] == "runs inside Conv n/0, fused"  # n/0 is no node of this plan
 
 
 def test_files_have_the_same_bytes_twice_and_in_another_process(tmp_path: Path) -> None:
