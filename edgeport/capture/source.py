@@ -35,7 +35,7 @@ _FOREIGN = {
 
 
 def capture(
-    source: str | Path | torch.nn.Module | torch.export.ExportedProgram,
+    source: str | Path | ir.Model | onnx.ModelProto | torch.nn.Module | torch.export.ExportedProgram,
     *,
     inputs: Sequence[InputSpec] = (),
     keep_symbolic: bool = False,
@@ -43,9 +43,9 @@ def capture(
     """Turns a source into a graph and keeps a way to run the source itself.
 
     Args:
-        source: an ONNX file, a `.pt2` file, `file.py:callable`, or a module or exported program of torch. What a
-            callable may return: a module, a module with a tuple of example inputs, an exported program, an ONNX
-            model, or the path of a model file.
+        source: an ONNX file or model, a `.pt2` file, `file.py:callable`, or a module or exported program of torch.
+            What a callable may return: a module, a module with a tuple of example inputs, an exported program, an
+            ONNX model, or the path of a model file.
         inputs: dtype and shape of inputs. Required for a module without example inputs; elsewhere they fix
             symbolic dimensions.
         keep_symbolic: leave dimensions open that `inputs` does not fix.
