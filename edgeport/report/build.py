@@ -76,7 +76,9 @@ def plan_data(plan: Plan) -> dict[str, Json]:
 
 def _general(reason: str, names: set[str]) -> str:
     """A reason without the names of nodes and tensors, so that equal reasons count together."""
-    return " ".join("…" if word.strip(",;:()'") in names else word for word in reason.split(" "))
+    words = reason.split(" ")
+    bare = [word.strip(",;:()'") for word in words]
+    return " ".join(w.replace(b, "…") if b in names else w for w, b in zip(words, bare, strict=True))
 
 
 def _tensor(tensor: TensorPlan) -> dict[str, Json]:

@@ -41,13 +41,13 @@ def print_report(data: Mapping[str, Json], console: Console) -> None:
     if any(t["ladder"] for t in data["targets"]):
         console.print(drift_table(data))
     for target in data["targets"]:
-        title = _text(f"{target['target']} {target['precision']}: ", "bold")
+        title = plain_text(f"{target['target']} {target['precision']}: ", "bold")
         title.append(STATUS[target["status"]], style=_COLOR[target["status"]])
         if target["files"]:
             title.append(f", {size(target['bytes'])}")
         console.print(title)
         if target["ladder"]:
-            console.print(_text("  " + target["ladder"]["blame"]["sentence"]))
+            console.print(plain_text("  " + target["ladder"]["blame"]["sentence"]))
         if target["ladder"] and target["ladder"]["metrics"]:
             console.print(metric_table(target))
         if target["budgets"]:
@@ -59,7 +59,7 @@ def print_report(data: Mapping[str, Json], console: Console) -> None:
 def drift_table(data: Mapping[str, Json]) -> Table:
     """A row for each target and output: the four rungs and the total, in dB of SQNR or in words."""
     steps = ("capture", "lowering", "quantization", "kernels", "total")
-    table = _table("Drift (SQNR: signal to noise, higher is closer)", "target", "output", *steps, right=steps)
+    table = new_table("Drift (SQNR: signal to noise, higher is closer)", "target", "output", *steps, right=steps)
     for target in data["targets"]:
         ladder = target["ladder"]
         if not ladder:
@@ -70,20 +70,20 @@ def drift_table(data: Mapping[str, Json]) -> Table:
             cells = []
             for name in steps:
                 outputs = rungs[name]["outputs"]
-                cell = _text(closeness(outputs[index]) if outputs else "–")
+                cell = plain_text(closeness(outputs[index]) if outputs else "–")
                 if outputs and index == worst and ladder["blame"]["rung"] == name and is_loud(outputs[index]):
                     cell.stylize("bold yellow")
                 if name == "total":
                     cell.stylize("bold")
                 cells.append(cell)
             first = f"{target['target']} {target['precision']}" if index == 0 else ""
-            table.add_row(_text(first), _text(output["output"]), *cells)
+            table.add_row(plain_text(first), plain_text(output["output"]), *cells)
     return table
 
 
 def metric_table(target: Mapping[str, Json]) -> Table:
     """Top-1 and the user's metrics of one target."""
-    table = _table(
+    table = new_table(
         "",
         "metric",
         "source",
@@ -100,32 +100,34 @@ def metric_table(target: Mapping[str, Json]) -> Table:
             amount(metric["drop"]),
             interval(metric["drop_interval"]),
         )
-        table.add_row(*(_text(cell) for cell in (metric["name"], *cells)))
+        table.add_row(*(plain_text(cell) for cell in (metric["name"], *cells)))
     return table
 
 
 def budget_table(target: Mapping[str, Json]) -> Table:
     """The budgets of one target."""
-    table = _table("", "budget", "measured", "95 % interval", "output", "state", right=("measured", "95 % interval"))
+    table = new_table("", "budget", "measured", "95 % interval", "output", "state", right=("measured", "95 % interval"))
     for budget in target["budgets"]:
         kind, words = BUDGET_STATE[(budget["passed"], budget["certain"])]
         missing = "identical" if budget["passed"] else "not defined"
         value = missing if budget["value"] is None else amount(budget["value"])
         cells = (budget["budget"], value, interval(budget["interval"]), budget["output"] or "")
-        table.add_row(*(_text(cell) for cell in cells), _text(words, _COLOR[kind]))
+        table.add_row(*(plain_text(cell) for cell in cells), plain_text(words, _COLOR[kind]))
     return table
 
 
 def finding_table(findings: Sequence[Mapping[str, Json]]) -> Table:
     """Findings, worst first, each with its place and its way out."""
-    table = _table("", "", "code", "finding")
+    table = new_table("", "", "code", "finding")
     order = ("error", "warning", "info")
     for finding in sorted(findings, key=lambda f: order.index(f["severity"])):
         place = f"{finding['node']} ({finding['op']}): " if finding["op"] else f"{finding['node']}: "
-        message = _text((place if finding["node"] else "") + finding["message"])
+        message = plain_text((place if finding["node"] else "") + finding["message"])
         if finding["hint"]:
             message.append(f"\n{finding['hint']}", style="dim")
-        table.add_row(_text(finding["severity"], _COLOR[finding["severity"]]), _text(finding["code"]), message)
+        table.add_row(
+            plain_text(finding["severity"], _COLOR[finding["severity"]]), plain_text(finding["code"]), message
+        )
     return table
 
 
@@ -136,24 +138,25 @@ def plan_tables(plan: Mapping[str, Json], *, every: bool = True) -> list[Table]:
         plan: the plan.
         every: whether to list every node and tensor, as `--dry-run` does.
     """
-    tables = [_table(f"Plan ({plan['precision']})", "kernel", "nodes", "because", right=("nodes",))]
+    tables = [new_table(f"Plan ({plan['precision']})", "kernel", "nodes", "because", right=("nodes",))]
     for row in plan["reasons"]:
-        tables[0].add_row(_text(row["kernel"]), str(row["nodes"]), _text(row["reason"]))
+        tables[0].add_row(plain_text(row["kernel"]), str(row["nodes"]), plain_text(row["reason"]))
     if every and plan["nodes"]:
-        nodes = _table("Nodes", "node", "op", "kernel", "because")
+        nodes = new_table("Nodes", "node", "op", "kernel", "because")
         for node in plan["nodes"]:
-            nodes.add_row(*(_text(node[key]) for key in ("name", "op", "kernel", "reason")))
+            nodes.add_row(*(plain_text(node[key]) for key in ("name", "op", "kernel", "reason")))
         tables.append(nodes)
     if every and plan["tensors"]:
-        tensors = _table("Tensors", "tensor", "role", "dtype", "scale", "zero", "because", right=("scale", "zero"))
+        tensors = new_table("Tensors", "tensor", "role", "dtype", "scale", "zero", "because", right=("scale", "zero"))
         for tensor in plan["tensors"]:
             cells = (tensor["name"], tensor["role"], tensor["dtype"], scales(tensor), str(tensor.get("zero_point", "")))
-            tensors.add_row(*(_text(cell) for cell in (*cells, tensor["reason"])))
+            tensors.add_row(*(plain_text(cell) for cell in (*cells, tensor["reason"])))
         tables.append(tensors)
     return tables
 
 
-def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+def new_table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table in the one style; columns in `right` hold numbers, which are never wrapped."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -165,7 +168,7 @@ def _table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
     return table
 
 
-def _text(content: str, style: str = "") -> Text:
+def plain_text(content: str, style: str = "") -> Text:
     """Plain text: names of strangers' models are never read as markup, nor as control codes of the terminal."""
     from rich.text import Text
 

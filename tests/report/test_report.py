@@ -108,7 +108,7 @@ def test_plan_counts_and_rows() -> None:
 def test_reasons_that_differ_in_a_name_count_together() -> None:
     nodes = {f"n/{i}": NodePlan(f"n/{i}", "Relu", "int8", f"runs inside Conv n/{i - 1}, fused") for i in range(1, 4)}
     [row, single] = plan_data(Plan("int8", {}, nodes))["reasons"]
-    assert row == {"kernel": "int8", "reason": "runs inside Conv … fused", "nodes": 2}
+    assert row == {"kernel": "int8", "reason": "runs inside Conv …, fused", "nodes": 2}
     assert single["reason"] == "runs inside Conv n/0, fused"  # n/0 is no node of this plan
 
 
