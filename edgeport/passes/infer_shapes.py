@@ -21,6 +21,10 @@ def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
                 if value.shape is not None and not value.is_graph_output():
                     recorded[value] = value.shape
                     value.shape = None
+    for value in model.graph.initializers.values():
+        if value.const_value is not None and value.shape is None:
+            value.shape = ir.Shape(value.const_value.shape)
+            value.type = value.type or ir.TensorType(value.const_value.dtype)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     for value, shape in recorded.items():
         if value.shape is None:

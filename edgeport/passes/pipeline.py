@@ -17,6 +17,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
     "convert_version",
     "compute_in_float32",
+    "remove_identities",
     "fold_constants",
     "remove_identities",
     "merge_duplicates",
@@ -37,6 +38,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "normalize_clips",
     "merge_transposes",
     "merge_reshapes",
+    "fold_constants",
     "remove_identities",
     "merge_duplicates",
     "remove_dead_code",
