@@ -78,7 +78,11 @@ def load_config(path: Path) -> Config:
         config = Config.model_validate(table)
     except ValidationError as error:
         raise UsageError(f"{path}: {_first_problem(error)}") from error
-    located = {key: str(path.parent / Path(value).expanduser()) for key in _PATHS if (value := getattr(config, key)) is not None}
+    located = {
+        key: str(path.parent / Path(value).expanduser())
+        for key in _PATHS
+        if (value := getattr(config, key)) is not None
+    }
     return config.model_copy(update=located)
 
 

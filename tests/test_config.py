@@ -107,3 +107,10 @@ def test_flag_beats_file() -> None:
         "cache": False,
         "inputs": ("x:bool[1]",),
     }
+
+
+def test_statistics_on_the_command_line_replace_calibration_data_of_the_file() -> None:
+    flags = {"calib": None, "statistics": "s.safetensors"}
+    assert merge(flags, Config(calib="samples")) == {"statistics": Path("s.safetensors")}
+    flags = {"calib": "samples", "statistics": None}
+    assert merge(flags, Config(statistics="s.safetensors")) == {"calib": "samples"}

@@ -45,9 +45,7 @@ def export(config: str | None, dry_run: bool, quiet: bool, as_json: bool, **flag
 
         return api.export(source, preprocessing=settings.preprocessing, dry_run=dry_run, progress=progress, **arguments)
 
-    from edgeport.cli.show import show_export
-
-    return Job(call, show_export, as_json, quiet)
+    return Job("export", call, as_json, quiet)
 
 
 @cli.command(short_help="Show what a model consists of.")
@@ -62,9 +60,7 @@ def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job
 
         return api.inspect(source, **arguments)
 
-    from edgeport.cli.show import show_inspect
-
-    return Job(call, show_inspect, as_json, quiet)
+    return Job("inspect", call, as_json, quiet)
 
 
 @cli.command(short_help="Collect statistics once, for later exports.")
@@ -82,9 +78,7 @@ def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> J
 
         return api.calibrate(source, calib=calib, preprocessing=settings.preprocessing, progress=progress, **arguments)
 
-    from edgeport.cli.show import show_calibrate
-
-    return Job(call, show_calibrate, as_json, quiet)
+    return Job("calibrate", call, as_json, quiet)
 
 
 @cli.command(short_help="Compare an existing file with its source.")
@@ -104,9 +98,7 @@ def validate(artifact: Path, config: str | None, quiet: bool, as_json: bool, **f
             artifact, source, data=data, preprocessing=settings.preprocessing, progress=progress, **arguments
         )
 
-    from edgeport.cli.show import show_validate
-
-    return Job(call, show_validate, as_json, quiet)
+    return Job("validate", call, as_json, quiet)
 
 
 @cli.command(short_help="List targets, precisions, toolchains.")
@@ -119,9 +111,7 @@ def targets(quiet: bool, as_json: bool) -> Job:
 
         return api.targets()
 
-    from edgeport.cli.show import show_targets
-
-    return Job(call, show_targets, as_json, quiet)
+    return Job("targets", call, as_json, quiet)
 
 
 @cli.command(short_help="Check this installation.")
@@ -134,6 +124,4 @@ def doctor(quiet: bool, as_json: bool) -> Job:
 
         return api.doctor()
 
-    from edgeport.cli.show import show_doctor
-
-    return Job(call, show_doctor, as_json, quiet)
+    return Job("doctor", call, as_json, quiet)

@@ -34,9 +34,9 @@ class Failure:
         """The `error` of an envelope."""
         return {"type": self.kind, "message": self.message, "exit_code": self.exit_code}
 
-    def tell(self) -> None:
-        """Says on stderr what is wrong: one line, and one more for each separate problem."""
-        problems = [finding for finding in self.findings if finding.severity == "error"]
+    def tell(self, *, findings: bool) -> None:
+        """Says on stderr what is wrong: one line, and, with `findings`, one more for each separate problem."""
+        problems = [finding for finding in self.findings if findings and finding.severity == "error"]
         print(f"edgeport: {self.message}", file=sys.stderr)
         for problem in problems[:_SHOWN_FINDINGS]:
             place = " ".join(part for part in (problem.node, problem.op and f"({problem.op})") if part)

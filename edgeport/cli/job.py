@@ -1,4 +1,4 @@
-"""What a command hands to `main`: the API call to make, and how to show its result."""
+"""What a command hands to `main`: the API call to make, and how the user wants its outcome."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgeport.findings import Finding
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from edgeport.cli.progress import TerminalProgress
 
 
@@ -30,13 +28,13 @@ class Job:
     """One parsed command.
 
     Attributes:
+        command: its name.
         call: runs it; the argument shows progress, None where nobody looks.
-        show: prints the result for a reader.
         as_json: `--json` was given.
         quiet: `--quiet` was given.
     """
 
+    command: str
     call: Callable[[TerminalProgress | None], Result]
-    show: Callable[[Any, Console], None]
     as_json: bool
     quiet: bool

@@ -13,7 +13,7 @@ from edgeport.cli.commands import cli
 from edgeport.cli.envelope import envelope
 from edgeport.cli.failure import Failure
 from edgeport.cli.job import Job, Result
-from edgeport.cli.streams import console, one_line, results_only, silence_stdout, write_result
+from edgeport.cli.streams import console, one_line, results_only, silence_stdout, tidy, write_result
 from edgeport.errors import EdgeportError
 from edgeport.findings import Finding
 
@@ -53,10 +53,11 @@ def run(argv: Sequence[str]) -> int:
     except Exception as error:
         failure = _internal(error)
     else:
-        return 0 if _print(job, command, result, result.findings, None) else INTERNAL_ERROR
-    failure.tell()
+        return 0 if _print(job, result, result.findings) else INTERNAL_ERROR
+    shown = isinstance(job, Job) and failure.result is not None and not (job.as_json or job.quiet)
+    failure.tell(findings=not shown)
     if isinstance(job, Job):
-        _print(job, command, failure.result, failure.findings, failure)
+        _print(job, failure.result, failure.findings, failure)
     elif "--json" in flags:
         write_result(envelope(command, error=failure.body()))
     return failure.exit_code
@@ -69,20 +70,20 @@ def _call(job: Job) -> Result:
         return job.call(progress)
 
 
-def _print(
-    job: Job, command: str | None, result: Result | None, findings: Sequence[Finding], failure: Failure | None
-) -> bool:
+def _print(job: Job, result: Result | None, findings: Sequence[Finding], failure: Failure | None = None) -> bool:
     """Prints the outcome of a job, as far as it came, as envelope or tables; False if stdout cannot be written."""
     if job.as_json:
         data = None if result is None else result.to_json()
         error = None if failure is None else failure.body()
-        return write_result(envelope(command, result=data, findings=findings, error=error))
+        return write_result(envelope(job.command, result=data, findings=findings, error=error))
     if job.quiet or result is None:
         return True
+    from edgeport.cli.show import show
+
     page = console()
     with page.capture() as capture:
-        job.show(result, page)
-    return write_result(capture.get().rstrip("\n"))
+        show(job.command, result, page)
+    return write_result(tidy(capture.get()))
 
 
 def _internal(error: Exception) -> Failure:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from edgeport.config import Config
 
 _TO_API = {"input": "inputs", "passes_drop": "drop_passes", "passes_add": "add_passes"}
+_INSTEAD = {"calib": "statistics", "statistics": "calib"}
+"""A flag on the left is not taken from the file when the one on the right is on the command line."""
 _TO_PATH = ("statistics", "tokenizer", "out")
 
 
@@ -41,8 +43,10 @@ def merge(flags: Mapping[str, Any], config: Config) -> dict[str, Any]:
         config: the configuration file.
     """
     arguments: dict[str, Any] = {}
-    for name, given in flags.items():
-        value = given if given is not None and given != () else getattr(config, name)
+    given = {name for name, value in flags.items() if value is not None and value != ()}
+    for name, flag in flags.items():
+        replaced = name in _INSTEAD and _INSTEAD[name] in given
+        value = flag if name in given else None if replaced else getattr(config, name)
         if value is not None:
             arguments[_TO_API.get(name, name)] = Path(value) if name in _TO_PATH else value
     return arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TextIO
@@ -60,6 +61,12 @@ def write_result(text: str) -> bool:
         print(f"edgeport: the result cannot be written to stdout: {error.strerror}", file=sys.stderr)
         return False
     return True
+
+
+def tidy(page: str) -> str:
+    """The page without blanks at the ends of lines and without more than one empty line in a row."""
+    lines = "\n".join(line.rstrip() for line in page.splitlines())
+    return re.sub(r"\n{3,}", "\n\n", lines).strip("\n")
 
 
 def silence_stdout() -> None:
