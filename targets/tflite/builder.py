@@ -92,7 +92,7 @@ class Builder:
 
     def constant(self, name: str, data: Array, quant: QParams | None = None) -> Tensor:
         """Adds a tensor that holds `data`; equal data with equal parameters is one tensor."""
-        raw = np.ascontiguousarray(data).tobytes()
+        raw = data.tobytes()
         digest = hashlib.sha256(raw).digest()
         scales = None if quant is None else (quant.scale.tobytes(), quant.zero_point.tobytes(), quant.axis)
         key = (digest, data.shape, data.dtype.name, scales)

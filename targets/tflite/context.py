@@ -188,6 +188,7 @@ class Context:
             shape, dtype = self.shape(value), self.dtype(value)
         except Refused:
             shape, dtype = (), "float32"
+        dtype = dtype if dtype in SUPPORTED_DTYPES else "float32"
         self._remember(value, Stored(self.builder.tensor("stand-in", shape, dtype), identity(len(shape))))
 
     def _check(self, value: ir.Value) -> None:
@@ -275,7 +276,7 @@ class Context:
                 half = data.astype(np.float16)
             if np.isfinite(half).all():
                 return self.decoded(self.builder.constant(f"{name}|h", half))
-        return self.builder.constant(name, np.ascontiguousarray(data))
+        return self.builder.constant(name, data)
 
     def weights(
         self, node: ir.Node, value: ir.Value, arrange: Callable[[Array], Array], axis: int, hybrid: bool = True

@@ -58,7 +58,7 @@ def axis_matrix(
         index = first + tap
         weight = _kernel((index - x) * stretch, mode, cubic_a)
         outside = (index < 0) | (index >= size)
-        if exclude_outside or (antialias and mode == "linear"):
+        if exclude_outside:
             weight = np.where(outside, 0, weight)
         np.add.at(matrix, (rows, np.clip(index, 0, size - 1)), weight)
     return np.asarray(matrix / matrix.sum(1, keepdims=True))
@@ -77,6 +77,8 @@ def _source_coordinates(size: int, out: int, scale: float, mode: str) -> Array:
     if mode == "pytorch_half_pixel":
         return np.asarray((i + np.float32(0.5)) / s - np.float32(0.5) if out > 1 else np.zeros_like(i))
     if mode == "align_corners":
+        if abs(scale * size - out) > 1e-3:
+            raise Refused("align_corners with a scale that gives no whole size is not supported", "give sizes instead")
         return np.asarray(i * np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.zeros_like(i))
     if mode == "asymmetric":
         return np.asarray(i / s)

@@ -111,7 +111,7 @@ def _as_stored(array: Array, detail: Any) -> Array:
         info = np.iinfo(detail["dtype"])
         q = np.rint(array / scales[0]) + detail["quantization_parameters"]["zero_points"][0]
         return np.asarray(np.clip(q, info.min, info.max), detail["dtype"])
-    return np.ascontiguousarray(array, detail["dtype"])
+    return np.asarray(array, detail["dtype"], order="C")
 
 
 def _dequantized(array: Array, params: Any) -> Array:

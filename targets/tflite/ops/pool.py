@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
-from edgeport.targets.tflite.attributes import int_attr, ints_attr
+from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds
@@ -124,9 +124,9 @@ def _fill(x: ir.Value, data: Tensor) -> float:
 
 def _padded_end(node: ir.Node, win: Window) -> tuple[int, ...]:
     """Where counted padding ends after the data: what ceil_mode adds beyond the pads is never counted."""
-    pads = ints_attr(node, "pads")
-    if pads is None:
+    if string_attr(node, "auto_pad", "NOTSET").startswith("SAME"):
         return win.after
+    pads = ints_attr(node, "pads") or (0,)
     after = pads[len(pads) // 2 :]
     return (0,) * (2 - len(after)) + tuple(after)
 

@@ -1,0 +1,159 @@
+"""Convolutions and pools against ONNX Runtime over their attributes."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tflite_graphs import Graph, assert_same, lower, normal
+
+from edgeport.errors import ModelError
+
+CONV_2D = [
+    {"pads": p, "strides": s, "dilations": d}
+    for p, s, d in itertools.product(
+        ([0, 0, 0, 0], [1, 1, 1, 1], [0, 0, 1, 1], [1, 0, 2, 1]), ([1, 1], [2, 2], [2, 1]), ([1, 1], [2, 2])
+    )
+] + [{"auto_pad": a, "strides": [2, 2]} for a in ("SAME_UPPER", "SAME_LOWER", "VALID")]
+
+
+@pytest.mark.parametrize("attributes", CONV_2D, ids=str)
+@pytest.mark.parametrize("groups", [1, 2, 6], ids=["dense", "grouped", "depthwise"])
+def test_conv_2d(tmp_path: Path, attributes: dict[str, Any], groups: int) -> None:
+    g = Graph()
+    x = g.input("x", normal(1, 6, 11, 10))
+    w = g.const(normal(12, 6 // groups, 3, 3, seed=1))
+    g.op("Conv", x, w, g.const(normal(12, seed=2)), out="y", group=groups, kernel_shape=[3, 3], **attributes)
+    artifact = assert_same(g, ["y"], tmp_path)
+    assert artifact.facts["transposes"] == 2
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("pads", [[0, 0], [1, 1], [2, 0]], ids=str)
+def test_conv_1d_chain_is_transposed_at_its_ends_only(tmp_path: Path, groups: int, pads: list[int]) -> None:
+    g = Graph()
+    x = g.input("x", normal(2, 4, 16))
+    a = g.op("Conv", x, g.const(normal(8, 4 // groups, 3)), g.const(normal(8)), group=groups, pads=pads)
+    b = g.op("Add", g.op("Relu", a), a)
+    g.op("Conv", b, g.const(normal(4, 8, 3, seed=3)), strides=[2], out="y")
+    assert assert_same(g, ["y"], tmp_path).facts["transposes"] == 2
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("activation", ["Relu", "Clip6", "Clip1", "Clip3"])
+def test_conv_activation(tmp_path: Path, batch: int, activation: str) -> None:
+    g = Graph()
+    x = g.input("x", normal(batch, 3, 8, 8) * 4)
+    c = g.op("Conv", x, g.const(normal(5, 3, 1, 1)))
+    if activation == "Relu":
+        g.op("Relu", c, out="y")
+    else:
+        low, high = {"Clip6": (0, 6), "Clip1": (-1, 1), "Clip3": (-2, 3)}[activation]
+        g.op("Clip", c, g.const(np.float32(low)), g.const(np.float32(high)), out="y")
+    ops = assert_same(g, ["y"], tmp_path).facts["ops"]
+    fused = set(ops) <= {"CONV_2D", "TRANSPOSE"}
+    assert fused == (activation != "Clip3")
+
+
+def test_a_convolution_read_twice_keeps_its_own_value(tmp_path: Path) -> None:
+    g = Graph()
+    c = g.op("Conv", g.input("x", normal(1, 3, 8, 8)), g.const(normal(5, 3, 1, 1)))
+    g.op("Sub", g.op("Relu", c), c, out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
+TRANSPOSED = [
+    {"strides": [2, 2]},
+    {"strides": [2, 2], "pads": [1, 1, 1, 1]},
+    {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]},
+    {"strides": [2, 1], "pads": [0, 1, 1, 0]},
+    {"strides": [1, 1], "dilations": [2, 2]},
+    {"strides": [3, 2], "output_shape": [12, 10]},
+    {"strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    {"strides": [2, 2], "auto_pad": "SAME_LOWER"},
+    {"strides": [2, 2], "auto_pad": "VALID"},
+]
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("attributes", TRANSPOSED, ids=str)
+def test_conv_transpose(tmp_path: Path, kernel: int, groups: int, attributes: dict[str, Any]) -> None:
+    g = Graph()
+    x = g.input("x", normal(1, 4, 5, 5))
+    w = g.const(normal(4, 6 // groups, kernel, kernel, seed=1))
+    y = g.op("ConvTranspose", x, w, g.const(normal(6, seed=2)), group=groups, **attributes)
+    g.op("Relu", y, out="y")
+    try:
+        lower(g, ["y"], tmp_path)
+    except ModelError as refused:
+        assert "output_padding beyond" in str(refused)  # noqa: PT017 - only some combinations are refused
+        assert kernel == 2 or "output_shape" in attributes
+        return
+    assert_same(g, ["y"], tmp_path)
+
+
+def test_conv_transpose_1d(tmp_path: Path) -> None:
+    g = Graph()
+    g.op("ConvTranspose", g.input("x", normal(1, 4, 9)), g.const(normal(4, 3, 4)), strides=[2], pads=[1, 1], out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
+POOLS = [
+    {"kernel_shape": [2, 2], "strides": [2, 2]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [0, 0, 1, 1]},
+    {"kernel_shape": [3, 2], "strides": [1, 2], "pads": [1, 0, 1, 1]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "ceil_mode": 1},
+    {"kernel_shape": [5, 5], "strides": [1, 1], "pads": [2, 2, 2, 2]},
+    {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"},
+    {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_LOWER"},
+    {"kernel_shape": [2, 3], "strides": [1, 2], "auto_pad": "VALID"},
+]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)], ids=str)
+@pytest.mark.parametrize("attributes", POOLS, ids=str)
+@pytest.mark.parametrize("relu", [False, True])
+def test_max_pool(tmp_path: Path, size: tuple[int, int], attributes: dict[str, Any], relu: bool) -> None:
+    g = Graph()
+    x = g.input("x", normal(1, 3, *size) - 5)  # all negative: padding with 0 would win
+    x = g.op("Relu", x) if relu else x
+    g.op("MaxPool", x, out="y", **attributes)
+    assert_same(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7)], ids=str)
+@pytest.mark.parametrize("attributes", POOLS, ids=str)
+@pytest.mark.parametrize("include", [0, 1])
+def test_average_pool(tmp_path: Path, size: tuple[int, int], attributes: dict[str, Any], include: int) -> None:
+    g = Graph()
+    g.op("AveragePool", g.input("x", normal(1, 3, *size)), out="y", count_include_pad=include, **attributes)
+    assert_same(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_pool_1d(tmp_path: Path, op: str) -> None:
+    g = Graph()
+    g.op(op, g.input("x", normal(2, 3, 11)), out="y", kernel_shape=[3], strides=[2], pads=[1, 1])
+    assert_same(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("op", ["GlobalAveragePool", "GlobalMaxPool"])
+@pytest.mark.parametrize("shape", [(1, 3, 5, 6), (2, 3, 7)], ids=str)
+def test_global_pool(tmp_path: Path, op: str, shape: tuple[int, ...]) -> None:
+    g = Graph()
+    g.op(op, g.input("x", normal(*shape)), out="y")
+    assert assert_same(g, ["y"], tmp_path).facts["transposes"] == 0
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_dilated_pools_are_refused(tmp_path: Path, op: str) -> None:
+    g = Graph()
+    g.op(op, g.input("x", normal(1, 3, 9, 9)), out="y", kernel_shape=[3, 3], dilations=[2, 2])
+    with pytest.raises(ModelError, match="dilated pooling"):
+        lower(g, ["y"], tmp_path)

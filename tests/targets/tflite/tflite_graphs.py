@@ -1,0 +1,102 @@
+"""Small canonical graphs for the tests, and the comparison of LiteRT with ONNX Runtime on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper, numpy_helper
+
+from edgeport.quantize.plan import Plan
+from edgeport.targets.contract import Artifact
+from edgeport.targets.tflite.target import TFLITE
+
+OPSET = 24
+
+
+class Graph:
+    """Collects nodes; values are named by the caller or numbered."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self.inputs: dict[str, np.ndarray] = {}
+
+    def input(self, name: str, array: np.ndarray) -> str:
+        """Adds a graph input whose sample is `array`."""
+        self.inputs[name] = array
+        return name
+
+    def const(self, array: Any, name: str | None = None) -> str:
+        """Adds an initializer."""
+        name = name or f"c{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def op(self, op_type: str, *inputs: str, out: str | Sequence[str] | None = None, **attributes: Any) -> Any:
+        """Adds a node; returns its output name, or their list if `out` is one."""
+        single = out is None or isinstance(out, str)
+        outputs = [out or f"{op_type.lower()}{len(self.nodes)}"] if single else list(out)
+        self.nodes.append(helper.make_node(op_type, inputs, outputs, name=f"n{len(self.nodes)}_{op_type}", **attributes))
+        return outputs[0] if single else outputs
+
+    def proto(self, *outputs: str) -> onnx.ModelProto:
+        """The model with the given outputs, shapes inferred."""
+        ins = [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for n, a in self.inputs.items()
+        ]
+        outs = [onnx.ValueInfoProto(name=o) for o in outputs]
+        graph = helper.make_graph(self.nodes, "g", ins, outs, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+    def model(self, *outputs: str) -> ir.Model:
+        """As `proto`, as the only intermediate representation."""
+        return ir.serde.deserialize_model(self.proto(*outputs))
+
+
+def reference(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs in ONNX Runtime, one thread."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, dict(feeds)), strict=True))
+
+
+def lower(graph: Graph, outputs: Sequence[str], tmp_path: Path, plan: Plan | None = None) -> tuple[Artifact, ir.Model]:
+    """Lowers a graph to a file."""
+    model = graph.model(*outputs)
+    return TFLITE.lower(model, plan or Plan("fp32"), tmp_path, "m"), model
+
+
+def assert_same(
+    graph: Graph, outputs: Sequence[str], tmp_path: Path, rtol: float = 1e-5, atol: float = 1e-5
+) -> Artifact:
+    """LiteRT's outputs equal ONNX Runtime's.
+
+    Both compute in float32 but sum in different orders: a few ulp (1e-7) times the number of terms stay well
+    below 1e-5 for the sizes used here. Integers and booleans must be equal.
+    """
+    artifact, model = lower(graph, outputs, tmp_path)
+    got = TFLITE.runner(artifact, model).run(graph.inputs)
+    for name, want in reference(graph.proto(*outputs), graph.inputs).items():
+        assert got[name].dtype == want.dtype
+        assert got[name].shape == want.shape
+        if want.dtype.kind == "f":
+            np.testing.assert_allclose(got[name], want, rtol=rtol, atol=atol)
+        else:
+            np.testing.assert_array_equal(got[name], want)
+    return artifact
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    """Standard normal float32 numbers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
