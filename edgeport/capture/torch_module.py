@@ -64,8 +64,11 @@ def capture_module(
         ModelError: inputs are missing, or the module cannot be exported.
         UsageError: `inputs` name something that forward does not take.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise ModelError(f"{name} is TorchScript, which torch.export does not read; give the module it was made from")
     try:
-        module = copy.deepcopy(module).cpu()
+        with quiet():
+            module = copy.deepcopy(module).cpu()
     except Exception:  # weights that were computed (weight_norm) cannot be copied; the mode is put back afterwards
         if any(p.device.type != "cpu" for p in module.parameters()):
             raise ModelError(f"{name} lies on an accelerator and cannot be copied; call .cpu() on it first") from None

@@ -193,6 +193,9 @@ def test_programs_that_a_graph_cannot_hold() -> None:
         assert "\n" not in str(caught.value)
         assert "\x1b" not in str(caught.value)
 
+    with pytest.raises(ModelError, match="is TorchScript"):
+        capture(torch.jit.trace(nn.Linear(3, 3), torch.ones(3, 3)), inputs=specs("input:float32[3,3]"))
+
     training = torch.export.export(nn.Sequential(nn.BatchNorm1d(3), nn.Dropout()).train(), (torch.ones(2, 3),))
     with pytest.raises(ModelError, match=r"training mode .*\.eval\(\)") as caught:
         capture(training)
@@ -226,14 +229,21 @@ def test_nothing_is_printed_and_logging_stays(capfd: pytest.CaptureFixture[str])
     assert str(Path(__file__).parent).encode() not in data  # the exporter writes stack traces into the nodes
 
 
-def test_the_same_module_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
-    program = (
-        "import torch, hashlib, onnx_ir as ir\nfrom edgeport.capture import capture\n"
-        "from edgeport.sample import parse_input_spec\ntorch.manual_seed(0)\n"
-        "module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.GELU())\n"
-        "c = capture(module, inputs=[parse_input_spec('input:float32[1,3,8,8]')])\n"
-        "print(c.digest, hashlib.sha256(ir.to_proto(c.model).SerializeToString(deterministic=True)).hexdigest())\n"
-    )
-    runs = [subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in "ab"]
-    assert runs[0].stdout == runs[1].stdout
-    assert len(runs[0].stdout.split()) == 2
+SAME = """
+import hashlib
+import onnx_ir as ir, torch
+from edgeport.capture import capture
+from edgeport.sample import parse_input_spec
+torch.manual_seed(0)
+module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.GELU())
+captured = capture(module, inputs=[parse_input_spec("input:float32[1,3,8,8]")])
+graph = ir.to_proto(captured.model).SerializeToString(deterministic=True)
+print(captured.digest, hashlib.sha256(graph).hexdigest())
+"""
+
+
+def test_the_same_module_gives_the_same_bytes_in_another_process(capsys: pytest.CaptureFixture[str]) -> None:
+    there = subprocess.run([sys.executable, "-c", SAME], capture_output=True, text=True, check=True).stdout
+    exec(SAME, {})
+    assert capsys.readouterr().out == there
+    assert len(there.split()) == 2
