@@ -103,7 +103,9 @@ def looks_like_noise(array: Array) -> bool:
     within 5 standard errors; means and variances of rows and columns differ no more than chance makes them; and the
     values of each channel follow a uniform or a normal distribution (Kolmogorov-Smirnov).
     """
-    if array.dtype.kind not in "fui" or array.dtype.itemsize > 4 or array.size < _FEWEST_ELEMENTS:
+    if array.dtype.kind != "f" and array.dtype not in (np.uint8, np.int8):  # wider integers are tokens or indices
+        return False
+    if array.ndim < 3 or array.size < _FEWEST_ELEMENTS:
         return False
     channels = _channels_first(array)
     if channels is None:
@@ -146,13 +148,12 @@ def _slices_alike(x: Float64, axis: int) -> bool:
     """Means and mean squares of the slices along `axis` vary as those of independent values do."""
     slices = np.moveaxis(x, axis, 0).reshape(x.shape[axis], -1)
     count, size = slices.shape
+    # The ratio below is chi-squared over its degrees of freedom; its cube root is nearly normal (Wilson and Hilferty).
+    freedom = 2 / (9 * (count - 1))
+    limit = (1 - freedom + _SIGMAS * math.sqrt(freedom)) ** 3
     for values in (slices, slices**2):
-        expected = values.var() / size
-        if expected == 0 or size == 1:
-            continue
-        # The variance of `count` means has a relative standard error of sqrt(2 / count).
-        excess = float(values.mean(axis=1).var()) / expected - 1
-        if excess > _SIGMAS * math.sqrt(2 / count):
+        expected = float(values.var()) / size
+        if expected > 0 and size > 1 and float(values.mean(axis=1).var(ddof=1)) / expected > limit:
             return False
     return True
 
