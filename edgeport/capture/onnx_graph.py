@@ -115,7 +115,7 @@ def unknown_operators(model: ir.Model) -> list[Finding]:
 
 
 def _check_opset(proto: onnx.ModelProto, where: str) -> None:
-    for entry in proto.opset_import:
+    for entry in (*proto.opset_import, *(e for f in proto.functions for e in f.opset_import)):
         entry.domain = "" if entry.domain == "ai.onnx" else entry.domain
     opset = next((e.version for e in proto.opset_import if e.domain == ""), None)
     if opset is None and any(n.domain in ("", "ai.onnx") for n in proto.graph.node):

@@ -92,7 +92,9 @@ class OnnxRunner:
         return self._run(self._session, self._outputs, sample)
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
-        """Values of tensors of the main graph by name, inputs included; weights and unknown names are left out.
+        """Values of tensors of the main graph by name, inputs included.
+
+        Weights, unknown names, sequences and types that numpy lacks (bfloat16) are left out.
 
         The graph runs with the wanted tensors as further outputs. Operators that ONNX Runtime would fuse across
         one of them stay apart, so float results can differ from `run`'s in the last bits.
@@ -104,19 +106,22 @@ class OnnxRunner:
         wanted = tuple(dict.fromkeys(n for n in names if n in known))
         given = {n: np.asarray(sample[n]) for n in names if n in sample and any(n == i.name for i in self._inputs)}
         if not wanted:
-            check_sample(self._inputs, sample)
-            return given
+            return given | self._run(self._session, (), sample)
         key = frozenset(wanted)
         if key not in self._extended:
             while len(self._extended) >= _KEPT_SESSIONS:
                 del self._extended[next(iter(self._extended))]
             self._extended[key] = self._open(tuple(n for n in wanted if n not in self._outputs))
-        return given | self._run(self._extended[key], wanted, sample)
+        session = self._extended[key]
+        readable = {o.name for o in session.get_outputs() if o.type in _DTYPES}
+        return given | self._run(session, [n for n in wanted if n in readable], sample)
 
     def _run(self, session: ort.InferenceSession, names: Sequence[str], sample: Sample) -> dict[str, Array]:
         import onnxruntime as ort
 
         check_sample(self._inputs, sample)
+        if not names:
+            return {}  # ONNX Runtime takes an empty list for all outputs
         options = ort.RunOptions()
         options.log_severity_level = 4
         feed = {spec.name: np.asarray(sample[spec.name]) for spec in self._inputs}

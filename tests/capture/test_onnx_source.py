@@ -126,6 +126,13 @@ def test_subgraphs_functions_and_contrib_operators(write_model: WriteModel, tmp_
     (tmp_path / "function.onnx").write_bytes(model.SerializeToString())
     np.testing.assert_array_equal(outputs(capture(tmp_path / "function.onnx"), x=X)["y"], 2 * X)
 
+    for entry in (model.opset_import[0], model.functions[0].opset_import[0]):
+        entry.domain = "ai.onnx"  # the long form of the empty name
+    (tmp_path / "function.onnx").write_bytes(model.SerializeToString())
+    captured = capture(tmp_path / "function.onnx")
+    assert captured.model.opset_imports[""] == 13
+    np.testing.assert_array_equal(outputs(captured, x=X)["y"], 2 * X)
+
     node = helper.make_node("FastGelu", ["x"], ["y"], domain="com.microsoft")
     outputs(capture(write_model([node], domains=["com.microsoft"])), x=X)
 

@@ -106,6 +106,21 @@ def test_not_a_number_is_returned() -> None:
     np.testing.assert_array_equal(got, [[np.nan, -np.inf, 0]])
 
 
+def test_values_that_are_no_arrays_are_left_out() -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["short"], to=TensorProto.BFLOAT16),
+        helper.make_node("Cast", ["short"], ["long"], to=TensorProto.FLOAT),
+        helper.make_node("SequenceConstruct", ["long", "x"], ["list"]),
+        helper.make_node("ConcatFromSequence", ["list"], ["y"], axis=1),
+    ]
+    runner = OnnxRunner(serialized(nodes, {}, (1, 3)))
+    x = np.array([[1, 2, 3]], np.float32)
+    got = runner.intermediates({"x": x}, ["short", "list", "long", "y"])
+    assert sorted(got) == ["long", "y"]
+    assert runner.intermediates({"x": x}, ["short"]) == {}
+    np.testing.assert_array_equal(got["y"], [[1, 2, 3, 1, 2, 3]])  # small whole numbers are exact in bfloat16
+
+
 def test_sessions_for_intermediates_are_reused_and_few(three_nodes: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[Any] = []
     real: Callable[..., Any] = onnx_runner._session
