@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,10 @@ class ArraySource:
 
     def digest(self) -> str:
         """sha256 of the files' contents and the preprocessing."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         total = hashlib.sha256(self._preprocessing.to_json().encode() if self._preprocessing else b"")
         for file in self._files:
             with file.open("rb") as data:

@@ -13,11 +13,14 @@ LABEL_NAMES = ("label", "labels", "y")
 """Arrays of these names hold labels, unless the graph has an input of that name."""
 
 
+def fits(expected: int | str, size: int) -> bool:
+    """Whether a dimension is as expected; a symbolic one takes any size."""
+    return isinstance(expected, str) or size == expected
+
+
 def shape_matches(shape: Sequence[int], expected: Sequence[int | str]) -> bool:
     """Whether a shape is as expected; symbolic dimensions match any size."""
-    return len(shape) == len(expected) and all(
-        isinstance(e, str) or s == e for s, e in zip(shape, expected, strict=True)
-    )
+    return len(shape) == len(expected) and all(fits(e, s) for s, e in zip(shape, expected, strict=True))
 
 
 def shape_text(shape: Sequence[int | str]) -> str:
@@ -51,15 +54,11 @@ def fit_sample(array: Array, spec: InputSpec, where: str) -> Array:
     """
     if shape_matches(array.shape, spec.shape):
         return fit_values(array, spec, where)
-    if spec.shape and spec.shape[0] in (1, *_symbols(spec)) and shape_matches(array.shape, spec.shape[1:]):
+    if spec.shape and fits(spec.shape[0], 1) and shape_matches(array.shape, spec.shape[1:]):
         return fit_values(array[None], spec, where)
     raise CalibrationError(
         f"{where} has shape {shape_text(array.shape)}, but input {spec} needs {shape_text(spec.shape)}"
     )
-
-
-def _symbols(spec: InputSpec) -> tuple[str, ...]:
-    return tuple(d for d in spec.shape if isinstance(d, str))
 
 
 def check_dtype(found: np.dtype[np.generic], spec: InputSpec, where: str) -> None:

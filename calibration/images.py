@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,10 @@ class ImageSource:
 
     def digest(self) -> str:
         """sha256 of the files' contents, their classes and the preprocessing."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         total = hashlib.sha256(self._preprocessing.to_json().encode())
         total.update(repr(self._classes).encode())
         for file in self._files:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator, model_validator
 
-from edgeport.calibration.fit import fit_values, shape_matches, shape_text
+from edgeport.calibration.fit import fit_values, fits, shape_matches, shape_text
 from edgeport.errors import CalibrationError, UsageError
 from edgeport.sample import Array, InputSpec
 from edgeport.suggest import did_you_mean
@@ -105,7 +105,7 @@ class Preprocessing(BaseModel):
             CalibrationError: the input cannot take what this preprocessing makes.
         """
         channel_axis = 1 if self.layout == "NCHW" else 3
-        if len(spec.shape) != 4 or spec.shape[channel_axis] not in (self.channels, *_symbols(spec.shape)):
+        if len(spec.shape) != 4 or not fits(spec.shape[channel_axis], self.channels):
             raise CalibrationError(
                 f"preprocessing makes {self.layout} images of {self.channels} channel(s): no match for input {spec}"
             )
@@ -168,10 +168,6 @@ class Preprocessing(BaseModel):
 def is_stored_image(dtype: np.dtype[Any], shape: Sequence[int]) -> bool:
     """Whether an array (its first axis counts images) holds 8-bit images: (N, H, W) or (N, H, W, 1 | 3 | 4)."""
     return dtype == np.uint8 and (len(shape) == 3 or (len(shape) == 4 and shape[-1] in (1, 3, 4)))
-
-
-def _symbols(shape: Sequence[int | str]) -> tuple[str, ...]:
-    return tuple(d for d in shape if isinstance(d, str))
 
 
 def _shorter_side(size: tuple[int, int], length: int) -> tuple[int, int]:

@@ -20,7 +20,7 @@ METHODS: tuple[Method, ...] = ("min-max", "percentile", "entropy", "mse")
 
 def choose_range(
     stats: TensorStatistics,
-    method: Method,
+    method: str,
     *,
     symmetric: bool = False,
     levels: int = 256,
@@ -30,9 +30,9 @@ def choose_range(
 
     Args:
         stats: of one tensor; every method but min-max needs its histogram.
-        method: `min-max` keeps everything. `percentile` clips at most (100 - percentile) % of the elements at each end,
-            or of the magnitudes if symmetric. `entropy` loses the least information (`entropy_range`). `mse` has the
-            least expected squared quantization error (`mse_range`).
+        method: one of METHODS. `min-max` keeps everything. `percentile` clips at most (100 - percentile) % of the
+            elements at each end, or of the magnitudes if symmetric. `entropy` loses the least information
+            (`entropy_range`). `mse` has the least expected squared quantization error (`mse_range`).
         symmetric: the interval is [-a, a].
         levels: number of integers that stand for the interval.
         percentile: for that method, over 50 up to 100.
@@ -69,7 +69,7 @@ def choose_range(
     return min(max(chosen[0], low), 0.0), max(min(chosen[1], high), 0.0)
 
 
-def _range(stats: TensorStatistics, method: Method, levels: int, percentile: float) -> tuple[float, float]:
+def _range(stats: TensorStatistics, method: str, levels: int, percentile: float) -> tuple[float, float]:
     counts, width = stats.histogram, stats.width
     if method == "percentile":
         return (_quantile(counts, 1 - percentile / 100) - SIDE) * width, (
@@ -80,7 +80,7 @@ def _range(stats: TensorStatistics, method: Method, levels: int, percentile: flo
     return mse_range(_with_extremes(stats), width, min(stats.minimum, 0.0), max(stats.maximum, 0.0), levels)
 
 
-def _threshold(stats: TensorStatistics, method: Method, levels: int, percentile: float) -> float:
+def _threshold(stats: TensorStatistics, method: str, levels: int, percentile: float) -> float:
     counts, width = stats.histogram, stats.width
     folded = counts[SIDE:] + counts[SIDE - 1 :: -1]  # magnitudes: bin -1 mirrors bin 0
     if method == "percentile":

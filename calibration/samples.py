@@ -91,7 +91,7 @@ def open_samples(
         return ArraySource(files, inputs, preprocessing)
     if kind == "images":
         return ImageSource(path if path.is_dir() else path.parent, files, inputs, preprocessing)
-    return TextSource(files[0], inputs, tokenizer if tokenizer is None else _resolve(str(tokenizer), base))
+    return TextSource(files[0], inputs, tokenizer if tokenizer is None else _resolve(str(tokenizer), base, "tokenizer"))
 
 
 def _is_source(data: object) -> TypeGuard[SampleSource]:
@@ -102,20 +102,18 @@ def _is_source(data: object) -> TypeGuard[SampleSource]:
 def _again(samples: Iterable[Sample]) -> Callable[[], Iterable[Sample]]:
     if isinstance(samples, Iterator):
         raise CalibrationError(
-            "calibration data is an iterator, which can be read only once; give a list, or the function making it"
+            "data is an iterator, which can be read only once; give a list, or the function making it"
         )
     if not isinstance(samples, Iterable):
-        raise CalibrationError(
-            f"calibration data is a {type(samples).__name__}; give a path, a callable or a list of mappings"
-        )
+        raise CalibrationError(f"data is a {type(samples).__name__}; give a path, a callable or a list of mappings")
     return lambda: samples
 
 
-def _resolve(text: str, base: Path | None) -> Path:
+def _resolve(text: str, base: Path | None, what: str = "data") -> Path:
     path = Path(text).expanduser()
     path = base / path if base is not None else path
     if not path.exists():
-        raise CalibrationError(f"calibration data {text!r} does not exist; give a file, a folder, or file.py:callable")
+        raise CalibrationError(f"{what} {text!r} does not exist")
     return path
 
 
@@ -131,14 +129,14 @@ def _kind(path: Path, files: Sequence[Path]) -> str:
     kinds = {_KINDS.get(file.suffix.lower(), ""): file for file in files}
     if not kinds or "" in kinds:
         raise CalibrationError(
-            f"calibration data {path.name!r} is or holds nothing usable; give images, .npy, .npz, a .jsonl of texts, "
+            f"data {path.name!r} is or holds nothing usable; give images, .npy, .npz, a .jsonl of texts, "
             "or file.py:callable"
         )
     if len(kinds) > 1:
         names = " and ".join(sorted(f.name for f in kinds.values()))
-        raise CalibrationError(f"calibration data {path.name!r} mixes kinds ({names}); keep one kind in the folder")
+        raise CalibrationError(f"data {path.name!r} mixes kinds ({names}); keep one kind in the folder")
     if "texts" in kinds and len(files) > 1:
-        raise CalibrationError(f"calibration data {path.name!r} holds {len(files)} .jsonl files; name one of them")
+        raise CalibrationError(f"data {path.name!r} holds {len(files)} .jsonl files; name one of them")
     return next(iter(kinds))
 
 
@@ -190,8 +188,6 @@ def split(source: SampleSource, held_out: float = 1 / 8) -> tuple[SampleSource, 
     """
     count = len(source)
     if count < 2:
-        raise CalibrationError(
-            f"calibration data holds {count} sample(s), so none can be held out; give more, or --data"
-        )
+        raise CalibrationError(f"the data holds {count} sample(s), so none can be held out; give more, or --data")
     held = min(max(int(count * held_out), 1), count - 1)
     return _Slice(source, 0, count - held), _Slice(source, count - held, count)

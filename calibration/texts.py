@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class TextSource:
 
     def __init__(self, path: Path, inputs: Sequence[InputSpec], tokenizer: Path | None) -> None:
         if tokenizer is None:
-            raise CalibrationError(f"{path.name} holds texts: name the model's tokenizer.json (tokenizer = ...)")
+            raise CalibrationError(f"{path.name} holds texts: name the model's tokenizer.json (--tokenizer)")
         for spec in inputs:
             if spec.name not in _FIELDS or len(spec.shape) != 2:
                 raise CalibrationError(
@@ -115,6 +116,10 @@ class TextSource:
 
     def digest(self) -> str:
         """sha256 of the texts, the tokenizer, and the length that texts are cut or padded to."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
         total = hashlib.sha256(f"{self._batch} {self._length}".encode())
         for file in (self._path, self._tokenizer_file):
             with file.open("rb") as data:
