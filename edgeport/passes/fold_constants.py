@@ -24,6 +24,7 @@ from edgeport.passes.edit import (
     add_initializer,
     constant,
     insert_before,
+    ints,
     nodes,
     reshape_target,
     static_shape,
@@ -90,10 +91,10 @@ _INTEGER = (ir.DataType.INT64, ir.DataType.INT32)
 def _fold_target(model: ir.Model, node: ir.Node) -> bool:
     """Reshape and Expand to a shape that inference knows: the target becomes a constant."""
     y, old = node.outputs[0], node.inputs[1]
-    if constant(old) is not None:
+    known, dims = ints(old), reshape_target(y)
+    if dims is None or known == dims.tolist() or (node.op_type == "Expand" and (known is not None or -1 in dims)):
         return False
-    dims = reshape_target(y)
-    if dims is None or (node.op_type == "Expand" and -1 in dims):
+    if known is not None and -1 in dims:
         return False
     node.replace_input_with(1, add_initializer(model, f"{y.name}/shape", dims))
     sweep(None if old is None else old.producer())

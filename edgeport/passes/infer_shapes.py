@@ -23,7 +23,7 @@ def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
                     value.shape = None
     for value in model.graph.initializers.values():
         if value.const_value is not None and value.shape is None:
-            value.shape = ir.Shape(value.const_value.shape)
+            value.shape = ir.Shape([d for d in value.const_value.shape if isinstance(d, int)])
             value.type = value.type or ir.TensorType(value.const_value.dtype)
     common.ShapeInferencePass(check_type=False, strict_mode=False, data_prop=True)(model)
     for value, shape in recorded.items():

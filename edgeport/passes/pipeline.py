@@ -65,7 +65,7 @@ def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str
     for name in drop:
         get(name)
     chosen = [(name, get(name)) for name in (*DEFAULT_PIPELINE, *add) if name not in drop]
-    result = model.clone()
+    result = _copy(model)
     _tidy(result)
     infer_shapes(result, discard=True)
     for _, pass_ in chosen:
@@ -73,6 +73,13 @@ def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str
             _tidy(result)
             infer_shapes(result)
     return result
+
+
+def _copy(model: ir.Model) -> ir.Model:
+    try:
+        return model.clone()
+    except (RuntimeError, ValueError):  # cloning needs nodes in topological order, which files don't always have
+        return ir.serde.deserialize_model(ir.serde.serialize_model(model))
 
 
 def _tidy(model: ir.Model) -> None:

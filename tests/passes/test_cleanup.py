@@ -100,7 +100,9 @@ def test_the_same_value_under_two_output_names(check):
 def test_values_read_in_subgraphs_are_not_dead(check):
     text = f"""{HEAD} g (bool c, float[3] x) => (float[3] y) {{
         h = Exp(x) k = Identity(h)
-        y = If (c) <then_branch = t () => (float[3] a) {{ a = Neg(k) }}, else_branch = e () => (float[3] b) {{ b = Relu(x) }}>
+        y = If (c) <
+            then_branch = t () => (float[3] a) {{ a = Neg(k) }}, else_branch = e () => (float[3] b) {{ b = Relu(x) }}
+        >
     }}"""
     assert check(text, seeds=(0, 1, 2)).ops == {"Exp": 1, "If": 1, "Neg": 1, "Relu": 1}
 
@@ -195,3 +197,12 @@ def test_a_user_can_add_and_drop_passes(check):
     assert [n.op_type for n in canonicalize(model, drop=["remove_identities"]).graph] == ["Identity", "Relu"]
     with pytest.raises(UsageError, match="already registered"):
         register("test_relu_to_abs")(lambda model: False)
+
+
+def test_nodes_in_any_order_are_sorted():
+    proto = onnx.parser.parse_model(f"{HEAD} g (float[2] x) => (float[2] y) {{ a = Exp(x) b = Relu(a) y = Neg(b) }}")
+    nodes = list(proto.graph.node)
+    del proto.graph.node[:]
+    proto.graph.node.extend(reversed(nodes))
+    model = canonicalize(ir.serde.deserialize_model(proto))
+    assert [node.op_type for node in model.graph] == ["Exp", "Relu", "Neg"]
