@@ -281,7 +281,12 @@ def _declared(value: ir.Value, where: str) -> DeclaredInput:
     if value.shape is None:
         return DeclaredInput(str(value.name), dtype.name, None)
     shape = (
-        d if isinstance(d, int) and d >= 0 else getattr(d, "value", None) or f"{value.name}_dim_{i}"
+        d if isinstance(d, int) and d >= 0 else _symbol(getattr(d, "value", None)) or f"{value.name}_dim_{i}"
         for i, d in enumerate(value.shape)
     )
     return DeclaredInput(str(value.name), dtype.name, tuple(shape))
+
+
+def _symbol(name: str | None) -> str | None:
+    """The name of a dimension; paddle2onnx writes `?` for every one it does not know, equal or not."""
+    return None if name == "?" else name

@@ -148,6 +148,13 @@ def test_outputs_that_are_inputs_or_weights(write_model: WriteModel) -> None:
     np.testing.assert_array_equal(got["w"], WEIGHT)
 
 
+def test_question_marks_are_dimensions_of_their_own(write_model: WriteModel) -> None:
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    path = write_model([relu], inputs={"x": ("?", 3, "?", "?")}, outputs={"y": ("?", 3, "?", "?")})
+    captured = capture(path, inputs=[parse_input_spec("x:float32[1,3,8,24]")])
+    assert outputs(captured, x=np.ones((1, 3, 8, 24), np.float32))["y"].shape == (1, 3, 8, 24)
+
+
 def test_symbolic_dimensions(write_model: WriteModel) -> None:
     path = write_model([helper.make_node("Relu", ["x"], ["y"])], inputs={"x": ("N", "T")}, outputs={"y": ("N", "T")})
     assert '--input "x:float32[1,128]"' in str(refusal(path))
