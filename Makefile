@@ -19,13 +19,14 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/edgeport export --config $(EXAMPLE)/edgeport.toml --out demo-out
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadscope $(PYTEST_ARGS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf build $(VENV)/wheel
 	$(BIN)/python -m build --wheel --no-isolation --outdir $(VENV)/wheel . > $(VENV)/wheel.log || { cat $(VENV)/wheel.log; exit 1; }
+	rm -rf build
 	$(PIP) --no-deps --target $(VENV)/wheel/installed $(VENV)/wheel/*.whl
 	cd $(VENV)/wheel && MYPYPATH=installed ../bin/mypy --config-file ../../pyproject.toml --strict -p edgeport
 

@@ -23,7 +23,7 @@ PROFILE = click.option("--profile", metavar="DEVICE", help="The device, by the n
 PRECISION = click.option(
     "--precision", metavar="NAME", help="fp32, fp16, int8, ... ; `edgeport targets` lists them [default: int8]."
 )
-RANGES = click.option("--ranges", metavar="METHOD", help="How clipping ranges follow from the statistics.")
+RANGES = click.option("--ranges", metavar="METHOD", help="min-max, percentile, entropy or mse [default: mse].")
 CALIB = click.option("--calib", metavar="DATA", help="Calibration samples: folder, file, or file.py:callable.")
 DATA = click.option(
     "--data", metavar="DATA", help="Held-out samples for the drift [default: an eighth of the calibration data]."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import edgeport
+from edgeport.cli.commands import cli
 from edgeport.cli.main import run
 
 COMMANDS = ("calibrate", "doctor", "export", "inspect", "targets", "validate")
@@ -173,3 +175,11 @@ def test_full_disk_under_stdout_is_one_line() -> None:
         )
     assert done.returncode == 2  # the first failure's code stands
     assert done.stderr.splitlines()[1] == ("edgeport: the result cannot be written to stdout: No space left on device")
+
+
+def test_guide_lists_the_flags_of_export() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    listed = set(re.findall(r"--[a-z][a-z-]*", guide.split("## export")[1].split("## inspect")[0]))
+    flags = {option for param in cli.commands["export"].params for option in (*param.opts, *param.secondary_opts)}
+    # --quiet and --json, which every command has, stand above; the example names no others.
+    assert listed == flags - {"source", "--quiet", "--json", "--cache"}
