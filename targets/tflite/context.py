@@ -32,6 +32,19 @@ from edgeport.targets.tflite.layout import (
 from edgeport.targets.tflite.registry import Refused
 
 SUPPORTED_DTYPES = ("float32", "int32", "int64", "bool")
+NO_KERNEL = {
+    "ABS": ("int64",),
+    "ARG_MAX": ("int64",),
+    "ARG_MIN": ("int64",),
+    "BATCH_MATMUL": ("int32", "int64", "bool"),
+    "DIV": ("int64",),
+    "FULLY_CONNECTED": ("int32", "int64", "bool"),
+    "POW": ("int64",),
+    "REDUCE_MAX": ("bool",),
+    "REDUCE_MIN": ("bool",),
+    "SIGN": ("int64",),
+}
+"""Operand dtypes that LiteRT's kernels reject, some of them only when they run (LiteRT 2.3.0, each tried)."""
 _SMALL = 64  # float constants below this many elements are not worth an fp16 twin and its DEQUANTIZE
 
 
@@ -398,7 +411,14 @@ class Context:
         options_type: str | None = None,
         **options: Any,
     ) -> None:
-        """Adds an operator."""
+        """Adds an operator.
+
+        Raises:
+            Refused: LiteRT has no kernel of that operator for the operands' dtype.
+        """
+        dtypes = [t.dtype for t in inputs if t is not None]
+        if any(d in NO_KERNEL.get(code, ()) for d in dtypes):
+            raise Refused(f"TFLite has no {code} for {dtypes[-1]}", "cast to float32 or int32", "unsupported-dtype")
         self.builder.op(code, inputs, outputs, options_type, **options)
 
     def ints(self, name: str, values: Sequence[int]) -> Tensor:

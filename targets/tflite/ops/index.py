@@ -56,7 +56,7 @@ def split(ctx: Context, node: ir.Node) -> None:
     sizes = [ctx.shape(out)[axis] for out in node.outputs]
     if sum(sizes) != ctx.shape(x)[axis]:
         raise Refused(f"its parts {sizes} do not add up to {ctx.shape(x)[axis]}")
-    if len(set(sizes)) == 1 and len(sizes) in (2, 3, 4):
+    if len(set(sizes)) == 1 and len(sizes) in (2, 3, 4) and data.dtype != "bool":
         outs = [ctx.carrier(out, layout, data) for out in node.outputs]
         where = ctx.builder.constant("const/axis", np.asarray(position, np.int32))
         ctx.emit("SPLIT", [where, data], outs, "SplitOptions", numSplits=len(sizes))

@@ -41,7 +41,9 @@ class Graph:
         """Adds a node; returns its output name, or their list if `out` is one."""
         single = out is None or isinstance(out, str)
         outputs = [out or f"{op_type.lower()}{len(self.nodes)}"] if single else list(out)
-        self.nodes.append(helper.make_node(op_type, inputs, outputs, name=f"n{len(self.nodes)}_{op_type}", **attributes))
+        self.nodes.append(
+            helper.make_node(op_type, inputs, outputs, name=f"n{len(self.nodes)}_{op_type}", **attributes)
+        )
         return outputs[0] if single else outputs
 
     def proto(self, *outputs: str) -> onnx.ModelProto:
@@ -53,7 +55,15 @@ class Graph:
         outs = [onnx.ValueInfoProto(name=o) for o in outputs]
         graph = helper.make_graph(self.nodes, "g", ins, outs, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
-        return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        if not all(
+            o.type.HasField("tensor_type") for o in inferred.graph.output
+        ):  # GroupNormalization has no inference
+            arrays = reference(model, self.inputs)
+            for value in inferred.graph.output:
+                dtype = helper.np_dtype_to_tensor_dtype(arrays[value.name].dtype)
+                value.CopyFrom(helper.make_tensor_value_info(value.name, dtype, arrays[value.name].shape))
+        return inferred
 
     def model(self, *outputs: str) -> ir.Model:
         """As `proto`, as the only intermediate representation."""
