@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ _TRACEBACK_SWITCH = "EDGEPORT_TRACEBACK"
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits with its code."""
+    # A parent that closes a stream (`>&-`) leaves None in its place.
+    sys.stdout = sys.stdout or io.StringIO()
+    sys.stderr = sys.stderr or io.StringIO()
     sys.exit(run(sys.argv[1:] if argv is None else argv))
 
 

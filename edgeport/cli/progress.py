@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 class TerminalProgress:
-    """Follows `edgeport.api.Progress`: a stage begins when it is named and ends when the next one is."""
+    """Follows `edgeport.api.Progress`: a stage begins when it is named and ends when the next one is.
+
+    Nothing appears before the first stage: quick commands have none.
+    """
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -20,7 +23,8 @@ class TerminalProgress:
 
     def stage(self, name: str, total: int | None) -> None:
         """Begins a stage of `total` steps, None where the number is not known."""
-        self.finish()
+        self._end()
+        self._bars.start()
         self._task = self._bars.add_task(name, total=total)
 
     def advance(self, n: int = 1) -> None:
@@ -28,8 +32,7 @@ class TerminalProgress:
         if self._task is not None:
             self._bars.advance(self._task, n)
 
-    def finish(self) -> None:
-        """Takes the running stage's bar away."""
+    def _end(self) -> None:
         if self._task is not None:
             self._bars.remove_task(self._task)
             self._task = None
@@ -54,5 +57,7 @@ def terminal_progress(quiet: bool) -> Iterator[TerminalProgress | None]:
     bars = Progress(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=False, redirect_stderr=False
     )
-    with bars:
+    try:
         yield TerminalProgress(bars)
+    finally:
+        bars.stop()

@@ -167,6 +167,11 @@ def test_reader_that_leaves_early_is_no_error() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_closed_streams_are_no_error() -> None:
+    command = f'"{sys.executable}" -m edgeport exprot --json >&- 2>&-'
+    assert subprocess.run(["/bin/sh", "-c", command]).returncode == 2
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_full_disk_under_stdout_is_one_line() -> None:
     with open("/dev/full", "w") as full:
