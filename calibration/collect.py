@@ -102,15 +102,16 @@ class _Session:
             outputs = self._session.run(self._names, feeds)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise _run_error(error) from error
-        self._bind(dict(zip(self._names, outputs, strict=True)), shapes)
-        return dict(zip(self._names, outputs, strict=True))
+        values = dict(zip(self._names, outputs, strict=True))
+        self._bind(values, shapes)
+        return values
 
     def _bind(self, outputs: dict[str, Array], shapes: dict[str, tuple[int, ...]]) -> None:
-        # Handing over arrays of the first outputs' shapes saves a copy and fresh memory for every sample.
-        if not all(isinstance(a, np.ndarray) and a.size for a in outputs.values()):
+        # Writing into the first run's arrays from now on saves a copy and fresh memory for every sample.
+        if not all(isinstance(a, np.ndarray) and a.size and a.flags.carray for a in outputs.values()):
             return
         binding = self._session.io_binding()
-        self._buffers = {n: np.empty_like(a) for n, a in outputs.items()}
+        self._buffers = outputs
         for name, a in self._buffers.items():
             binding.bind_output(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
         self._bound = (binding, shapes)

@@ -87,9 +87,19 @@ def _describe(path: Path, member: str | None) -> StoredArray:
     where = path.name if member is None else f"{path.name}: array {member!r}"
     with _open(path, member) as file:
         shape, fortran, dtype = _read_header(file, where)
+        header = file.tell()
     if dtype.hasobject or dtype.names is not None:
         raise CalibrationError(f"{where} holds Python objects or records; store plain numeric arrays")
+    if any(d < 0 for d in shape) or dtype.itemsize * math.prod(shape) > _size(path, member) - header:
+        raise CalibrationError(f"{where} is smaller than its shape says: the file is cut off; write it again")
     return StoredArray(path, member, shape, dtype, fortran and len(shape) > 1)
+
+
+def _size(path: Path, member: str | None) -> int:
+    if member is None:
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as archive:
+        return archive.getinfo(member + ".npy").file_size
 
 
 def _read_header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

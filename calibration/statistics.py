@@ -215,6 +215,6 @@ def _read_entry(name: str, entry: Mapping[str, Any], trimmed: Counts | None) -> 
         raise ValueError(f"has an impossible histogram for tensor {name!r}")
     counts[first : first + trimmed.size] = trimmed
     statistics = TensorStatistics(name, count, non_finite, low, high, counts)
-    if statistics.exponent != entry["exponent"] or (count and not low <= high):
+    if statistics.exponent != entry["exponent"] or (count and not -math.inf < low <= high < math.inf):
         raise ValueError(f"contradicts itself about tensor {name!r}")
     return statistics

@@ -203,6 +203,8 @@ def test_damaged_files_are_refused(tmp_path):
     ):
         (tmp_path / name).write_bytes(content)
         assert name in refusal(tmp_path / name, [IMAGE])
+    (tmp_path / "boast.npy").write_bytes(array.replace(b"(3, 3, 4, 5)", b"(999,3,4,5) "))
+    assert "boast.npy is smaller than its shape says" in refusal(tmp_path / "boast.npy", [IMAGE])
     with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("notes.txt", "hello")
     assert stored_arrays(tmp_path / "text.npz") == {}
