@@ -80,6 +80,7 @@ class Builder:
 
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
+    limit: int = _MAX_BYTES
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
     _buffer_of: dict[int, int] = field(default_factory=dict)
     _by_digest: dict[bytes, int] = field(default_factory=dict)
@@ -137,7 +138,7 @@ class Builder:
         Raises:
             ModelError: the constants do not fit in the 2 GB that the format can address.
         """
-        if sum(map(len, self._buffers)) > _MAX_BYTES:
+        if sum(map(len, self._buffers)) > self.limit:
             raise ModelError("the constants exceed the 2 GB of a .tflite file; export with fp16 or int8 weights")
         import flatbuffers
 

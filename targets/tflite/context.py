@@ -416,7 +416,7 @@ class Context:
         Raises:
             Refused: LiteRT has no kernel of that operator for the operands' dtype.
         """
-        dtypes = [t.dtype for t in inputs if t is not None]
+        dtypes = [t.dtype for t in inputs if t is not None and t.quant is None]
         if any(d in NO_KERNEL.get(code, ()) for d in dtypes):
             raise Refused(f"TFLite has no {code} for {dtypes[-1]}", "cast to float32 or int32", "unsupported-dtype")
         self.builder.op(code, inputs, outputs, options_type, **options)

@@ -131,13 +131,16 @@ def reshaped(shape: Shape, out_shape: Shape, layout: Layout) -> Layout | None:
 
 
 def reshapable(shape: Shape, out_shape: Shape, layout: Layout) -> Layout:
-    """The layout nearest to `layout` from which `reshaped` succeeds: groups pulled together in stored order."""
+    """The layout nearest to `layout` from which `reshaped` succeeds.
+
+    Each group is pulled to where its last axis is stored: what lies innermost stays there, so that whole rows move.
+    """
     groups = _axis_groups(shape, out_shape)
     result: list[int] = []
-    for axis in large_axes(shape, layout):
+    for axis in reversed(large_axes(shape, layout)):
         if axis not in result:
-            result.extend(next(ins for ins, _ in groups if axis in ins))
-    return completed(tuple(result), len(shape))
+            result.extend(reversed(next(ins for ins, _ in groups if axis in ins)))
+    return completed(tuple(reversed(result)), len(shape))
 
 
 def _axis_groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -97,7 +97,8 @@ def pad_spatial(ctx: Context, like: ir.Value, x: Tensor, win: Window, fill: floa
     if fill == 0.0:  # in integers, PAD writes the zero point, which is 0.0
         ctx.emit("PAD", [x, amounts], [out], "PadOptions")
     else:
-        value = ctx.builder.constant("const/fill", np.asarray(fill, x.dtype), x.quant)
+        number = np.asarray(fill, np.float32)
+        value = ctx.builder.constant("const/fill", number if x.quant is None else x.quant.quantize(number), x.quant)
         ctx.emit("PADV2", [x, amounts, value], [out], "PadV2Options")
     return out
 

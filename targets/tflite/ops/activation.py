@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -49,6 +51,12 @@ def _clamp(ctx: Context, node: ir.Node, code: str, low: float, high: float) -> N
     x, layout = operand(ctx, node)
     if x.quant is not None and quant is not None and _saturates_at(quant, x.quant, low, high):
         ctx.emit("QUANTIZE", [x], [ctx.output(node, layout)], "QuantizeOptions")
+    elif x.quant is not None and quant is not None and code == "RELU":
+        # Two requantizations with one rounding: the first saturates at 0, the second only moves the zero point.
+        at_zero = replace(quant, zero_point=np.full_like(quant.zero_point, quant.limits[0]))
+        positive = ctx.temporary(y, "positive", x.shape, x.dtype, at_zero)
+        ctx.emit("QUANTIZE", [x], [positive], "QuantizeOptions")
+        ctx.emit("QUANTIZE", [positive], [ctx.output(node, layout)], "QuantizeOptions")
     elif code != "NONE":
         ctx.emit(code, [x], [ctx.output(node, layout)])
     else:

@@ -1,0 +1,207 @@
+"""Integer kernels against the Q/DQ simulation of the same plan in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from tflite_graphs import Graph, normal, reference
+
+from edgeport.quantize.assign import assign
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.planner import make_plan
+from edgeport.quantize.qdq import write_qdq
+from edgeport.targets.contract import Artifact
+from edgeport.targets.tflite.target import TFLITE
+from edgeport.validate.onnx_runner import OnnxRunner
+
+
+def plan_of(graph: Graph, outputs: Sequence[str], precision: str = "int8") -> tuple[ir.Model, Plan]:
+    """A plan whose ranges are the exact ones of the sample."""
+    model = graph.model(*outputs)
+    scheme = TFLITE.scheme(precision, None)
+    assignment = assign(model.graph, scheme)
+    proto = graph.proto(*outputs)
+    known = {o.name for o in proto.graph.output}
+    proto.graph.output.extend(v for v in proto.graph.value_info if v.name not in known)
+    values = reference(proto, graph.inputs) | graph.inputs
+    values |= {k: v.const_value.numpy() for k, v in model.graph.initializers.items() if v.const_value is not None}
+
+    def ranges(name: str) -> tuple[float, float]:
+        return float(values[name].min()), float(values[name].max())
+
+    return model, make_plan(assignment, scheme, ranges, "min-max")
+
+
+def assert_simulated(
+    graph: Graph, outputs: Sequence[str], tmp_path: Path, precision: str = "int8", steps: float = 1.01
+) -> Artifact:
+    """LiteRT stays within `steps` quantization steps of the simulation.
+
+    One step: XNNPACK requantizes in float32 and rounds once where the simulation dequantizes, computes and
+    quantizes; on a tie the last bit may differ. Longer graphs pass the difference on.
+    """
+    model, plan = plan_of(graph, outputs, precision)
+    artifact = TFLITE.lower(model, plan, tmp_path, "m")
+    got = TFLITE.runner(artifact, model).run(graph.inputs)
+    simulated = OnnxRunner(write_qdq(model, plan, TFLITE.scheme(precision, None)), simulate=True).run(graph.inputs)
+    for name in outputs:
+        quant = plan.qparams(name)
+        step = float(quant.scale) if quant is not None else float(np.ptp(simulated[name])) / 255
+        assert np.abs(got[name] - simulated[name]).max() <= steps * step, name
+        assert np.ptp(simulated[name]) > 10 * step, "the outputs must vary, else nothing is compared"
+    return artifact
+
+
+def conv(g: Graph, x: str, ins: int, outs: int, size: int = 3, **attributes: Any) -> str:
+    groups = attributes.get("group", 1)
+    w = normal(outs, ins // groups, size, size, seed=len(g.nodes)) / (size * np.sqrt(ins / groups))
+    pads = [size // 2] * 4
+    return str(g.op("Conv", x, g.const(w.astype(np.float32)), g.const(normal(outs, seed=5)), pads=pads, **attributes))
+
+
+@pytest.mark.parametrize("activation", [None, "Relu", "Clip"])
+@pytest.mark.parametrize("groups", [1, 2, 6], ids=["dense", "grouped", "depthwise"])
+def test_conv(tmp_path: Path, activation: str | None, groups: int) -> None:
+    g = Graph()
+    y = conv(g, g.input("x", normal(1, 6, 9, 9)), 6, 12, group=groups, strides=[2, 2])
+    if activation == "Relu":
+        y = g.op("Relu", y)
+    if activation == "Clip":
+        y = g.op("Clip", y, g.const(np.float32(0)), g.const(np.float32(6)))
+    artifact = assert_simulated(g, [y], tmp_path)
+    assert artifact.facts["not_on_xnnpack"] == {}
+    assert set(artifact.facts["ops"]) <= {
+        "QUANTIZE", "TRANSPOSE", "PAD", "CONV_2D", "DEPTHWISE_CONV_2D", "DEQUANTIZE"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("rank", [2, 3])
+def test_matmul(tmp_path: Path, rank: int) -> None:
+    g = Graph()
+    x = g.input("x", normal(*(4, 5, 16)[3 - rank :]))
+    y = g.op("Add", g.op("MatMul", x, g.const(normal(16, 8, seed=1))), g.const(normal(8, seed=2)))
+    artifact = assert_simulated(g, [g.op("Relu", y)], tmp_path)
+    assert artifact.facts["ops"] == {"QUANTIZE": 1, "FULLY_CONNECTED": 1, "DEQUANTIZE": 1}
+    assert artifact.facts["not_on_xnnpack"] == {}
+
+
+def test_conv_transpose(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.input("x", normal(1, 6, 5, 5))
+    y = g.op("ConvTranspose", x, g.const(normal(6, 4, 3, 3)), g.const(normal(4)), strides=[2, 2], pads=[1, 1, 1, 1])
+    assert assert_simulated(g, [y], tmp_path).facts["not_on_xnnpack"] == {}
+
+
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+@pytest.mark.parametrize("other", ["value", "constant", "channels"])
+def test_glue_between_convolutions(tmp_path: Path, op: str, other: str) -> None:
+    g = Graph()
+    a = conv(g, g.input("x", normal(1, 6, 9, 9)), 6, 6)
+    operand = {
+        "value": lambda: g.op("Relu", a),
+        "constant": lambda: g.const(np.float32(1.7)),
+        "channels": lambda: g.const(normal(1, 6, 1, 1)),
+    }[other]()
+    y = conv(g, g.op("Relu", g.op(op, a, operand)), 6, 4)
+    artifact = assert_simulated(g, [y], tmp_path, steps=2.01)
+    assert artifact.facts["not_on_xnnpack"] == {}
+    assert artifact.facts["ops"]["QUANTIZE"] <= 2
+
+
+ONE_OPERAND: dict[str, Any] = {
+    "Relu": lambda g, x: g.op("Relu", x),
+    "Clip": lambda g, x: g.op("Clip", x, g.const(np.float32(-0.5)), g.const(np.float32(0.7))),
+    "Clip6": lambda g, x: g.op("Clip", x, g.const(np.float32(0)), g.const(np.float32(6))),
+    "Sigmoid": lambda g, x: g.op("Sigmoid", x),
+    "Tanh": lambda g, x: g.op("Tanh", x),
+    "Swish": lambda g, x: g.op("Swish", x),
+    "LeakyRelu": lambda g, x: g.op("LeakyRelu", x, alpha=0.1),
+    "MaxPool": lambda g, x: g.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
+    "Pad": lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 1, 1, 0, 0, 2, 0]))),
+    "Resize": lambda g, x: g.op(
+        "Resize", x, "", g.const(np.array([1, 1, 2, 2], np.float32)), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    ),
+    "Bilinear": lambda g, x: g.op("Resize", x, "", g.const(np.array([1, 1, 2, 2], np.float32)), mode="linear"),
+    "Cubic-free": lambda g, x: g.op("Resize", x, "", g.const(np.array([1, 1, 0.7, 1.3], np.float32)), mode="linear"),
+    "DepthToSpace": lambda g, x: g.op("Concat", *[g.op("DepthToSpace", x, blocksize=2, mode="CRD")] * 4, axis=1),
+    "Slice": lambda g, x: g.op("Slice", x, *(g.const(np.array([v])) for v in (1, 99, 2, 2))),
+    "Split": lambda g, x: g.op("Concat", *g.op("Split", x, axis=1, num_outputs=2, out=["s0", "s1"]), "s0", axis=1),
+    "Concat": lambda g, x: g.op("Concat", x, g.op("Relu", x), axis=1),
+    "Mean": lambda g, x: g.op("Mul", x, g.op("GlobalAveragePool", x)),
+    "Reshape": lambda g, x: g.op(
+        "Reshape", g.op("Reshape", x, g.const(np.array([1, 2, 2, 8, 8]))), g.const(np.array([1, 4, 8, 8]))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("op", ONE_OPERAND)
+def test_one_operand_between_convolutions(tmp_path: Path, op: str) -> None:
+    g = Graph()
+    a = conv(g, g.op("Identity", g.input("x", normal(1, 6, 8, 8) * 2)), 6, 4)
+    a = g.op("Add", a, conv(g, a, 4, 4))  # read twice: no activation is fused
+    b = ONE_OPERAND[op](g, a)
+    channels = {"Split": 6, "Concat": 8}.get(op, 4)
+    y = conv(g, b, channels, 4)
+    artifact = assert_simulated(g, [y], tmp_path, steps=3.01)
+    assert set(artifact.facts["not_on_xnnpack"]) <= {"PADV2", "RESIZE_NEAREST_NEIGHBOR", "STRIDED_SLICE"}
+
+
+def test_a_relu6_of_its_own_becomes_a_requantization(tmp_path: Path) -> None:
+    g = Graph()
+    a = conv(g, g.input("x", normal(1, 6, 8, 8) * 4), 6, 4)
+    b = g.op("Clip", a, g.const(np.float32(0)), g.const(np.float32(6)))
+    y = g.op("Add", a, b)
+    artifact = assert_simulated(g, [conv(g, y, 4, 4)], tmp_path, steps=2.01)
+    assert "RELU6" not in artifact.facts["ops"]
+
+
+def test_float_island(tmp_path: Path) -> None:
+    g = Graph()
+    a = conv(g, g.input("x", normal(1, 6, 8, 8)), 6, 4)
+    b = g.op("HardSwish", a)
+    y = g.op("Softmax", conv(g, g.op("Add", b, a), 4, 4), axis=1)
+    assert_simulated(g, [y], tmp_path, steps=2.01)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-weights", "int8-dynamic"])
+def test_stored_weights(tmp_path: Path, precision: str) -> None:
+    g = Graph()
+    a = g.op("Relu", conv(g, g.input("x", normal(1, 16, 8, 8)), 16, 16))
+    b = g.op("Relu", conv(g, a, 16, 16, group=16))
+    c = g.op("ReduceMean", b, g.const(np.array([2, 3])), keepdims=0)
+    y = g.op("Add", g.op("MatMul", c, g.const(normal(16, 32))), g.const(normal(32)))
+    # Without activations in integers only float rounding differs; with them each sample has its own scale, good
+    # to one of 256 steps a layer.
+    artifact = assert_simulated(g, [y], tmp_path, precision, steps=3.0 if precision == "int8-dynamic" else 1e-3)
+    assert artifact.facts["not_on_xnnpack"] == {}
+    fp32 = TFLITE.lower(g.model(y), Plan("fp32"), tmp_path, "f")
+    weights = 4 * (16 * 16 * 9 + 16 * 9 + 16 * 32)
+    saved = fp32.facts["bytes"] - artifact.facts["bytes"]
+    assert saved > (0.4 if precision == "fp16" else 0.6) * weights - 2000
+
+
+def test_intermediates_by_canonical_name(tmp_path: Path) -> None:
+    g = Graph()
+    a = conv(g, g.input("x", normal(1, 6, 8, 8)), 6, 4)
+    b = g.op("Transpose", g.op("Relu", a), perm=[0, 2, 3, 1], out="t")
+    g.op("Add", g.op("MatMul", b, g.const(normal(4, 4))), g.const(normal(4)), out="y")
+    model, plan = plan_of(g, ["y"])
+    for p in (plan, Plan("fp32")):
+        artifact = TFLITE.lower(model, p, tmp_path, "m")
+        names = [v.name or "" for n in model.graph for v in n.outputs]
+        got = TFLITE.runner(artifact, model).intermediates(g.inputs, [*names, "x", "nonsense"])
+        want = OnnxRunner(model).intermediates(g.inputs, names)
+        relu = names[1]
+        assert relu in got
+        assert a not in got, "a fused value does not exist"
+        step = float(plan.qparams(relu).scale) if p is plan else 1e-5  # type: ignore[union-attr]
+        for name in set(got) & set(want):
+            assert got[name].shape == want[name].shape
+            scale = float(plan.qparams(name).scale) if p is plan else 1e-5  # type: ignore[union-attr]
+            assert np.abs(got[name] - want[name]).max() <= 4 * max(scale, step)
