@@ -3,6 +3,7 @@
 from edgeport.calibration.cached import cached_collect
 from edgeport.calibration.checks import check_samples
 from edgeport.calibration.collect import collect
+from edgeport.calibration.identity import graph_digest
 from edgeport.calibration.preprocessing import Preprocessing
 from edgeport.calibration.ranges import METHODS, Method, choose_range
 from edgeport.calibration.samples import Data, SampleSource, open_samples, split
@@ -21,6 +22,7 @@ __all__ = [
     "check_samples",
     "choose_range",
     "collect",
+    "graph_digest",
     "open_samples",
     "split",
 ]

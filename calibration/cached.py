@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
 from edgeport import __version__
 from edgeport.cache import cache_key, read_cached, write_cached
 from edgeport.calibration.collect import collect
+from edgeport.calibration.identity import graph_digest
 from edgeport.calibration.samples import SampleSource
 from edgeport.calibration.statistics import FORMAT, Request, Statistics
 
@@ -55,15 +56,4 @@ def _key(graph: ir.Model, source: SampleSource, requests: Mapping[str, Request])
     import onnxruntime
 
     versions = f"{__version__} {FORMAT} onnxruntime {onnxruntime.__version__}"
-    return cache_key([versions, *_graph_parts(graph), source.digest(), json.dumps(dict(requests), sort_keys=True)])
-
-
-def _graph_parts(graph: ir.Model) -> Iterator[str | bytes]:
-    """The graph without its weights, then these one by one: over 2 GB a graph has no single serialized form."""
-    bare = graph.clone()
-    for name, value in sorted(bare.graph.initializers.items()):
-        if value.const_value is not None:
-            yield f"{name} {value.const_value.dtype} {value.const_value.shape}"
-            yield value.const_value.tobytes()
-    bare.graph.initializers.clear()
-    yield ir.to_proto(bare).SerializeToString(deterministic=True)
+    return cache_key([versions, graph_digest(graph), source.digest(), json.dumps(dict(requests), sort_keys=True)])

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.calibration.accumulator import TensorAccumulator
+from edgeport.calibration.identity import graph_digest
 from edgeport.calibration.statistics import Request, Statistics
 from edgeport.errors import CalibrationError, ModelError
 from edgeport.sample import Array, Sample
@@ -58,7 +59,7 @@ def collect(
             progress(done)
     if done == 0:
         raise CalibrationError("calibration data holds no samples; give at least one, better 100 or more")
-    return Statistics({n: accumulators[n].result() for n in sorted(accumulators)}, done)
+    return Statistics({n: accumulators[n].result() for n in sorted(accumulators)}, done, graph_digest(graph))
 
 
 def _check_requests(graph: ir.Model, requests: Mapping[str, Request]) -> None:

@@ -106,23 +106,32 @@ class TensorStatistics:
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Statistics of the requested tensors over a number of samples; `tensors` is sorted by name."""
+    """Statistics of the requested tensors over a number of samples.
+
+    Attributes:
+        tensors: sorted by name.
+        samples: how many there were.
+        graph: `graph_digest` of the graph they ran through; statistics of another graph must not be taken for its own.
+    """
 
     tensors: Mapping[str, TensorStatistics]
     samples: int
+    graph: str = ""
 
     def merge(self, other: Statistics) -> Statistics:
         """Equal, to the byte, to the statistics of one run over the samples of both.
 
         Raises:
-            CalibrationError: the two were not collected for the same tensors.
+            CalibrationError: the two were not collected for the same tensors of the same graph.
         """
+        if self.graph != other.graph:
+            raise CalibrationError("statistics cannot be merged: they were collected on different graphs")
         mine, theirs = ({n: s.counts is None for n, s in x.tensors.items()} for x in (self, other))
         if mine != theirs:
             odd = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
             raise CalibrationError(f"statistics cannot be merged: they differ in what they hold of tensor {odd[0]!r}")
         tensors = {name: s.merge(other.tensors[name]) for name, s in sorted(self.tensors.items())}
-        return Statistics(tensors, self.samples + other.samples)
+        return Statistics(tensors, self.samples + other.samples, self.graph)
 
     def findings(self) -> list[Finding]:
         """Tensors whose range cannot be chosen because they were NaN or infinite."""
@@ -131,7 +140,7 @@ class Statistics:
                 "warning",
                 "non-finite-activation",
                 f"tensor {s.name!r} held {s.non_finite} NaN or infinite of {s.count + s.non_finite} elements",
-                hint="it cannot be quantized; keep it in float",
+                hint="it stays in float",
             )
             for s in self.tensors.values()
             if s.non_finite
@@ -153,7 +162,7 @@ class Statistics:
                 entry |= {"exponent": s.exponent, "first_bin": first - SIDE}
                 arrays[name] = s.counts[first : last + 1]
             table[name] = entry
-        header = {"format": FORMAT, "samples": self.samples, "tensors": table}
+        header = {"format": FORMAT, "graph": self.graph, "samples": self.samples, "tensors": table}
         # One metadata entry only: safetensors writes several in no fixed order.
         return bytes(save(arrays, {"edgeport.statistics": json.dumps(header, sort_keys=True)}))
 
@@ -198,7 +207,7 @@ class Statistics:
             if header["format"] != FORMAT:
                 raise ValueError(f"has format {header['format']}, this version reads {FORMAT}")
             tensors = {n: _read_entry(n, e, arrays.get(n)) for n, e in sorted(header["tensors"].items())}
-            return cls(tensors, int(header["samples"]))
+            return cls(tensors, int(header["samples"]), str(header["graph"]))
         except (SafetensorError, KeyError, TypeError, AttributeError) as error:
             raise ValueError("is no statistics file, or a damaged one") from error
 

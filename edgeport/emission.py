@@ -90,7 +90,8 @@ def emit(
         twin = quantized = None
         if plan.precision != "fp32":
             quantized = OnnxRunner(write_qdq(prepared.canonical, plan, assigned.scheme), simulate=True)
-            float_plan = plan_for(assign_for(prepared.canonical, target.scheme("fp32", profile)), None, "min-max")
+            in_float = assign_for(prepared.canonical, target.scheme("fp32", profile))
+            float_plan = plan_for(prepared.canonical, in_float, None, "min-max")
             float_artifact = target.lower(prepared.canonical, float_plan, Path(scratch), name)
             twin = target.runner(float_artifact, prepared.canonical)
         ladder = measure_ladder(

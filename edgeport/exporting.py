@@ -118,7 +118,7 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    works = [plan_target(w, observed.statistics, ranges) for w in works]
+    works = [plan_target(w, prepared, observed.statistics, ranges) for w in works]
 
     options = {
         "target": names,

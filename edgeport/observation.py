@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeport.calibration import Statistics, cached_collect, check_samples
+from edgeport.calibration import Statistics, cached_collect, check_samples, graph_digest
 from edgeport.datasets import Datasets
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
@@ -43,6 +43,11 @@ def observe(
         return Observed(None)
     if file is not None:
         statistics = Statistics.load(file)
+        if statistics.graph != graph_digest(prepared.canonical):
+            raise CalibrationError(
+                f"--statistics {file.name} was collected on another model (or by another version, or with other "
+                "passes); write it anew with `edgeport calibrate`"
+            )
         return Observed(statistics, tuple(statistics.findings()))
     if datasets.calibration is None:
         raise CalibrationError("no calibration samples were given (--calib)")

@@ -32,16 +32,19 @@ def tensors_to_observe(assigned: Sequence[Assigned]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for a in assigned for name in a.assignment.requests))
 
 
-def plan_for(assigned: Assigned, statistics: Statistics | None, method: str) -> Plan:
-    """Turns statistics into one target's plan.
+def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None, method: str) -> Plan:
+    """Turns statistics into one target's plan; what was NaN or infinite in calibration stays float.
 
     Raises:
-        CalibrationError: the statistics do not cover a tensor, or hold values no range can be chosen for.
+        CalibrationError: the statistics do not cover a tensor.
     """
-    if statistics is None or not assigned.scheme.needs_data:
-        return make_plan(assigned.assignment, assigned.scheme, None, method)
+    scheme = assigned.scheme
+    if statistics is None or not scheme.needs_data:
+        return make_plan(assigned.assignment, scheme, None, method)
+    unbounded = [name for name, s in statistics.tensors.items() if s.non_finite]
+    assignment = assign(graph.graph, scheme, unbounded) if unbounded else assigned.assignment
 
     def ranges(tensor: str) -> tuple[float, float]:
-        return choose_range(statistics.tensors[tensor], method, symmetric=assigned.scheme.symmetric_activations)
+        return choose_range(statistics.tensors[tensor], method, symmetric=scheme.symmetric_activations)
 
-    return make_plan(assigned.assignment, assigned.scheme, ranges, method)
+    return make_plan(assignment, scheme, ranges, method)

@@ -56,7 +56,7 @@ def assign_target(target: Target, profile: Profile | None, prepared: Prepared, p
     return Work(target, assign_for(prepared.canonical, target.scheme(precision, profile)), findings=findings)
 
 
-def plan_target(work: Work, statistics: Statistics | None, method: str) -> Work:
+def plan_target(work: Work, prepared: Prepared, statistics: Statistics | None, method: str) -> Work:
     """Gives the tensors their ranges.
 
     Raises:
@@ -64,7 +64,7 @@ def plan_target(work: Work, statistics: Statistics | None, method: str) -> Work:
     """
     if work.assigned is None:
         return work
-    return replace(work, plan=plan_for(work.assigned, statistics, method))
+    return replace(work, plan=plan_for(prepared.canonical, work.assigned, statistics, method))
 
 
 def emit_target(

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from small_models import small_cnn, smooth_images
@@ -210,7 +211,6 @@ def test_noise_is_refused_unless_insisted_on(cnn: Path, tmp_path: Path) -> None:
 
 
 def test_unsupported_operators_are_all_listed_and_nothing_is_written(tmp_path: Path) -> None:
-    import onnx
 
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]> g (float[1,4,4] x) => (float[1,4,4] y) {
@@ -252,3 +252,34 @@ def test_a_killed_run_leaves_the_old_folder(cnn: Path, images: Path, tmp_path: P
     api.export(cnn, calib=images, out=tmp_path / "out")
     assert digests(tmp_path / "out") == before
     assert [p.name for p in tmp_path.glob(".out*")] == []
+
+
+def test_statistics_of_another_model_are_refused(cnn: Path, images: Path, tmp_path: Path) -> None:
+    api.calibrate(cnn, calib=images, out=tmp_path / "statistics.safetensors")
+    model = small_cnn()
+    retrained = onnx.numpy_helper.to_array(model.graph.initializer[0]) * np.float32(1.01)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(retrained, model.graph.initializer[0].name))
+    onnx.save(model, cnn)
+    with pytest.raises(CalibrationError, match="another model"):
+        api.export(cnn, statistics=tmp_path / "statistics.safetensors", data=images, out=tmp_path / "out")
+
+
+def test_what_was_infinite_in_calibration_stays_float(tmp_path: Path, images: Path) -> None:
+    """y = Conv(x + Log(Relu(Conv(x)))): the logarithm of 0 is -inf, and so is the sum that would be glue."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[1,3,16,16] image) => (float[1,3,16,16] y) {
+        a = Conv(image, w)
+        b = Relu(a)
+        c = Log(b)
+        d = Add(c, a)
+        e = Relu(d)
+        y = Conv(e, w)
+    }"""
+    )
+    weight = np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weight, "w"))
+    onnx.save(model, tmp_path / "log.onnx")
+    result = api.export(tmp_path / "log.onnx", calib=images, out=tmp_path / "out")
+    nodes = {n["name"]: n for n in result.report["targets"][0]["plan"]["nodes"]}
+    assert any(n["op"] == "Add" and n["kernel"] == "float32" for n in nodes.values())
+    assert decibels(result.report, "total") > 20  # two 8-bit convolutions

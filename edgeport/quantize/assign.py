@@ -9,7 +9,7 @@ whose additions only feed normalizations and each other, ends up in float, and a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -64,10 +64,16 @@ def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
     return tuple(group.nodes[-1].outputs)
 
 
-def assign(graph: ir.Graph, scheme: Scheme) -> Assignment:
-    """Decides the kernel of every node of a canonical graph under a scheme."""
+def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> Assignment:
+    """Decides the kernel of every node of a canonical graph under a scheme.
+
+    Args:
+        graph: the canonical graph.
+        scheme: the target's demands.
+        unbounded: activations that were NaN or infinite in calibration; no integers can hold them.
+    """
     groups = find_groups(graph, scheme.fusible)
-    kernels, reasons = _first_guess(groups, scheme)
+    kernels, reasons = _first_guess(groups, scheme, unbounded)
     if scheme.kernel == "int8":
         _relax(kernels, reasons, groups, scheme)
     weights, users = _weights(kernels, reasons, scheme)
@@ -86,7 +92,9 @@ _Kernels = dict[ir.Node, KernelGroup]
 _Reasons = dict[ir.Node, str]
 
 
-def _first_guess(groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> tuple[_Kernels, _Reasons]:
+def _first_guess(
+    groups: Mapping[ir.Node, KernelGroup], scheme: Scheme, unbounded: Collection[str]
+) -> tuple[_Kernels, _Reasons]:
     """Every node whose rule allows it, before its surroundings are looked at."""
     kernels: _Kernels = {}
     reasons: _Reasons = {}
@@ -101,10 +109,16 @@ def _first_guess(groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> tuple
             reasons[node] = "its weights are not constant"
         elif scheme.kernel == "int8" and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
+        elif scheme.kernel == "int8" and (names := _touched(group, rule) & set(unbounded)):
+            reasons[node] = f"{min(names)} was NaN or infinite in calibration"
         else:
             kernels[node] = group
             reasons[node] = f"{rule.role} with {scheme.kernel} kernel"
     return kernels, reasons
+
+
+def _touched(group: KernelGroup, rule: OpRule) -> set[str]:
+    return {v.name or "" for v in (*integer_inputs(group, rule), *integer_outputs(group))}
 
 
 def _constant_weight(node: ir.Node, index: int) -> bool:
