@@ -206,7 +206,10 @@ class _Run:
 
     @property
     def _source(self) -> dict[str, Any]:
-        return {"name": self.prepared.captured.name, "sha256": self.prepared.captured.digest}
+        weights = self.prepared.canonical.graph.initializers.values()
+        size = sum(v.const_value.nbytes for v in weights if v.const_value is not None)
+        captured = self.prepared.captured
+        return {"name": captured.name, "sha256": captured.digest, "bytes": size}
 
     @property
     def _data(self) -> dict[str, Any]:

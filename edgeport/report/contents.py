@@ -60,7 +60,7 @@ class ExportReport:
 
     Attributes:
         name: the model's name.
-        source: JSON-ready facts of the source: `name` (of the file, without folder), `format`, `sha256`, `bytes`.
+        source: JSON-ready facts of the source: `name`, `sha256`, `bytes` (of its float weights).
         precision: what the user asked for.
         options: flag -> value, paths as `Path`, defaults included.
         calibration: JSON-ready facts of the data: digest, numbers of samples, range method, ...; empty without data.
