@@ -54,21 +54,24 @@ def _run(
             if array is None or value.name is None:
                 return None
             tensors[value.name] = ir.serde.serialize_tensor(ir.tensor(array, name=value.name))
+    protos = [ir.serde.serialize_node(node) for node in region]
+    for proto in protos:
+        proto.name = ""  # passes may have left two nodes of one name, which ONNX Runtime refuses
     graph = onnx.helper.make_graph(
-        [ir.serde.serialize_node(node) for node in region],
+        protos,
         "constants",
         [],
         [onnx.helper.make_empty_tensor_value_info(value.name or "") for value in wanted],
         list(tensors.values()),
     )
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
-    proto = onnx.helper.make_model(graph, opset_imports=imports, ir_version=model.ir_version)
+    whole = onnx.helper.make_model(graph, opset_imports=imports, ir_version=model.ir_version)
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
         arrays = session.run([value.name for value in wanted], {})
     except Exception:  # ONNX Runtime raises many types; whatever it cannot run simply stays in the graph
         return None

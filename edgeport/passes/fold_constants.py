@@ -72,6 +72,8 @@ def _fold_shapes(model: ir.Model) -> bool:
     for node in nodes(model):
         if node.op_type in ("Reshape", "Expand"):
             changed |= _fold_target(model, node)
+        if node.op_type == "Range":
+            changed |= _scalar_limits(model, node)
         if node.op_type in ("Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Reshape"):
             elements = known_elements(node.outputs[0], memo)
             value = node.outputs[0]
@@ -99,6 +101,17 @@ def _fold_target(model: ir.Model, node: ir.Node) -> bool:
     node.replace_input_with(1, add_initializer(model, f"{y.name}/shape", dims))
     sweep(None if old is None else old.producer())
     return True
+
+
+def _scalar_limits(model: ir.Model, node: ir.Node) -> bool:
+    """Range wants scalars; ONNX Runtime takes vectors of one element only as long as it doesn't know their shape."""
+    changed = False
+    for index, value in enumerate(node.inputs):
+        array = constant(value)
+        if value is not None and array is not None and array.size == 1 and array.ndim:
+            node.replace_input_with(index, add_initializer(model, f"{value.name}/scalar", array.reshape(())))
+            changed = True
+    return changed
 
 
 def _fold_region(model: ir.Model) -> bool:
