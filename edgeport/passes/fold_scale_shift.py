@@ -3,11 +3,11 @@
     x --> Conv(W, b) --> Mul(s) --> Add(t) --> y      ==>     x --> Conv(W * s, b * s + t) --> y
     x --> Mul(s) --> Add(t) --> Conv(W, b) --> y      ==>     x --> Conv(W * s, b + sum(W * t)) --> y
 
-Behind Conv, ConvTranspose, and MatMul by a constant matrix (with or without its row-vector Add): Mul, Div, Add and Sub
-by a constant that varies along the output channels only. In front of Conv and MatMul: Mul, Div, Add and Sub by a
-constant that varies along the input channels only; Add and Sub in front of a Conv only when it does not pad, since
-padding is zero before the shift and would not be after it. Every value in between must have one consumer and not be
-a graph output. Arithmetic in float64, rounded once.
+Behind Conv, ConvTranspose, and MatMul by a constant matrix (with or without its row-vector Add): Neg, and Mul, Div, Add
+and Sub by a constant that varies along the output channels only. In front of Conv and MatMul: Neg, and Mul, Div, Add
+and Sub by a constant that varies along the input channels only; Add and Sub in front of a Conv only when it does not
+pad, since padding is zero before the shift and would not be after it. Every value in between must have one consumer and
+not be a graph output. Arithmetic in float64, rounded once.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ from edgeport.passes.edit import (
 )
 from edgeport.passes.registry import register
 
+_ELEMENTWISE = ("Add", "Div", "Mul", "Neg", "Sub")
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,10 +45,10 @@ Floats = npt.NDArray[np.float64]
 def fold_scale_shift(model: ir.Model) -> bool:
     """Folds until nothing changes."""
     changed = False
-    for node in nodes(model, "Mul", "Div", "Add", "Sub"):
+    for node in nodes(model, *_ELEMENTWISE):
         if node.graph is not None:
             changed |= _fold_back(model, node)
-    for node in reversed(list(nodes(model, "Mul", "Div", "Add", "Sub"))):
+    for node in reversed(list(nodes(model, *_ELEMENTWISE))):
         if node.graph is not None:
             changed |= _fold_forward(model, node)
     return changed
@@ -62,6 +64,9 @@ class _Affine:
 
 
 def _affine(node: ir.Node) -> _Affine | None:
+    if node.op_type == "Neg":
+        x = node.inputs[0]
+        return None if x is None or x.dtype != ir.DataType.FLOAT else _Affine(x, -np.ones(()), np.zeros(()))
     a, b = node.inputs[0], node.inputs[1]
     for x, other, swapped in ((a, b, False), (b, a, True)):
         array = constant(other)

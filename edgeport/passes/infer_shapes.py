@@ -35,9 +35,7 @@ def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
             value.type = value.type or ir.TensorType(value.const_value.dtype)
     with _without_weights(model.graph):
         proto = ir.serde.serialize_model(model)
-    inferred = ir.serde.deserialize_model(_inferred(proto))
-    for graph, found in zip(model.graphs(), inferred.graphs(), strict=True):
-        _take(graph, found)
+    _take(model.graph, _inferred(proto).graph)
     for value, shape in recorded.items():
         if value.shape is None:
             value.shape = shape
@@ -70,12 +68,14 @@ def _without_weights(graph: ir.Graph) -> Iterator[None]:
             graph.initializers.add(value)
 
 
-def _take(graph: ir.Graph, found: ir.Graph) -> None:
-    known = {value.name: value for node in found for value in node.outputs}
-    for node in graph:
+def _take(graph: ir.Graph, found: onnx.GraphProto) -> None:
+    known = {info.name: info.type for info in (*found.value_info, *found.output)}
+    for node, node_proto in zip(graph, found.node, strict=True):
         for value in node.outputs:
-            result = known.get(value.name)
-            if result is None or not value.name:
-                continue
-            value.type = result.type if result.type is not None else value.type
-            value.shape = result.shape if result.shape is not None else value.shape
+            type_ = known.get(value.name or "")
+            if type_ is not None:
+                value.type = ir.serde.deserialize_type_proto_for_type(type_) or value.type
+                value.shape = ir.serde.deserialize_type_proto_for_shape(type_) or value.shape
+        for attribute in node_proto.attribute:
+            if attribute.HasField("g"):
+                _take(node.attributes[attribute.name].as_graph(), attribute.g)
