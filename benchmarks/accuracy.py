@@ -21,18 +21,16 @@ from typing import Any
 
 import numpy as np
 from models import INPUT, SPECS, held_out, onnx_model, samples
-from ranged import METHODS, Calibrated, calibrated, int8_runner
+from ranged import METHODS, Run, float_run, int8_files, int8_run
 from tables import Line, table
 from tflite_file import sqnr
 
 from edgeport.errors import EdgeportError
+from edgeport.exporting import DEFAULT_RANGES
 from edgeport.sample import Array, Sample
-from edgeport.validate.runner import Runner
 
 _CALIBRATION, _HELD_OUT, _SQNR_SAMPLES = 64, 512, 128
 _HERE = Path(__file__).resolve().parent
-
-Run = Callable[[Sample], Sequence[Array]]
 
 
 @dataclass(frozen=True)
@@ -60,17 +58,15 @@ def measure(case: Case) -> Figures:
     Raises:
         EdgeportError: the model is refused.
     """
-    model: Calibrated = calibrated(case.model, case.calibration)
     held = case.held_out[:_SQNR_SAMPLES]
-    reference = _outputs(model.reference, held)
-    metrics = case.metric(_as_run(model.reference))
+    outputs, run = float_run(case.model)
+    reference, metrics = _outputs(run, held), case.metric(run)
     name, float_value = next(iter(metrics.items()))
-    int8 = {}
+    int8: dict[str, tuple[float, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for method in METHODS:
-            runner = int8_runner(model, method, Path(folder))
-            value = case.metric(_as_run(runner))[name]
-            int8[method] = (value, sqnr(reference, _outputs(runner, held)))
+        for method, path in int8_files(case.model, case.calibration, Path(folder)).items():
+            run = int8_run(path, outputs)
+            int8[method] = (case.metric(run)[name], sqnr(reference, _outputs(run, held)))
     return Figures(name, float_value, int8)
 
 
@@ -113,31 +109,34 @@ def _bench() -> Mapping[str, Callable[[], Case]] | None:
     return found
 
 
-def _as_run(runner: Runner) -> Run:
-    return lambda sample: list(runner.run(sample).values())
-
-
-def _outputs(runner: Runner, held: Sequence[Sample]) -> Array:
-    return np.concatenate([np.ravel(a) for sample in held for a in runner.run(sample).values()])
+def _outputs(run: Run, held: Sequence[Sample]) -> Array:
+    return np.concatenate([np.ravel(array) for sample in held for array in run(sample)])
 
 
 def report(names: Sequence[str] = ()) -> list[Line]:
     """Prints the table of cases and returns the summary's lines."""
-    rows, lines = [], []
+    rows, refused, lines = [], [], []
     for name, load in cases().items():
         if names and name not in names:
             continue
         try:
             figures = measure(load())
         except EdgeportError as error:
-            rows.append((name, f"refused: {error}"[:100], *[""] * len(METHODS)))
+            refused.append(f"{name} refused: {error}")
             continue
-        best = max(figures.int8.values(), key=lambda v: v[1])
         cells = [f"{value:.4f} {db:6.1f}" for value, db in figures.int8.values()]
         rows.append((name, f"{figures.metric} {figures.float_value:.4f}", *cells))
-        lines.append(Line(f"{name}: best SQNR of the range methods, dB", "", f"{best[1]:.1f}"))
+        value, db = figures.int8[DEFAULT_RANGES]
+        lines.append(
+            Line(
+                f"{name}: {figures.metric} int8 / float (SQNR dB)",
+                "",
+                f"{value:.4f} / {figures.float_value:.4f} ({db:.1f})",
+            )
+        )
     print("\nmetric and SQNR (dB against ONNX Runtime float) of int8 files in LiteRT, by range method")
     print(table(("case", "float", *METHODS), rows))
+    print("\n".join(refused))
     return lines
 
 

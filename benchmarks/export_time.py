@@ -21,7 +21,7 @@ from tables import Line, table
 MODEL = "mobilenetv2_1000"
 RUNS = 5
 _CALIBRATION = 64
-_LINES = 35
+_LINES = 45
 
 
 def export_seconds(runs: int) -> list[float]:

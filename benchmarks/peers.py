@@ -38,7 +38,7 @@ Made = Path | Skipped
 
 
 def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
-    """onnx2tf's float file and its int8 file (per tensor: its per-channel files are refused by its own check).
+    """onnx2tf's float file and its int8 files (per tensor: its per-channel files are refused by its own check).
 
     Args:
         model: a name in `models.SPECS`.
@@ -46,32 +46,23 @@ def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
     """
     source = onnx_model(model)
     out = source.parent / f"{model}.onnx2tf"
-    float_file, int8_file = out / f"{model}_float32.tflite", out / f"{model}_full_integer_quant.tflite"
-    if not (float_file.exists() and int8_file.exists()):
+    files = {
+        "onnx2tf f32": out / f"{model}_float32.tflite",
+        "onnx2tf int8, float I/O": out / f"{model}_integer_quant.tflite",
+        "onnx2tf int8": out / f"{model}_full_integer_quant.tflite",
+    }
+    reason = ""
+    if not all(path.exists() for path in files.values()):
         environment = _environment("onnx2tf")
         if isinstance(environment, Skipped):
-            return dict.fromkeys(("onnx2tf f32", "onnx2tf int8"), environment)
+            return dict.fromkeys(files, environment)
         out.mkdir(exist_ok=True)
         images = np.concatenate([np.load(path)[INPUT] for path in sorted(calibration.iterdir())])
         np.save(out / "nhwc.npy", images.transpose(0, 2, 3, 1))
         neutral = ["[[[[0.0,0.0,0.0]]]]", "[[[[1.0,1.0,1.0]]]]"]  # mean and deviation: images come normalized
-        command: list[Path | str] = [
-            environment / "onnx2tf",
-            "-i",
-            source,
-            "-o",
-            out,
-            "-v",
-            "error",
-            "-oiqt",
-            "-qt",
-            "per-tensor",
-        ]
-        reason = _failure([*command, "-cind", INPUT, out / "nhwc.npy", *neutral])
+        options = ["-v", "error", "-oiqt", "-qt", "per-tensor", "-cind", INPUT]
+        reason = _failure([environment / "onnx2tf", "-i", source, "-o", out, *options, out / "nhwc.npy", *neutral])
         (out / "nhwc.npy").unlink()
-    else:
-        reason = ""
-    files = {"onnx2tf f32": float_file, "onnx2tf int8": int8_file}
     return {name: path if path.exists() else Skipped(f"onnx2tf: {reason}") for name, path in files.items()}
 
 

@@ -2,50 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from edgeport.calibration import METHODS, Method, Statistics, collect
-from edgeport.emission import check_target
-from edgeport.planning import Assigned, assign_for, plan_for, tensors_to_observe
-from edgeport.preparation import Prepared, prepare
-from edgeport.sample import Sample
-from edgeport.targets.tflite.target import TFLITE
-from edgeport.validate.runner import Runner
+from edgeport import api
+from edgeport.calibration import METHODS, Method
+from edgeport.sample import Array, Sample
 
-__all__ = ["METHODS", "Calibrated", "calibrated", "int8_runner"]
+__all__ = ["METHODS", "Method", "Run", "float_run", "int8_files", "int8_run"]
 
-
-@dataclass(frozen=True)
-class Calibrated:
-    """A model that has been through calibration once; ranges are chosen from it afterwards."""
-
-    prepared: Prepared
-    assigned: Assigned
-    statistics: Statistics
-
-    @property
-    def reference(self) -> Runner:
-        """The source in ONNX Runtime, float."""
-        return self.prepared.captured.reference
+Run = Callable[[Sample], Sequence[Array]]
+"""Runs one sample, named arrays, and gives the outputs in the order of the ONNX file."""
 
 
-def calibrated(source: Path, samples: Sequence[Sample]) -> Calibrated:
-    """Captures a model and collects the statistics that TFLite's int8 scheme asks for.
+def int8_files(source: Path, samples: Sequence[Sample], folder: Path) -> Mapping[Method, Path]:
+    """Writes one .tflite file for every method below `folder`.
 
     Raises:
         EdgeportError: the model is refused.
     """
-    prepared = prepare(source)
-    check_target(TFLITE, prepared, "int8", None)
-    assigned = assign_for(prepared.canonical, TFLITE.scheme("int8", None))
-    requests = dict.fromkeys(tensors_to_observe([assigned]), "histogram")
-    return Calibrated(prepared, assigned, collect(prepared.canonical, samples, requests))
+    statistics = folder / "statistics.safetensors"
+    # Samples of real models are what they are; judging them is not what is measured here.
+    api.calibrate(str(source), calib=list(samples), out=statistics, allow_suspicious_data=True, cache=False)
+    files: dict[Method, Path] = {}
+    for method in METHODS:
+        out = folder / method
+        result = api.export(str(source), statistics=statistics, ranges=method, validate=False, out=out, cache=False)
+        files[method] = Path(result.artifacts["tflite"])
+    return files
 
 
-def int8_runner(model: Calibrated, method: Method, folder: Path) -> Runner:
-    """Writes the int8 file for one range method into `folder` and opens it in LiteRT."""
-    plan = plan_for(model.assigned, model.statistics, method)
-    artifact = TFLITE.lower(model.prepared.canonical, plan, folder, method)
-    return TFLITE.runner(artifact, model.prepared.canonical)
+def float_run(source: Path) -> tuple[tuple[str, ...], Run]:
+    """The output names of an ONNX file, and its float form in ONNX Runtime."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    return tuple(o.name for o in session.get_outputs()), lambda sample: session.run(None, dict(sample))
+
+
+def int8_run(path: Path, outputs: Sequence[str]) -> Run:
+    """A .tflite file of edgeport's in LiteRT: it keeps the names, layouts and float outputs of its source."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    engine: Any = Interpreter(model_path=str(path), num_threads=1)
+    runner = engine.get_signature_runner()
+    dtypes = {name: detail["dtype"] for name, detail in runner.get_input_details().items()}
+
+    def run(sample: Sample) -> Sequence[Array]:
+        results = runner(**{name: sample[name].astype(dtype, copy=False) for name, dtype in dtypes.items()})
+        return [results[name] for name in outputs]
+
+    return run
