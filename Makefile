@@ -25,7 +25,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	rm -rf build $(VENV)/wheel
-	$(BIN)/python -m build --wheel --no-isolation --outdir $(VENV)/wheel . > $(VENV)/wheel.log || { cat $(VENV)/wheel.log; exit 1; }
+	$(BIN)/python -m build --wheel --no-isolation --outdir $(VENV)/wheel . > $(VENV)/wheel.log 2>&1 || { cat $(VENV)/wheel.log; exit 1; }
 	rm -rf build
 	$(PIP) --no-deps --target $(VENV)/wheel/installed $(VENV)/wheel/*.whl
 	cd $(VENV)/wheel && MYPYPATH=installed ../bin/mypy --config-file ../../pyproject.toml --strict -p edgeport
