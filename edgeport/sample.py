@@ -17,7 +17,20 @@ Sample: TypeAlias = Mapping[str, Array]
 """One sample: input name -> array with the full shape that the graph takes (a batch axis of 1 included)."""
 
 _SPEC = re.compile(r"^(?P<name>.+?):(?P<dtype>[a-z]+\d*)\[(?P<shape>[^\]]*)\]$")
-_DTYPES = ("float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64", "bool")
+_DTYPES = (
+    "float32",
+    "float16",
+    "float64",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "bool",
+)
 
 
 @dataclass(frozen=True)
