@@ -156,7 +156,7 @@ def insert_before(
     """
     graph = anchor.graph
     assert graph is not None, "the anchor stands in a graph"
-    output = ir.Value(name=name, type=like.type if like else None, shape=like.shape if like else None)
+    output = ir.Value(name=name, type=None if like is None else like.type, shape=None if like is None else like.shape)
     graph.insert_before(
         anchor, ir.node(op_type, list(inputs), dict(attributes or {}), outputs=[output], name=f"{name}/{op_type}")
     )
@@ -204,7 +204,8 @@ def bypass(old: ir.Value, new: ir.Value) -> bool:
         old_name = old.name
         old.name = None
         new.name = old_name
-        new.type, new.shape = old.type or new.type, old.shape or new.shape
+        new.type = new.type if old.type is None else old.type
+        new.shape = new.shape if old.shape is None else old.shape
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     sweep(node)
     return True

@@ -3,9 +3,9 @@
     Shape(x) --> Gather(0) --> Unsqueeze --> Concat([.., -1]) --> Reshape(x)     ==>     Reshape(x, [1, 12, 64])
 
 Applies to every node of the standard domain whose inputs are all constants, to arithmetic on known dimensions, and to
-the target of Reshape and Expand when the output's shape is static (for Reshape up to one dimension, written -1). Shape
-inference and folding alternate until nothing changes, so the shape arithmetic of dynamic-batch exports disappears once
-the dimensions are fixed. If with a constant condition becomes the branch taken.
+the target of Reshape and Expand when the output's shape is known (for Reshape symbolic dimensions are written 0 or -1).
+Shape inference and folding alternate until nothing changes, so the shape arithmetic of dynamic-batch exports disappears
+once the dimensions are fixed. If with a constant condition becomes the branch taken.
 
 Not folded: random operators, operators with subgraphs, (de)quantization, strings, what ONNX Runtime cannot run, and
 results over 1 MB that are more than twice as large as the constants they come from (a broadcast weight would
@@ -23,6 +23,7 @@ from edgeport.passes.edit import (
     Array,
     add_initializer,
     constant,
+    get_int,
     insert_before,
     ints,
     nodes,
@@ -34,7 +35,7 @@ from edgeport.passes.evaluate import evaluate
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.inline_if import inline_constant_ifs
 from edgeport.passes.registry import register
-from edgeport.passes.shape_elements import known_elements
+from edgeport.passes.shape_elements import Elements, known_elements
 
 _NEVER = frozenset(
     {
@@ -68,21 +69,21 @@ def fold_constants(model: ir.Model) -> bool:
 def _fold_shapes(model: ir.Model) -> bool:
     """Values of shape arithmetic whose every element follows from known dimensions."""
     changed = False
-    memo: dict[ir.Value, tuple[int | None, ...] | None] = {}
+    memo: dict[ir.Value, Elements | None] = {}
     for node in nodes(model):
         if node.op_type in ("Reshape", "Expand"):
-            changed |= _fold_target(model, node)
+            changed |= _fold_target(model, node, memo)
         if node.op_type == "Range":
             changed |= _scalar_limits(model, node)
         if node.op_type in ("Shape", "Size", "Gather", "Slice", "Concat", "Unsqueeze", "Squeeze", "Cast", "Reshape"):
             elements = known_elements(node.outputs[0], memo)
             value = node.outputs[0]
-            if elements is None or any(e is None for e in elements) or value.dtype not in _INTEGER:
+            if elements is None or value.dtype not in _INTEGER:
                 continue
-            dims = static_shape(value)
-            if dims is None or math.prod(dims) != len(elements):
+            dims, numbers = static_shape(value), [e for e in elements if isinstance(e, int)]
+            if dims is None or not math.prod(dims) == len(elements) == len(numbers):
                 continue
-            array = np.asarray([e for e in elements if e is not None], value.dtype.numpy()).reshape(dims)
+            array = np.asarray(numbers, value.dtype.numpy()).reshape(dims)
             changed |= _make_constant(model, value, array)
     return changed
 
@@ -90,10 +91,12 @@ def _fold_shapes(model: ir.Model) -> bool:
 _INTEGER = (ir.DataType.INT64, ir.DataType.INT32)
 
 
-def _fold_target(model: ir.Model, node: ir.Node) -> bool:
-    """Reshape and Expand to a shape that inference knows: the target becomes a constant."""
+def _fold_target(model: ir.Model, node: ir.Node, memo: dict[ir.Value, Elements | None]) -> bool:
+    """Reshape and Expand to a shape that is known: the target becomes a constant."""
     y, old = node.outputs[0], node.inputs[1]
     known, dims = ints(old), reshape_target(y)
+    if dims is None and known is None and node.op_type == "Reshape":
+        dims = _symbolic_target(node, known_elements(old, memo))
     if dims is None or known == dims.tolist() or (node.op_type == "Expand" and (known is not None or -1 in dims)):
         return False
     if known is not None and -1 in dims:
@@ -101,6 +104,19 @@ def _fold_target(model: ir.Model, node: ir.Node) -> bool:
     node.replace_input_with(1, add_initializer(model, f"{y.name}/shape", dims))
     sweep(None if old is None else old.producer())
     return True
+
+
+def _symbolic_target(node: ir.Node, elements: Elements | None) -> Array | None:
+    """Target of a Reshape with symbolic dimensions: 0 copies the one at the same place, -1 stands for one other."""
+    x = node.inputs[0]
+    if elements is None or x is None or x.shape is None or get_int(node, "allowzero", 0) or 0 in elements:
+        return None
+    target: list[int] = []
+    for i, element in enumerate(elements):
+        here = x.shape[i] if i < len(x.shape) else None
+        same = isinstance(here, ir.SymbolicDim) and here.value is not None and here.value == element
+        target.append(element if isinstance(element, int) else 0 if same else -1)
+    return np.asarray(target, np.int64) if target.count(-1) <= 1 else None
 
 
 def _scalar_limits(model: ir.Model, node: ir.Node) -> bool:

@@ -74,8 +74,10 @@ def _take(graph: ir.Graph, found: onnx.GraphProto) -> None:
         for value in node.outputs:
             type_ = known.get(value.name or "")
             if type_ is not None:
-                value.type = ir.serde.deserialize_type_proto_for_type(type_) or value.type
-                value.shape = ir.serde.deserialize_type_proto_for_shape(type_) or value.shape
+                inferred = ir.serde.deserialize_type_proto_for_type(type_)
+                shape = ir.serde.deserialize_type_proto_for_shape(type_)
+                value.type = value.type if inferred is None else inferred
+                value.shape = value.shape if shape is None else shape  # a scalar's shape is empty, which is falsy
         for attribute in node_proto.attribute:
             if attribute.HasField("g"):
                 _take(node.attributes[attribute.name].as_graph(), attribute.g)

@@ -1,6 +1,6 @@
 """Abstract evaluation of shape arithmetic: the elements of a small integer vector, as far as dimensions are known.
 
-Shape(x) of x[N, 12, 64] is (None, 12, 64); Gather(., 1) of it is (12,) although N is unknown.
+Shape(x) of x[N, 12, 64] is ("N", 12, 64); Gather(., 1) of it is (12,) although N is unknown.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import constant, get_int, input_of, ints, rank
 
-Elements = tuple[int | None, ...]
+Elements = tuple[int | str | None, ...]
+"""Numbers, names of symbolic dimensions, or None for an unnamed dimension. All that is not a number is a dimension."""
 _LIMIT = 64  # elements; shapes are short, anything longer is data
 
 
 def known_elements(value: ir.Value | None, memo: dict[ir.Value, Elements | None]) -> Elements | None:
-    """Elements of an integer tensor in row-major order, None for those not known.
+    """Elements of an integer tensor in row-major order.
 
     Args:
         value: the tensor; rank 0 or 1 for everything but constants.
@@ -63,7 +64,7 @@ def _shape(node: ir.Node) -> Elements | None:
     x = node.inputs[0]
     if x is None or x.shape is None:
         return None
-    dims = tuple(d if isinstance(d, int) else None for d in x.shape)
+    dims = tuple(d if isinstance(d, int) else d.value for d in x.shape)
     end = get_int(node, "end", len(dims))
     return dims[get_int(node, "start", 0) : end]
 
@@ -97,7 +98,7 @@ def _slice(node: ir.Node, memo: dict[ir.Value, Elements | None]) -> Elements | N
 
 
 def _concat(node: ir.Node, memo: dict[ir.Value, Elements | None]) -> Elements | None:
-    joined: list[int | None] = []
+    joined: list[int | str | None] = []
     for part in node.inputs:
         elements = known_elements(part, memo)
         if elements is None or rank(part) != 1:

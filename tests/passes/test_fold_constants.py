@@ -37,6 +37,18 @@ def test_reshape_target_with_one_unknown_dimension_becomes_minus_one():
     assert constant(model.graph[0].inputs[1]).tolist() == [-1, 96]
 
 
+def test_a_symbolic_batch_beside_a_computed_dimension_is_copied(check):
+    text = f"""{HEAD} g (float[N,12,8] x, float[N,T,6] z) => (float[N,S,R,6] y, float[N,T,2,3] w) {{
+        i = Constant<value_ints = [0]>() s = Shape(x) n = Gather<axis = 0>(s, i) m = Constant<value_ints = [-1, 4, 6]>()
+        t = Concat<axis = 0>(n, m) y = Reshape(x, t)
+        sz = Shape<end = 2>(z) heads = Constant<value_ints = [2, 3]>() u = Concat<axis = 0>(sz, heads) w = Reshape(z, u)
+    }}"""
+    checked = check(text)
+    assert checked.ops == {"Reshape": 2}
+    targets = {node.outputs[0].name: constant(node.inputs[1]).tolist() for node in checked.model.graph}
+    assert targets == {"y": [0, -1, 4, 6], "w": [0, 0, 2, 3]}
+
+
 def test_known_dimensions_of_a_partly_dynamic_shape_fold():
     text = f"""{HEAD} g (float[N,12,8] x) => (int64[1] y) <int64[1] one = {{1}}> {{
         s = Shape(x) d = Gather<axis = 0>(s, one) two = Constant<value_ints = [2]>() y = Mul(d, two)
