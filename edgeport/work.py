@@ -117,7 +117,7 @@ def target_report(work: Work, precision: str) -> TargetReport:
 
 def _status(work: Work) -> Status:
     if work.error is None:
-        return "ok"
+        return "ok" if work.emitted is not None else "planned"
     if isinstance(work.error, BudgetError):
         return "over-budget"
     return "skipped" if isinstance(work.error, ToolchainError) else "failed"

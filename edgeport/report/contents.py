@@ -12,7 +12,7 @@ from edgeport.validate.budgets import BudgetResult
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.runner import Verdict
 
-Status = Literal["ok", "over-budget", "failed", "skipped"]
+Status = Literal["ok", "planned", "over-budget", "failed", "skipped"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class TargetReport:
     Attributes:
         target: its name.
         precision: what it was lowered with.
-        status: `ok`; `over-budget` where it drifted too far; `failed` where a finding is an error; `skipped` where its
-            toolchain is missing.
+        status: `ok`; `planned` by a dry run; `over-budget` where it drifted too far; `failed` where a finding is an
+            error; `skipped` where its toolchain is missing.
         verdict: the kind of evidence behind the drift; None where nothing was run.
         files: what was written; all but the `golden` folder counts as what ships.
         facts: JSON-ready facts of the lowering.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _COLOR = {
     "ok": "green",
+    "planned": "cyan",
     "warning": "yellow",
     "error": "red",
     "info": "blue",

@@ -8,6 +8,7 @@ from edgeport.report.encode import Json
 
 STATUS = {
     "ok": "done",
+    "planned": "planned, nothing written",
     "over-budget": "over budget",
     "failed": "failed",
     "skipped": "skipped",
