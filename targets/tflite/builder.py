@@ -76,11 +76,19 @@ class Op:
 
 @dataclass
 class Builder:
-    """Collects the one subgraph of a file."""
+    """Collects the one subgraph of a file.
+
+    Attributes:
+        tensors: in the file's order.
+        ops: in execution order.
+        limit: most bytes that all constants may take.
+        dry: nothing will be packed, so constants are not kept.
+    """
 
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
     limit: int = _MAX_BYTES
+    dry: bool = False
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
     _buffer_of: dict[int, int] = field(default_factory=dict)
     _by_digest: dict[bytes, int] = field(default_factory=dict)
@@ -93,6 +101,8 @@ class Builder:
 
     def constant(self, name: str, data: Array, quant: QParams | None = None) -> Tensor:
         """Adds a tensor that holds `data`; equal data with equal parameters is one tensor."""
+        if self.dry:
+            return self._add(name, data.shape, data.dtype.name, quant, constant=True)
         raw = data.tobytes()
         digest = hashlib.sha256(raw).digest()
         scales = None if quant is None else (quant.scale.tobytes(), quant.zero_point.tobytes(), quant.axis)

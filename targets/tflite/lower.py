@@ -9,7 +9,7 @@ from edgeport.findings import Finding
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan
 from edgeport.targets.tflite import ops
-from edgeport.targets.tflite.builder import Tensor
+from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import fusible
 from edgeport.targets.tflite.layout import identity
@@ -43,10 +43,16 @@ def refusal(findings: list[Finding]) -> ModelError:
     return ModelError(f"cannot lower to TFLite: {first.message}{where}{hint}{more}", findings)
 
 
-def walk(model: ir.Model, plan: Plan) -> tuple[Context, list[Finding]]:
-    """Runs every lowering; a refused node's outputs are stood in for, so that all findings come at once."""
+def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[Finding]]:
+    """Runs every lowering; a refused node's outputs are stood in for, so that all findings come at once.
+
+    Args:
+        model: the canonical graph.
+        plan: kernels and quantization parameters.
+        dry: only the findings are wanted.
+    """
     graph = model.graph
-    ctx = Context(plan, find_groups(graph, fusible))
+    ctx = Context(plan, find_groups(graph, fusible), Builder(dry=dry))
     findings: list[Finding] = []
     for value in graph.inputs:
         try:

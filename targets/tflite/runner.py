@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.errors import UsageError
+from edgeport.errors import ModelError, UsageError
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.validate.runner import Verdict
 
@@ -20,10 +20,14 @@ _NAME = re.compile(r"^(?P<name>.*?)(?:\|(?P<layout>[0-9_]+))?(?:\|(?P<form>[qf])
 
 def interpreter(model: Path | bytes, preserve_all: bool = False, **options: Any) -> Any:
     """A LiteRT interpreter on one thread (XNNPACK by default), tensors allocated."""
+    import warnings
+
     from ai_edge_litert.interpreter import Interpreter
 
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-    made = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve_all, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # keeping all tensors is what is asked for
+        made = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve_all, **options)
     made.allocate_tensors()
     return made
 
@@ -43,6 +47,7 @@ class LiteRtRunner:
     def __post_init__(self) -> None:
         self._plain: Any = None
         self._keeping: Any = None
+        self._tensors: Any = None
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -62,28 +67,28 @@ class LiteRtRunner:
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name."""
         if self._plain is None:
-            self._plain = interpreter(self.path)
+            self._plain = interpreter(self.path).get_signature_runner("serving_default")
         return self._invoke(self._plain, sample)
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name, as float, in ONNX layout; values that fusion removed are left out."""
         if self._keeping is None:
-            self._keeping = interpreter(self.path, preserve_all=True)
+            self._tensors = interpreter(self.path, preserve_all=True)
+            self._keeping = self._tensors.get_signature_runner("serving_default")
         self._invoke(self._keeping, sample)
         values = {v.name: v for node in self.graph.graph for v in node.outputs}
         values.update({v.name: v for v in self.graph.graph.inputs})
         wanted, found = set(names), {}
-        for detail in self._keeping.get_tensor_details():
+        for detail in self._tensors.get_tensor_details():
             match = _NAME.match(detail["name"])
             name = match["name"] if match else ""
             if match is None or name not in wanted or name in found or name not in values:
                 continue
-            stored = _dequantized(self._keeping.get_tensor(detail["index"]), detail["quantization_parameters"])
+            stored = _dequantized(self._tensors.get_tensor(detail["index"]), detail["quantization_parameters"])
             found[name] = _onnx_order(stored, _shape(values[name]), match["layout"])
         return found
 
-    def _invoke(self, engine: Any, sample: Sample) -> dict[str, Array]:
-        runner = engine.get_signature_runner("serving_default")
+    def _invoke(self, runner: Any, sample: Sample) -> dict[str, Array]:
         details = runner.get_input_details()
         if set(sample) != set(details):
             raise UsageError(f"the sample has inputs {sorted(sample)}, {self.path.name} takes {sorted(details)}")
@@ -95,7 +100,11 @@ class LiteRtRunner:
                     f"input {name!r} has shape {array.shape}, {self.path.name} takes {tuple(detail['shape'])}"
                 )
             feeds[name] = _as_stored(array, detail)
-        raw = runner(**feeds)
+        try:
+            raw = runner(**feeds)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"LiteRT stopped while running {self.path.name}: {reason}") from error
         results = {}
         for value in self.graph.graph.outputs:
             name = value.name or ""

@@ -34,7 +34,7 @@ class TfliteTarget:
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that cannot be lowered, from a dry run of the lowering in float."""
         tflite_scheme(precision)
-        return walk(graph, Plan("fp32"))[1]
+        return walk(graph, Plan("fp32"), dry=True)[1]
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes `out/name.tflite` and loads it once in LiteRT.

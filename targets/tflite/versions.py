@@ -6,7 +6,7 @@ would let an old runtime misread the operator; one that is too high would keep t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from edgeport.quantize.plan import QParams
@@ -261,7 +261,7 @@ def _resize_nearest(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -
     return 3 if options["halfPixelCenters"] or options["alignCorners"] else 2 if _dtypes(inputs)[0] == "int8" else 1
 
 
-def _int32(version: int) -> Any:
+def _int32(version: int) -> Callable[[Facts, Facts, Mapping[str, Any]], int]:
     def rule(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
         by_dtype = {"int32": version, "int8": 2}
         return by_dtype.get(_dtypes(inputs)[0], 1)
@@ -285,7 +285,8 @@ def _gather(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
     return 5 if options["batchDims"] else {"bool": 3, "int8": 2}.get(_dtypes(inputs)[0], 1)
 
 
-_SPECIAL = {
+_Rule = Callable[[Facts, Facts, Mapping[str, Any]], int]
+_SPECIAL: dict[str, _Rule] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,

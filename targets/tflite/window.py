@@ -46,6 +46,11 @@ class Window:
         reach = ((o - 1) * s + e for o, s, e in zip(self.out, self.strides, self.extent, strict=True))
         return tuple(r - n - b for r, n, b in zip(reach, self.size, self.before, strict=True))
 
+    @property
+    def pointwise(self) -> bool:
+        """Whether it looks at single elements only, so that the order of the spatial axes does not matter."""
+        return all(k == s == 1 for k, s in zip(self.kernel, self.strides, strict=True)) and self.size == self.out
+
     def padding(self) -> Literal["SAME", "VALID"] | None:
         """The TFLite padding that computes exactly this window, None if none does.
 

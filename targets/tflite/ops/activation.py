@@ -13,7 +13,7 @@ from edgeport.targets.tflite.builder import Tensor, schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds, fused_activation
 from edgeport.targets.tflite.layout import Layout, aligned, identity
-from edgeport.targets.tflite.ops.unary import operand, unary
+from edgeport.targets.tflite.ops.unary import operand, same, unary
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _LOGISTIC_OUT = QParams("int8", np.asarray(1 / 256, np.float32), np.asarray(-128, np.int32))
@@ -34,7 +34,9 @@ def relu(ctx: Context, node: ir.Node) -> None:
 def clip(ctx: Context, node: ir.Node) -> None:
     """RELU, RELU6 or RELU_N1_TO_1 where the bounds are theirs, else MAXIMUM and MINIMUM."""
     bounds, code = clip_bounds(node), fused_activation(node)
-    if bounds is not None and ctx.dtype(node.outputs[0]) == "float32":
+    if bounds == (float("-inf"), float("inf")):
+        same(ctx, node)
+    elif bounds is not None and ctx.dtype(node.outputs[0]) == "float32":
         _clamp(ctx, node, code, *bounds)
     else:
         _min_max(ctx, node)
@@ -80,8 +82,6 @@ def _min_max(ctx: Context, node: ir.Node) -> None:
     layout = ctx.common_layout([x], ctx.shape(x))
     data = ctx.read_float(node, x, layout)
     bounds = [(code, v) for code, v in zip(("MAXIMUM", "MINIMUM"), node.inputs[1:], strict=False) if v is not None]
-    if not bounds:
-        raise Refused("a Clip without bounds is not supported", "remove the node")
     for code, bound in bounds:
         limit = ctx.read_float(node, bound, identity(ctx.rank(bound)))
         data = ctx.step(y, code, [data, limit], "MaximumMinimumOptions")

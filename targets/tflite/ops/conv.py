@@ -10,7 +10,7 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.layout import ADDED, Layout
+from edgeport.targets.tflite.layout import ADDED, Layout, is_full
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.window import Window, pad_spatial, padding_code, window
 
@@ -52,10 +52,12 @@ def conv(ctx: Context, node: ir.Node) -> None:
     filters = ctx.constant(w)
     if filters is None:
         raise Refused("weights computed at run time are not supported", "fold them into a constant")
-    layout = image_layout(ctx.rank(x))
     groups, channels, outs = int_attr(node, "group", 1), ctx.shape(x)[1], filters.shape[0]
     y = ctx.result(node)
+    layout = image_layout(ctx.rank(x))
     win = as_2d(window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters.shape[2:]))
+    if groups == 1 and win.pointwise:
+        layout = next((have for have in ctx.layouts(x) if is_full(have, 4) and have[-1] == 1), layout)
     data = ctx.read(node, x, layout)
     padding = win.padding()
     if padding is None:

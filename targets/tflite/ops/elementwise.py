@@ -11,7 +11,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor, schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned
-from edgeport.targets.tflite.ops.unary import operand, unary
+from edgeport.targets.tflite.ops.unary import operand, same, unary
 from edgeport.targets.tflite.registry import Refused, lowers
 
 Handler = Callable[[Context, ir.Node], None]
@@ -47,7 +47,8 @@ def _chain(code: str, options_type: str) -> Handler:
     def handler(ctx: Context, node: ir.Node) -> None:
         inputs, layout = operands(ctx, node)
         if len(inputs) == 1:
-            raise Refused(f"{node.op_type} of one operand is not supported", "remove the node")
+            same(ctx, node)
+            return
         total = inputs[0]
         for term in inputs[1:-1]:
             total = ctx.step(node.outputs[0], code, [total, term], options_type)

@@ -15,7 +15,8 @@ from edgeport.targets.tflite.ops.activation import last_axis_layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.registry import Refused, lowers
 
-_MAX_SLICE_RANK = 5  # of SLICE and STRIDED_SLICE kernels
+MAX_RANK = 5
+"""Of what SLICE, STRIDED_SLICE and PAD take."""
 
 
 def first(node: ir.Node) -> ir.Value:
@@ -73,8 +74,8 @@ def split(ctx: Context, node: ir.Node) -> None:
 
 def cut(ctx: Context, node: ir.Node, data: Tensor, value: ir.Value, layout: Layout, begin: Sequence[int]) -> None:
     """Binds `value` to the part of `data` that starts at `begin` (stored axes) and has the value's shape."""
-    if len(data.shape) > _MAX_SLICE_RANK:
-        raise Refused(f"slicing {len(data.shape)} dimensions is not supported, at most {_MAX_SLICE_RANK} are")
+    if len(data.shape) > MAX_RANK:
+        raise Refused(f"slicing {len(data.shape)} dimensions is not supported, at most {MAX_RANK} are")
     out = ctx.carrier(value, layout, data)
     ctx.emit("SLICE", [data, ctx.ints("begin", begin), ctx.ints("size", out.shape)], [out], "SliceOptions")
     ctx.bind(node, value, out, layout)
@@ -98,8 +99,8 @@ def slice_op(ctx: Context, node: ir.Node) -> None:
     if all(s == 1 for s in stride):
         cut(ctx, node, data, y, layout, [begin[a] for a in layout])
         return
-    if rank > _MAX_SLICE_RANK:
-        raise Refused(f"slicing {rank} dimensions is not supported, at most {_MAX_SLICE_RANK} are")
+    if rank > MAX_RANK:
+        raise Refused(f"slicing {rank} dimensions is not supported, at most {MAX_RANK} are")
     out = ctx.carrier(y, layout, data)
     counts = ctx.shape(y)
     stop = [begin[a] + counts[a] * stride[a] for a in range(rank)]
@@ -135,7 +136,7 @@ def gather(ctx: Context, node: ir.Node) -> None:
         constant = np.where(constant < 0, constant + size, constant)
         if constant.min() < 0 or constant.max() >= size:
             raise Refused(f"an index is outside of [-{size}, {size})")
-    if constant is not None and constant.size == 1 and len(data.shape) <= _MAX_SLICE_RANK and not data.constant:
+    if constant is not None and constant.size == 1 and len(data.shape) <= MAX_RANK and not data.constant:
         begin = [int(constant.reshape(-1)[0]) if i == position else 0 for i in range(len(layout))]
         renamed = tuple(ADDED if a == axis else a + extra - 1 if a > axis else a for a in layout)
         cut(ctx, node, data, y, renamed, begin)

@@ -9,7 +9,8 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.ops.index import first
+from edgeport.targets.tflite.ops.index import MAX_RANK, first
+from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _NUMPY_MODE = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
@@ -27,6 +28,9 @@ def pad(ctx: Context, node: ir.Node) -> None:
     amounts = [(0, 0)] * rank
     for i, axis in enumerate(axes):
         amounts[axis % rank] = (pads[i], pads[i + len(axes)])
+    if not any(p for pair in amounts for p in pair):
+        same(ctx, node)
+        return
     layout = ctx.full_layout(x)
     data = ctx.read(node, x, layout)
     stored = [amounts[a] for a in layout]
@@ -42,8 +46,6 @@ def pad(ctx: Context, node: ir.Node) -> None:
                 result = gathered(ctx, y, result, index, position)
     else:
         raise Refused(f"mode {mode!r} is not supported")
-    if result is data:
-        raise Refused("a Pad that pads nothing is not supported", "remove the node")
     ctx.bind(node, y, result, layout)
 
 
@@ -71,6 +73,8 @@ def _constant(ctx: Context, node: ir.Node, data: Tensor, amounts: list[tuple[int
         data, amounts = cropped, [(max(before, 0), max(after, 0)) for before, after in amounts]
         if not any(p for pair in amounts for p in pair):
             return data
+    if len(amounts) > MAX_RANK:
+        raise Refused(f"padding {len(amounts)} dimensions is not supported, at most {MAX_RANK} are")
     shape = [d + sum(pair) for d, pair in zip(data.shape, amounts, strict=True)]
     out = ctx.temporary(y, "pad", shape, data.dtype, data.quant)
     where = ctx.builder.constant("const/pads", np.asarray(amounts, np.int32))

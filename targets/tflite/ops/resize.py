@@ -21,6 +21,7 @@ from edgeport.targets.tflite.layout import Layout
 from edgeport.targets.tflite.ops.conv import NHWC
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.pad import gathered
+from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _ATTRIBUTES = (
@@ -49,7 +50,8 @@ def resize(ctx: Context, node: ir.Node) -> None:
     mode = string_attr(node, "mode", "nearest")
     matrices = _matrices(ctx, node, shape, out_shape)
     if not matrices:
-        raise Refused("a Resize that changes nothing is not supported", "remove the node")
+        same(ctx, node)
+        return
     if len(shape) == 4 and set(matrices) <= {2, 3} and mode in ("nearest", "linear"):
         pair = [matrices.get(a, np.eye(shape[a])) for a in (2, 3)]
         for flags in _FLAGS:

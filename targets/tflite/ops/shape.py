@@ -11,15 +11,14 @@ from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
 from edgeport.targets.tflite.context import Context, Stored
 from edgeport.targets.tflite.layout import ADDED, completed, large_axes, reshapable, reshaped, stored_shape, transposed
 from edgeport.targets.tflite.ops.conv import NHWC
+from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
 
 
 @lowers("Identity", int8=True)
 def identity_op(ctx: Context, node: ir.Node) -> None:
     """Nothing: the same tensors under another name."""
-    x = _first(node)
-    for form in ctx.forms(node, x):
-        ctx.bind(node, node.outputs[0], form.tensor, form.layout)
+    same(ctx, node)
 
 
 @lowers("Transpose", attributes=("perm",), int8=True)

@@ -23,3 +23,11 @@ def unary(ctx: Context, node: ir.Node, code: str, options_type: str | None = Non
     """One kernel, element by element."""
     x, layout = operand(ctx, node)
     ctx.emit(code, [x], [ctx.output(node, layout)], options_type, **options)
+
+
+def same(ctx: Context, node: ir.Node) -> None:
+    """Binds the output to the tensors of the first input: a node that changes nothing."""
+    value = node.inputs[0]
+    assert value is not None
+    for form in ctx.forms(node, value):
+        ctx.bind(node, node.outputs[0], form.tensor, form.layout)

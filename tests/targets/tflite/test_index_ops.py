@@ -75,7 +75,7 @@ def test_embedding_and_its_negative_index_is_not_silent(tmp_path: Path) -> None:
     from edgeport.targets.tflite.target import TFLITE
 
     artifact, model = lower(g, ["y"], tmp_path)
-    with pytest.raises(RuntimeError, match="index"):
+    with pytest.raises(ModelError, match="index"):
         TFLITE.runner(artifact, model).run({"ids": i64(3, -1, 0).reshape(1, 3)})
 
 
