@@ -13,6 +13,7 @@ from edgeport.passes.registry import get
 
 DEFAULT_PIPELINE: tuple[str, ...] = (
     "inline_functions",
+    "clear_metadata",
     "lift_constants",
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
     "convert_version",
@@ -58,17 +59,19 @@ def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str
         A new model: canonical opset, shapes inferred, topologically sorted, every node and value named uniquely.
         Graph inputs and outputs have the source's names, order, shapes and types.
 
+        Output dimensions that follow from the inputs are filled in.
+
     Raises:
         UsageError: an unknown pass name.
         ModelError: the model cannot be expressed in the canonical opset, or its graph has a cycle.
     """
     for name in drop:
         get(name)
-    chosen = [(name, get(name)) for name in (*DEFAULT_PIPELINE, *add) if name not in drop]
+    chosen = [get(name) for name in (*DEFAULT_PIPELINE, *add) if name not in drop]
     result = _copy(model)
     _tidy(result)
     infer_shapes(result, discard=True)
-    for _, pass_ in chosen:
+    for pass_ in chosen:
         if pass_(result):
             _tidy(result)
             infer_shapes(result)

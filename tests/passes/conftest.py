@@ -89,7 +89,7 @@ def check() -> Check:
                 assert got.dtype == expected.dtype, name
                 assert got.shape == expected.shape, name
                 scale = (
-                    float(np.nan_to_num(np.abs(expected, dtype=np.float64)).max(initial=1e-6))
+                    float(np.nan_to_num(np.abs(expected, dtype=np.float64), posinf=0).max(initial=1e-6))
                     if expected.dtype.kind == "f"
                     else 0
                 )

@@ -206,3 +206,14 @@ def test_nodes_in_any_order_are_sorted():
     proto.graph.node.extend(reversed(nodes))
     model = canonicalize(ir.serde.deserialize_model(proto))
     assert [node.op_type for node in model.graph] == ["Exp", "Relu", "Neg"]
+
+
+def test_notes_of_the_exporter_go_and_the_models_own_stay():
+    proto = onnx.parser.parse_model(f"{HEAD} g (float[2] x) => (float[2] y) {{ y = Relu(x) }}")
+    proto.graph.node[0].metadata_props.add(key="stack_trace", value="File /home/me/model.py")
+    proto.graph.node[0].doc_string = "from /home/me"
+    proto.graph.input[0].metadata_props.add(key="origin", value="/home/me")
+    proto.metadata_props.add(key="labels", value="cat,dog")
+    result = ir.serde.serialize_model(canonicalize(ir.serde.deserialize_model(proto)))
+    assert b"/home/me" not in result.SerializeToString()
+    assert [(entry.key, entry.value) for entry in result.metadata_props] == [("labels", "cat,dog")]
