@@ -36,6 +36,7 @@ class Row:
     agreement: float
     operators: int
     transposes: int
+    float_input: bool
     size: int
 
     @property
@@ -74,7 +75,15 @@ def measure(found: dict[str, Path], rounds: int) -> list[Row]:
     for label, file in opened.items():
         ops = file.operators()
         rows.append(
-            Row(label, times[label], *drifts[label], sum(ops.values()), ops["TRANSPOSE"], file.path.stat().st_size)
+            Row(
+                label,
+                times[label],
+                *drifts[label],
+                sum(ops.values()),
+                ops["TRANSPOSE"],
+                file.float_input,
+                file.path.stat().st_size,
+            )
         )
     return rows
 
@@ -100,9 +109,10 @@ def ratio(ours: Row, theirs: Row) -> float:
     return float(np.median(np.array(ours.seconds) / np.array(theirs.seconds)))
 
 
-def best_int8_peer(rows: list[Row]) -> Row | None:
-    """The fastest int8 file that is not ours."""
+def best_int8_peer(rows: list[Row], float_input: bool) -> Row | None:
+    """The fastest int8 file that is not ours, of all of them or of those that take floats, as ours does."""
     peers = [row for row in rows if "int8" in row.label and row.label != OURS_INT8]
+    peers = [row for row in peers if not float_input or row.float_input]
     return min(peers, key=lambda row: row.milliseconds, default=None)
 
 
@@ -138,15 +148,19 @@ def report(rounds: int = ROUNDS) -> list[Line]:
     for label, made in found.items():
         if isinstance(made, Skipped):
             print(f"skipped {label}: {made.reason}")
-    best = best_int8_peer(rows)
     lines = [Line("TRANSPOSE in the int8 file", "0", str(ours.transposes))]
-    if best is None:
-        return [*lines, Line("int8 latency / best peer's", "<= 1.03", "no peer's file could be made")]
-    return [
-        *lines,
-        Line(f"int8 latency / best peer's ({best.label})", "<= 1.03", f"{ratio(ours, best):.3f}"),
-        Line(f"int8 SQNR, dB, beside {best.label}", "", f"{ours.sqnr:.1f} / {best.sqnr:.1f}"),
-    ]
+    for float_input in (False, True):
+        best = best_int8_peer(rows, float_input)
+        what = "int8 latency / best peer's" + (", float input and output" if float_input else "")
+        if best is None:
+            lines.append(Line(what, "<= 1.03", "no peer's file could be made"))
+            continue
+        lines.append(Line(f"{what} ({best.label})", "<= 1.03", f"{ratio(ours, best):.3f}"))
+    best_drift = max((r for r in rows if "int8" in r.label and r is not ours), key=lambda r: r.sqnr, default=None)
+    if best_drift is not None:
+        label = f"int8 SQNR, dB, ours / best peer's ({best_drift.label})"
+        lines.append(Line(label, "", f"{ours.sqnr:.1f} / {best_drift.sqnr:.1f}"))
+    return lines
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
 
 def litert_quantized(float_file: Path, calibration: Path) -> Made:
     """litert-quantizer's static int8 form of any float .tflite, with min-max ranges (its default clips at batch 1)."""
-    out = float_file.with_suffix(f".{_content(float_file)}.litert_quantizer.tflite")
+    out = CACHE / "litert-quantizer" / f"{float_file.stem}.{_content(float_file)}.tflite"
+    out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists():
         environment = _environment("litert-quantizer")
         if isinstance(environment, Skipped):

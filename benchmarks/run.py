@@ -2,8 +2,8 @@
 
     python benchmarks/run.py
 
-The first run makes the models (about ten minutes of training on two cores) and the peers' environments; both are
-cached in benchmarks/.cache. Figures vary with the machine; ratios, taken in turns in one run, vary less.
+The first run makes the models (about a quarter of an hour of training on two cores) and the peers' environments; both
+are cached in benchmarks/.cache. Figures vary with the machine; ratios, taken in turns in one run, vary less.
 """
 
 from __future__ import annotations

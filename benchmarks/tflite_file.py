@@ -31,6 +31,11 @@ class TfliteFile:
         result: Floats = (raw.astype(np.float32) - zero) * np.float32(scale) if raw.dtype.kind == "i" else raw
         return result
 
+    @property
+    def float_input(self) -> bool:
+        """Whether images go in as float32, not as integers."""
+        return bool(np.issubdtype(self._input["dtype"], np.floating))
+
     def prepare(self, image: Floats) -> None:
         """Sets the input for `seconds`."""
         self._engine.set_tensor(self._input["index"], self._stored(image))
