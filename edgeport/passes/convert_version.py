@@ -36,7 +36,7 @@ def convert_version(model: ir.Model) -> bool:
         ModelError: an operator cannot be expressed there; every such operator is a finding.
     """
     findings: list[Finding] = []
-    version = model.opset_imports.get("", CANONICAL_OPSET)
+    version = model.opset_imports.setdefault("", CANONICAL_OPSET)
     if version == CANONICAL_OPSET:
         return False
     if not OLDEST_OPSET <= version <= onnx.defs.onnx_opset_version():

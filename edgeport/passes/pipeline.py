@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
-from edgeport.errors import ModelError
+from edgeport.errors import ModelError, UsageError
+from edgeport.passes.convert_version import CANONICAL_OPSET
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.registry import get
 
@@ -62,12 +63,16 @@ def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str
         Output dimensions that follow from the inputs are filled in.
 
     Raises:
-        UsageError: an unknown pass name.
+        UsageError: an unknown pass name, or convert_version dropped where it is needed.
         ModelError: the model cannot be expressed in the canonical opset, or its graph has a cycle.
     """
     for name in drop:
         get(name)
     chosen = [get(name) for name in (*DEFAULT_PIPELINE, *add) if name not in drop]
+    if "convert_version" in drop and model.opset_imports.get("", CANONICAL_OPSET) != CANONICAL_OPSET:
+        raise UsageError(
+            f"'convert_version' cannot be dropped: the other passes write operators of opset {CANONICAL_OPSET}"
+        )
     result = _copy(model)
     _tidy(result)
     infer_shapes(result, discard=True)

@@ -182,6 +182,12 @@ def test_the_registry_suggests_the_near_name():
     assert set(DEFAULT_PIPELINE) <= set(names())
 
 
+def test_the_conversion_that_others_rely_on_cannot_be_dropped():
+    text = '<ir_version: 8, opset_import: ["": 17]> g (float[2] x) => (float[2] y) { y = Relu(x) }'
+    with pytest.raises(UsageError, match="convert_version"):
+        canonicalize(ir.serde.deserialize_model(onnx.parser.parse_model(text)), drop=["convert_version"])
+
+
 def test_a_user_can_add_and_drop_passes(check):
     @register("test_relu_to_abs")
     def relu_to_abs(model: ir.Model) -> bool:

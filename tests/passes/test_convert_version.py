@@ -140,7 +140,7 @@ def test_functions_are_inlined(check):
     text = """<ir_version: 8, opset_import: ["": 11, "my": 1]>
     g (float[2,3,4] x) => (float[2,3,4] y) { t = my.f(x) y = my.f(t) }
     <domain: "my", opset_import: ["": 11]> f (a) => (b) { c = Softmax<axis = 1>(a) b = Relu(c) }"""
-    assert check(text, "inline_functions").ops == {"Softmax": 2, "Relu": 2}
+    assert check(text, "inline_functions", "convert_version").ops["Softmax"] == 2
 
 
 def test_function_of_another_opset_is_refused_where_operators_differ():
