@@ -25,16 +25,20 @@ def merge_duplicates(model: ir.Model) -> bool:
 
 
 def _merge_initializers(graph: ir.Graph) -> bool:
-    first: dict[tuple[ir.DataType, tuple[object, ...], bytes], ir.Value] = {}
-    changed = False
-    for value in tuple(graph.initializers.values()):
+    alike: dict[tuple[ir.DataType, tuple[object, ...]], list[ir.Value]] = {}
+    for value in graph.initializers.values():
         tensor = value.const_value
         if tensor is None or tensor.dtype == ir.DataType.STRING or value.is_graph_input() or value.is_graph_output():
             continue
-        key = (tensor.dtype, tuple(tensor.shape), hashlib.sha256(tensor.tobytes()).digest())
-        kept = first.setdefault(key, value)
-        if kept is not value and value.name is not None:
-            value.replace_all_uses_with(kept)
-            del graph.initializers[value.name]
-            changed = True
+        alike.setdefault((tensor.dtype, tuple(tensor.shape)), []).append(value)
+    changed = False
+    for group in alike.values():
+        first: dict[bytes, ir.Value] = {}
+        for value in group if len(group) > 1 else ():  # hashing what stands alone would only cost time
+            assert value.const_value is not None
+            kept = first.setdefault(hashlib.sha256(value.const_value.tobytes()).digest(), value)
+            if kept is not value and value.name is not None:
+                value.replace_all_uses_with(kept)
+                del graph.initializers[value.name]
+                changed = True
     return changed
