@@ -45,6 +45,7 @@ def run(argv: Sequence[str]) -> int:
         if not isinstance(job, Job):
             return int(job or 0)
         result = _call(job)
+        return 0 if _print(job, result, result.findings) else INTERNAL_ERROR
     except EdgeportError as error:
         failure = Failure(type(error).__name__, one_line(str(error)), error.exit_code, error.findings, error.result)
     except click.ClickException as error:
@@ -56,8 +57,6 @@ def run(argv: Sequence[str]) -> int:
         return 0
     except Exception as error:
         failure = _internal(error)
-    else:
-        return 0 if _print(job, result, result.findings) else INTERNAL_ERROR
     shown = isinstance(job, Job) and failure.result is not None and not (job.as_json or job.quiet)
     failure.tell(findings=not shown)
     if isinstance(job, Job):
