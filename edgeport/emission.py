@@ -23,6 +23,12 @@ from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.user_metric import UserMetric
 
+_LEAST_LOWERING_DB = 30.0
+_LEAST_LOWERING_MATCH = 0.9
+_NEGLIGIBLE = 1e-4
+"""Absolute error below which a low SQNR only says that the output was next to zero for these samples."""
+_LARGE_DRIFT_DB = 10.0
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -105,6 +111,38 @@ def emit(
             metric=evidence.metric,
             progress=progress,
         )
+    refuse_defects(target.name, ladder)
     write_golden(out, evidence.samples, runner, source)
     results, remarks = judge(evidence.budgets, ladder)
-    return Emitted(artifact, plan, ladder, results, (*artifact.findings, *ladder.findings, *remarks))
+    findings = (*artifact.findings, *ladder.findings, *_large_drift(ladder), *remarks)
+    return Emitted(artifact, plan, ladder, results, findings)
+
+
+def refuse_defects(target: str, ladder: Ladder) -> None:
+    """Float arithmetic explains a lowering rung of 100 dB and more; far less means that the file is wrong.
+
+    Raises:
+        ModelError: an output of the target's float file is not what the graph computes.
+    """
+    for output in ladder.rung("lowering").outputs:
+        far = output.sqnr_db is not None and output.sqnr_db < _LEAST_LOWERING_DB and (output.max_abs or 0) > _NEGLIGIBLE
+        if far or (output.exact_match is not None and output.exact_match < _LEAST_LOWERING_MATCH):
+            figure = f"{output.sqnr_db:.1f} dB" if far else f"{output.exact_match:.3f} of its elements equal"
+            raise ModelError(
+                f"target {target}: the float file does not compute what the model computes (output {output.output!r}: "
+                f"{figure}); this is a defect of edgeport, please report it with the model"
+            )
+
+
+def _large_drift(ladder: Ladder) -> tuple[Finding, ...]:
+    """Says that an artifact is hardly the same model, for those who set no budget."""
+    return tuple(
+        Finding(
+            "warning",
+            "large-drift",
+            f"output {output.output!r} has {output.sqnr_db:.1f} dB SQNR: noise of a third of the signal, or more",
+            hint="check the calibration data, try --ranges min-max or a wider precision, and set a --budget",
+        )
+        for output in ladder.rung("total").outputs
+        if output.sqnr_db is not None and output.sqnr_db < _LARGE_DRIFT_DB
+    )

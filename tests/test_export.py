@@ -17,7 +17,10 @@ import pytest
 from small_models import small_cnn, smooth_images
 
 from edgeport import api
+from edgeport.emission import refuse_defects
 from edgeport.errors import BudgetError, CalibrationError, ModelError, UsageError
+from edgeport.validate.metrics import OutputDrift
+from edgeport.validate.rungs import Blame, Ladder, Rung
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -283,3 +286,15 @@ def test_what_was_infinite_in_calibration_stays_float(tmp_path: Path, images: Pa
     nodes = {n["name"]: n for n in result.report["targets"][0]["plan"]["nodes"]}
     assert any(n["op"] == "Add" and n["kernel"] == "float32" for n in nodes.values())
     assert decibels(result.report, "total") > 20  # two 8-bit convolutions
+
+
+def test_a_file_that_computes_something_else_is_refused() -> None:
+    """The ladder of a float file with a wrong operator in it."""
+    metrics = OutputDrift("y")
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        reference = rng.normal(size=(1, 8)).astype(np.float32)
+        metrics.update(reference, np.abs(reference))
+    reasonless = [Rung(name, "canonical", "artifact", (metrics.result(),)) for name in ("capture", "lowering", "total")]
+    with pytest.raises(ModelError, match="'y'"):
+        refuse_defects("tflite", Ladder(4, "measured", tuple(reasonless), Blame("")))
