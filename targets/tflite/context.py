@@ -18,6 +18,7 @@ from edgeport.quantize.plan import Plan, QParams
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Builder, Tensor, schema
 from edgeport.targets.tflite.fusion import fused_activation
+from edgeport.targets.tflite.kernels import check_kernel
 from edgeport.targets.tflite.layout import (
     ADDED,
     Layout,
@@ -32,36 +33,6 @@ from edgeport.targets.tflite.layout import (
 from edgeport.targets.tflite.registry import Refused
 
 SUPPORTED_DTYPES = ("float32", "int32", "int64", "bool", "uint8", "int8")
-NO_KERNEL = {
-    "ABS": ("int64",),
-    "ARG_MAX": ("int64",),
-    "ARG_MIN": ("int64",),
-    "BATCH_MATMUL": ("int32", "int64", "bool"),
-    "DIV": ("int64",),
-    "FULLY_CONNECTED": ("int32", "int64", "bool"),
-    "POW": ("int64",),
-    "REDUCE_MAX": ("bool",),
-    "REDUCE_MIN": ("bool",),
-    "SIGN": ("int64",),
-}
-"""Operand dtypes that LiteRT's kernels reject, some of them only when they run (LiteRT 2.3.0, each tried)."""
-UP_TO_6_AXES = frozenset(
-    {
-        "BATCH_MATMUL",
-        "CONCATENATION",
-        "FULLY_CONNECTED",
-        "MEAN",
-        "REDUCE_MAX",
-        "REDUCE_MIN",
-        "REDUCE_PROD",
-        "SOFTMAX",
-        "SPLIT",
-        "SUM",
-    }
-)
-"""Operators that XNNPACK claims for any rank and then fails to set up beyond 6 (LiteRT 2.3.0, each tried)."""
-BYTES_TOO = frozenset({"CAST", "CONCATENATION", "GATHER", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"})
-"""Operators that may touch 8-bit integers that are plain numbers; kernels of arithmetic take them for quantized."""
 _SMALL = 64  # float constants below this many elements are not worth an fp16 twin and its DEQUANTIZE
 
 
@@ -433,15 +404,7 @@ class Context:
         Raises:
             Refused: LiteRT has no kernel of that operator for the operands' dtype or rank.
         """
-        for tensor in inputs:
-            if tensor is None:
-                continue
-            plain_bytes = tensor.dtype in ("int8", "uint8") and tensor.quant is None and code not in BYTES_TOO
-            if tensor.quant is None and (tensor.dtype in NO_KERNEL.get(code, ()) or plain_bytes):
-                hint = "cast to float32 or int32"
-                raise Refused(f"TFLite has no {code} for {tensor.dtype}", hint, "unsupported-dtype")
-            if len(tensor.shape) > 6 and code in UP_TO_6_AXES:
-                raise Refused(f"{code} takes up to 6 dimensions, not {len(tensor.shape)}", code="unsupported-shape")
+        check_kernel(code, inputs)
         self.builder.op(code, inputs, outputs, options_type, **options)
 
     def ints(self, name: str, values: Sequence[int]) -> Tensor:

@@ -3,6 +3,7 @@
 from edgeport.targets.tflite.ops import (
     activation,
     attention,
+    composed,
     conv,
     conv_transpose,
     elementwise,
@@ -19,6 +20,7 @@ from edgeport.targets.tflite.ops import (
 __all__ = [
     "activation",
     "attention",
+    "composed",
     "conv",
     "conv_transpose",
     "elementwise",

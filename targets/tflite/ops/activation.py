@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgeport.quantize.plan import QParams
 from edgeport.targets.tflite.attributes import float_attr, string_attr
-from edgeport.targets.tflite.builder import Tensor, schema
+from edgeport.targets.tflite.builder import schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds, fused_activation
 from edgeport.targets.tflite.layout import Layout, aligned, identity
@@ -197,46 +197,6 @@ def _elu_like(ctx: Context, node: ir.Node, inner: float, outer: float, gain: flo
         negative = ctx.step(y, "MUL", [negative, ctx.number(inner)], "MulOptions")
     negative = ctx.step(y, "MUL", [ctx.step(y, "ELU", [negative]), ctx.number(outer)], "MulOptions")
     ctx.emit("ADD", [positive, negative], [ctx.output(node, layout)], "AddOptions")
-
-
-@lowers("ThresholdedRelu", attributes=("alpha",))
-def thresholded_relu(ctx: Context, node: ir.Node) -> None:
-    """x where x > alpha, else 0."""
-    y = node.outputs[0]
-    x, layout = operand(ctx, node)
-    above = ctx.step(y, "GREATER", [x, ctx.number(float_attr(node, "alpha", 1.0))], "GreaterOptions", dtype="bool")
-    ctx.emit("SELECT_V2", [above, x, ctx.number(0)], [ctx.output(node, layout)], "SelectV2Options")
-
-
-@lowers("Softplus")
-def softplus(ctx: Context, node: ir.Node) -> None:
-    """RELU(x) + LOG(1 + EXP(-|x|)), which does not overflow."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    ctx.emit("ADD", list(_softplus_terms(ctx, y, x)), [ctx.output(node, layout)], "AddOptions")
-
-
-@lowers("Mish")
-def mish(ctx: Context, node: ir.Node) -> None:
-    """x * TANH(softplus(x))."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    gate = ctx.step(y, "TANH", [ctx.step(y, "ADD", _softplus_terms(ctx, y, x), "AddOptions")])
-    ctx.emit("MUL", [x, gate], [ctx.output(node, layout)], "MulOptions")
-
-
-def _softplus_terms(ctx: Context, y: ir.Value, x: Tensor) -> tuple[Tensor, Tensor]:
-    power = ctx.step(y, "EXP", [ctx.step(y, "NEG", [ctx.step(y, "ABS", [x])])])
-    return ctx.step(y, "RELU", [x]), ctx.step(y, "LOG", [ctx.step(y, "ADD", [power, ctx.number(1)], "AddOptions")])
-
-
-@lowers("Softsign")
-def softsign(ctx: Context, node: ir.Node) -> None:
-    """x / (1 + |x|)."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    below = ctx.step(y, "ADD", [ctx.step(y, "ABS", [x]), ctx.number(1)], "AddOptions")
-    ctx.emit("DIV", [x, below], [ctx.output(node, layout)], "DivOptions")
 
 
 def last_axis_layout(ctx: Context, value: ir.Value, axis: int) -> Layout:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeport.targets.tflite.attributes import int_attr
@@ -109,34 +108,6 @@ def mean(ctx: Context, node: ir.Node) -> None:
     ctx.emit("MUL", [total, ctx.number(1 / len(inputs))], [ctx.output(node, layout)], "MulOptions")
 
 
-@lowers("Reciprocal")
-def reciprocal(ctx: Context, node: ir.Node) -> None:
-    """1 / x."""
-    x, layout = operand(ctx, node)
-    ctx.emit("DIV", [ctx.number(1), x], [ctx.output(node, layout)], "DivOptions")
-
-
-@lowers("Tan")
-def tan(ctx: Context, node: ir.Node) -> None:
-    """SIN / COS."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    ctx.emit("DIV", [ctx.step(y, "SIN", [x]), ctx.step(y, "COS", [x])], [ctx.output(node, layout)], "DivOptions")
-
-
-@lowers("Erf")
-def erf(ctx: Context, node: ir.Node) -> None:
-    """(GELU(a) + GELU(-a)) / a with a = sqrt(2) x, and 0 at 0; LiteRT has no kernel for erf itself."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    a = ctx.step(y, "MUL", [x, ctx.number(float(np.sqrt(2)))], "MulOptions")
-    minus = ctx.step(y, "GELU", [ctx.step(y, "NEG", [a])], "GeluOptions", approximate=False)
-    both = ctx.step(y, "ADD", [ctx.step(y, "GELU", [a], "GeluOptions", approximate=False), minus], "AddOptions")
-    zero = ctx.step(y, "EQUAL", [a, ctx.number(0)], "EqualOptions", dtype="bool")
-    below = ctx.step(y, "SELECT_V2", [zero, ctx.number(1), a], "SelectV2Options", dtype="float32")
-    ctx.emit("DIV", [both, below], [ctx.output(node, layout)], "DivOptions")
-
-
 @lowers("Pow", inputs=2)
 def power(ctx: Context, node: ir.Node) -> None:
     """SQUARE, SQRT or POW."""
@@ -181,5 +152,5 @@ def cast(ctx: Context, like: ir.Value, x: Tensor, dtype: str) -> Tensor:
 
 def _emit_cast(ctx: Context, x: Tensor, out: Tensor) -> None:
     types = schema().TensorType
-    code = {"float32": types.FLOAT32, "int32": types.INT32, "int64": types.INT64, "bool": types.BOOL}
-    ctx.emit("CAST", [x], [out], "CastOptions", inDataType=code[x.dtype], outDataType=code[out.dtype])
+    codes = (int(getattr(types, t.dtype.upper())) for t in (x, out))
+    ctx.emit("CAST", [x], [out], "CastOptions", **dict(zip(("inDataType", "outDataType"), codes, strict=True)))

@@ -153,6 +153,28 @@ def gather(ctx: Context, node: ir.Node) -> None:
     ctx.bind(node, y, out, out_layout)
 
 
+@lowers("GatherElements", attributes=("axis",), inputs=2)
+def gather_elements(ctx: Context, node: ir.Node) -> None:
+    """GATHER_ND over full coordinates: those of the output, with the indices in place of `axis`."""
+    x, indices, y = first(node), node.inputs[1], node.outputs[0]
+    assert indices is not None
+    rank, shape = ctx.rank(x), ctx.shape(indices)
+    axis = int_attr(node, "axis", 0) % rank
+    size, constant = ctx.shape(x)[axis], ctx.constant(indices)
+    grid = np.indices(shape, np.int32)
+    if constant is not None:
+        grid[axis] = np.where(constant < 0, constant + size, constant)
+        where = ctx.builder.constant("const/index", np.moveaxis(grid, 0, -1))
+    else:
+        column = ctx.temporary(y, "column", (*shape, 1), ctx.dtype(indices))
+        ctx.reshape(ctx.read(node, indices), column)
+        columns = [ctx.builder.constant("const/grid", g[..., None].astype(column.dtype)) for g in grid]
+        columns[axis] = column
+        where = ctx.temporary(y, "coordinates", (*shape, rank), column.dtype)
+        ctx.emit("CONCATENATION", columns, [where], "ConcatenationOptions", axis=rank)
+    ctx.emit("GATHER_ND", [ctx.read(node, x), where], [ctx.output(node)], "GatherNdOptions")
+
+
 @lowers("GatherND", attributes=("batch_dims",), inputs=2)
 def gather_nd(ctx: Context, node: ir.Node) -> None:
     """GATHER_ND with indices that are not negative."""

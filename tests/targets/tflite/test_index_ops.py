@@ -79,6 +79,16 @@ def test_embedding_and_its_negative_index_is_not_silent(tmp_path: Path) -> None:
         TFLITE.runner(artifact, model).run({"ids": i64(3, -1, 0).reshape(1, 3)})
 
 
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("constant", [True, False])
+def test_gather_elements(tmp_path: Path, axis: int, constant: bool) -> None:
+    g = Graph()
+    x = image(g, 2, 4, 3, 3)
+    i = np.random.default_rng(0).integers(-2 if constant else 0, 2, (2, 3, 3, 2))
+    g.op("GatherElements", x, g.const(i) if constant else g.input("i", i), axis=axis, out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
 def test_gather_nd(tmp_path: Path) -> None:
     g = Graph()
     g.op("GatherND", g.input("x", normal(3, 4, 5)), g.const(i64(0, 1, 2, -1).reshape(2, 2)), out="y")
