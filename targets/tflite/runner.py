@@ -13,23 +13,10 @@ import onnx_ir as ir
 
 from edgeport.errors import ModelError, UsageError
 from edgeport.sample import Array, InputSpec, Sample
+from edgeport.targets.tflite.interpreter import interpreter
 from edgeport.validate.runner import Verdict
 
 _NAME = re.compile(r"^(?P<name>.*?)(?:\|(?P<layout>[0-9_]+))?(?:\|(?P<form>[qf]))?$", re.DOTALL)
-
-
-def interpreter(model: Path | bytes, preserve_all: bool = False, **options: Any) -> Any:
-    """A LiteRT interpreter on one thread (XNNPACK by default), tensors allocated."""
-    import warnings
-
-    from ai_edge_litert.interpreter import Interpreter
-
-    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # keeping all tensors is what is asked for
-        made = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve_all, **options)
-    made.allocate_tensors()
-    return made
 
 
 @dataclass
@@ -84,7 +71,11 @@ class LiteRtRunner:
             name = match["name"] if match else ""
             if match is None or name not in wanted or name in found or name not in values:
                 continue
-            stored = _dequantized(self._tensors.get_tensor(detail["index"]), detail["quantization_parameters"])
+            try:
+                raw = self._tensors.get_tensor(detail["index"])
+            except ValueError:  # optimized away by the delegate
+                continue
+            stored = _dequantized(raw, detail["quantization_parameters"])
             found[name] = _onnx_order(stored, _shape(values[name]), match["layout"])
         return found
 

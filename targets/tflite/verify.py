@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
-from edgeport.targets.tflite.runner import interpreter
+from edgeport.targets.tflite.interpreter import interpreter
 
 
 def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding, ...]]:

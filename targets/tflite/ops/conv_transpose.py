@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 
@@ -41,7 +43,7 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
         data = ctx.read(node, x, layout)
         kernel = ctx.weights(node, w, lambda a: _arrange(a, geometry.dilations), axis=0)
         bias = add_bias(ctx, node, data, kernel, filters.shape[1])
-        geometry.emit(ctx, node, data, kernel, bias, ctx.output(node, layout))
+        _emit(ctx, node, geometry, data, kernel, bias, ctx.output(node, layout))
         return
     if groups > _MAX_GROUPS:
         raise Refused(f"{groups} groups are not supported, at most {_MAX_GROUPS} are", "use Resize and a Conv instead")
@@ -50,64 +52,62 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     _grouped(ctx, node, filters, groups, geometry)
 
 
+@dataclass(frozen=True)
 class _Geometry:
-    """Where TRANSPOSE_CONV writes and what of it the node keeps; all per spatial axis, heights first."""
+    """Strides, dilations and the first kept position, each for height and width."""
 
-    def __init__(
-        self, strides: tuple[int, ...], dilations: tuple[int, ...], full: tuple[int, ...], begin: tuple[int, ...]
-    ) -> None:
-        self.strides, self.dilations, self.full, self.begin = strides, dilations, full, begin
-
-    def emit(self, ctx: Context, node: ir.Node, x: Tensor, kernel: Tensor, bias: Tensor, out: Tensor) -> None:
-        """The kernel, and the SLICE if one is needed."""
-        y = ctx.result(node)
-        size = x.shape[1:3]
-        reach = [s * (i - 1) + k for s, i, k in zip(self.strides, size, kernel.shape[1:3], strict=True)]
-        kept = out.shape[1:3]
-        same = all(
-            o == i * s and r - o >= 0 and b == (r - o) // 2
-            for o, i, s, r, b in zip(kept, size, self.strides, reach, self.begin, strict=True)
-        )
-        whole = all(b == 0 and o == r for b, o, r in zip(self.begin, kept, reach, strict=True))
-        direct = same or whole
-        if any(b + o > r for b, o, r in zip(self.begin, kept, reach, strict=True)) and not same:
-            raise Refused("output_padding beyond the kernel's reach is not supported", "use a larger kernel or pads")
-        shape = out.shape if direct else (out.shape[0], *reach, out.shape[3])
-        target = out if direct else ctx.temporary(y, "full", shape, out.dtype, out.quant)
-        ctx.emit(
-            "TRANSPOSE_CONV",
-            [ctx.ints("shape", shape), kernel, x, bias],
-            [target],
-            "TransposeConvOptions",
-            padding=padding_code("SAME" if same and not whole else "VALID"),
-            strideH=self.strides[0],
-            strideW=self.strides[1],
-            fusedActivationFunction=ctx.activation(node),
-        )
-        if not direct:
-            begin = ctx.ints("begin", (0, *self.begin, 0))
-            ctx.emit("SLICE", [target, begin, ctx.ints("size", out.shape)], [out], "SliceOptions")
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    begin: tuple[int, ...]
 
 
 def _geometry(node: ir.Node, size: tuple[int, ...], out: tuple[int, ...], taps: tuple[int, ...]) -> _Geometry:
     n = len(size)
     strides, dilations = ints_attr(node, "strides") or (1,) * n, ints_attr(node, "dilations") or (1,) * n
-    extra = ints_attr(node, "output_padding") or (0,) * n
-    full = [s * (i - 1) + (k - 1) * d + 1 for s, i, k, d in zip(strides, size, taps, dilations, strict=True)]
     mode = string_attr(node, "auto_pad", "NOTSET")
-    given = ints_attr(node, "pads")
     if mode in ("NOTSET", "") and ints_attr(node, "output_shape") is None:
-        begin = (given or (0,) * 2 * n)[:n]
+        begin = (ints_attr(node, "pads") or (0,) * 2 * n)[:n]
     elif mode == "VALID":
         begin = (0,) * n
-    else:
+    else:  # the specification derives the pads from the output's size
+        extra = ints_attr(node, "output_padding") or (0,) * n
+        full = [s * (i - 1) + (k - 1) * d + 1 for s, i, k, d in zip(strides, size, taps, dilations, strict=True)]
         total = [max(f + e - o, 0) for f, e, o in zip(full, extra, out, strict=True)]
         begin = tuple(t // 2 if mode == "SAME_UPPER" else t - t // 2 for t in total)
     if any(b < 0 for b in begin):
         raise Refused("negative pads are not supported", "pad with Pad instead")
-    lead = (2 - n) * (1,)
-    zero = (2 - n) * (0,)
-    return _Geometry(lead + strides, lead + dilations, lead + tuple(full), zero + tuple(begin))
+    one, zero = (1,) * (2 - n), (0,) * (2 - n)
+    return _Geometry(one + strides, one + dilations, zero + begin)
+
+
+def _emit(
+    ctx: Context, node: ir.Node, geometry: _Geometry, x: Tensor, kernel: Tensor, bias: Tensor, out: Tensor
+) -> None:
+    """TRANSPOSE_CONV into `out`, through a SLICE where neither VALID nor SAME is what is kept."""
+    y, strides, begin = ctx.result(node), geometry.strides, geometry.begin
+    kept, size = out.shape[1:3], x.shape[1:3]
+    reach = tuple(s * (i - 1) + k for s, i, k in zip(strides, size, kernel.shape[1:3], strict=True))
+    axes = range(2)
+    whole = kept == reach and begin == (0, 0)
+    same = all(kept[i] == size[i] * strides[i] <= reach[i] and begin[i] == (reach[i] - kept[i]) // 2 for i in axes)
+    if not same and any(begin[i] + kept[i] > reach[i] for i in axes):
+        raise Refused("output_padding beyond the kernel's reach is not supported", "use a larger kernel or pads")
+    shape = out.shape if whole or same else (out.shape[0], *reach, out.shape[3])
+    target = out if whole or same else ctx.temporary(y, "full", shape, out.dtype, out.quant)
+    ctx.emit(
+        "TRANSPOSE_CONV",
+        [ctx.ints("shape", shape), kernel, x, bias],
+        [target],
+        "TransposeConvOptions",
+        padding=padding_code("SAME" if same and not whole else "VALID"),
+        strideH=strides[0],
+        strideW=strides[1],
+        fusedActivationFunction=ctx.activation(node),
+    )
+    if target is not out:
+        ctx.emit(
+            "SLICE", [target, ctx.ints("begin", (0, *begin, 0)), ctx.ints("size", out.shape)], [out], "SliceOptions"
+        )
 
 
 def _arrange(a: Array, dilations: tuple[int, ...]) -> Array:
@@ -141,6 +141,6 @@ def _grouped(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry:
         kernel = ctx.literal(node, f"{y.name}/w{g}", np.ascontiguousarray(weight))
         offset = ctx.builder.constant(f"{y.name}/b{g}", bias.reshape(-1)[g * outs : (g + 1) * outs])
         result = ctx.temporary(y, f"out{g}", (*out.shape[:3], outs))
-        geometry.emit(ctx, node, part, kernel, offset, result)
+        _emit(ctx, node, geometry, part, kernel, offset, result)
         parts.append(result)
     ctx.emit("CONCATENATION", parts, [out], "ConcatenationOptions", axis=3)

@@ -62,6 +62,8 @@ def _fully_connected(ctx: Context, node: ir.Node, x: ir.Value, w: ir.Value, cont
 
 
 def _batch_matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None:
+    if len(ctx.groups[node].nodes) > 1:
+        raise Refused("a product of constants with a bias is not supported", "fold it before the export")
     y = ctx.result(node)
     rank = max(ctx.rank(a), ctx.rank(b), 2)
     shape = ctx.shape(y)
