@@ -119,15 +119,19 @@ def prelu(ctx: Context, node: ir.Node) -> None:
 
 @lowers("Swish", attributes=("alpha",), int8=True)
 def swish(ctx: Context, node: ir.Node) -> None:
-    """x * LOGISTIC(alpha * x)."""
+    """x * LOGISTIC(alpha * x); with alpha other than 1 in float, because an integer LOGISTIC has no factor."""
     y, alpha = node.outputs[0], float_attr(node, "alpha", 1.0)
     x, layout = operand(ctx, node)
-    if alpha != 1.0 and x.quant is not None:
-        raise Refused("Swish with alpha other than 1 has no integer form", "keep it in float")
-    scaled = x if alpha == 1.0 else ctx.step(y, "MUL", [x, ctx.number(alpha)], "MulOptions")
-    gate = ctx.temporary(y, "gate", x.shape, x.dtype, None if x.quant is None else _LOGISTIC_OUT)
-    ctx.emit("LOGISTIC", [scaled], [gate])
-    ctx.emit("MUL", [x, gate], [ctx.output(node, layout)], "MulOptions")
+    if alpha == 1.0:
+        gate = ctx.temporary(y, "gate", x.shape, x.dtype, None if x.quant is None else _LOGISTIC_OUT)
+        ctx.emit("LOGISTIC", [x], [gate])
+        ctx.emit("MUL", [x, gate], [ctx.output(node, layout)], "MulOptions")
+        return
+    value = node.inputs[0]
+    assert value is not None
+    x = ctx.read_float(node, value, layout)
+    gate = ctx.step(y, "LOGISTIC", [ctx.step(y, "MUL", [x, ctx.number(alpha)], "MulOptions")])
+    ctx.bind_float(node, y, ctx.step(y, "MUL", [x, gate], "MulOptions"), layout)
 
 
 @lowers("HardSwish")

@@ -68,7 +68,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
         a = a.reshape(a.shape[0], a.shape[1], *((1,) * (4 - a.ndim)), *a.shape[2:])
         return a.transpose(1, 2, 3, 0) if depthwise else a.transpose(0, 2, 3, 1)
 
-    kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=not depthwise)
+    kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1)
     bias = add_bias(ctx, node, data, kernel, outs)
     out = ctx.output(node, layout)
     options = {

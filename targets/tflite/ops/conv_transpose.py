@@ -41,7 +41,7 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     geometry = _geometry(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters.shape[2:])
     if groups == 1:
         data = ctx.read(node, x, layout)
-        kernel = ctx.weights(node, w, lambda a: _arrange(a, geometry.dilations), axis=0)
+        kernel = ctx.weights(node, w, lambda a: _arrange(a, geometry.dilations), axis=0, hybrid=False)
         bias = add_bias(ctx, node, data, kernel, filters.shape[1])
         _emit(ctx, node, geometry, data, kernel, bias, ctx.output(node, layout))
         return

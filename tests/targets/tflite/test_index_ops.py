@@ -89,6 +89,33 @@ def test_gather_elements(tmp_path: Path, axis: int, constant: bool) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+def test_byte_images_are_cast_and_byte_arithmetic_is_refused(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 5, 6, 3), np.uint8)
+    g = Graph()
+    x = g.op("Cast", g.op("Transpose", g.input("x", pixels), perm=[0, 3, 1, 2]), to=1)
+    g.op("Conv", g.op("Mul", x, g.const(np.float32(1 / 255))), g.const(normal(4, 3, 1, 1)), out="y")
+    assert_same(g, ["y"], tmp_path)
+    g = Graph()
+    g.op("Add", g.input("x", pixels), g.const(np.uint8(1)), out="y")
+    with pytest.raises(ModelError, match="no ADD for uint8"):
+        lower(g, ["y"], tmp_path)
+
+
+def test_nodes_that_change_nothing(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.op("Pad", image(g, 1, 3, 4, 4), g.const(i64(*[0] * 8)))
+    x = g.op("Resize", x, "", g.const(np.ones(4, np.float32)))
+    x = g.op("Max", g.op("Clip", x))
+    assert assert_same(g, [x], tmp_path).facts["ops"] == {"CONV_2D": 1, "TRANSPOSE": 2}
+
+
+def test_scalars(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.op("Mul", g.input("x", np.asarray(1.5, np.float32)), g.input("v", normal(3)))
+    g.op("ReduceMax", g.op("Sub", x, g.const(np.float32(2))), keepdims=0, out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
 def test_gather_nd(tmp_path: Path) -> None:
     g = Graph()
     g.op("GatherND", g.input("x", normal(3, 4, 5)), g.const(i64(0, 1, 2, -1).reshape(2, 2)), out="y")

@@ -120,6 +120,8 @@ ONE_OPERAND: dict[str, Any] = {
     "Sigmoid": lambda g, x: g.op("Sigmoid", x),
     "Tanh": lambda g, x: g.op("Tanh", x),
     "Swish": lambda g, x: g.op("Swish", x),
+    "QuickGelu": lambda g, x: g.op("Swish", x, alpha=1.702),
+    "Nearest": lambda g, x: g.op("Resize", x, "", g.const(np.array([1, 1, 0.7, 1.3], np.float32)), mode="nearest"),
     "LeakyRelu": lambda g, x: g.op("LeakyRelu", x, alpha=0.1),
     "MaxPool": lambda g, x: g.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]),
     "Pad": lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 1, 1, 0, 0, 2, 0]))),
@@ -149,7 +151,7 @@ def test_one_operand_between_convolutions(tmp_path: Path, op: str) -> None:
     channels = {"Split": 6, "Concat": 8}.get(op, 4)
     y = conv(g, b, channels, 4)
     artifact = assert_simulated(g, [y], tmp_path, steps=3.01)
-    assert set(artifact.facts["not_on_xnnpack"]) <= {"PADV2", "RESIZE_NEAREST_NEIGHBOR", "STRIDED_SLICE"}
+    assert set(artifact.facts["not_on_xnnpack"]) <= {"GATHER", "PADV2", "RESIZE_NEAREST_NEIGHBOR", "STRIDED_SLICE"}
 
 
 def test_a_relu6_of_its_own_becomes_a_requantization(tmp_path: Path) -> None:
@@ -184,6 +186,22 @@ def test_stored_weights(tmp_path: Path, precision: str) -> None:
     weights = 4 * (16 * 16 * 9 + 16 * 9 + 16 * 32)
     saved = fp32.facts["bytes"] - artifact.facts["bytes"]
     assert saved > (0.4 if precision == "fp16" else 0.6) * weights - 2000
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8-weights", "int8-dynamic"])
+@pytest.mark.parametrize("kind", ["grouped", "depthwise", "transposed", "sequence"])
+def test_stored_weights_of_every_convolution(tmp_path: Path, precision: str, kind: str) -> None:
+    g = Graph()
+    x = g.input("x", normal(1, 8, 9) if kind == "sequence" else normal(1, 8, 9, 9))
+    if kind == "transposed":
+        y = g.op("ConvTranspose", x, g.const(normal(8, 6, 3, 3) / 8), strides=[2, 2])
+    elif kind == "sequence":
+        y = g.op("Conv", x, g.const(normal(12, 8, 3) / 5), g.const(normal(12)))
+    else:
+        y = conv(g, x, 8, 8, group=2 if kind == "grouped" else 8)
+    hybrid = precision == "int8-dynamic" and kind == "sequence"
+    artifact = assert_simulated(g, [y], tmp_path, precision, steps=2.0 if hybrid else 1e-3)
+    assert artifact.facts["not_on_xnnpack"] == {}
 
 
 def test_intermediates_by_canonical_name(tmp_path: Path) -> None:
