@@ -131,16 +131,23 @@ def reshaped(shape: Shape, out_shape: Shape, layout: Layout) -> Layout | None:
 
 
 def reshapable(shape: Shape, out_shape: Shape, layout: Layout) -> Layout:
-    """The layout nearest to `layout` from which `reshaped` succeeds.
+    """A layout near to `layout` from which `reshaped` succeeds.
 
-    Each group is pulled to where its last axis is stored: what lies innermost stays there, so that whole rows move.
+    Each group is pulled together where its last axis is stored (what lies innermost stays there, so that whole rows
+    move) or where its first one is; whichever gives the ONNX order, which most consumers want, else the former.
     """
-    groups = _axis_groups(shape, out_shape)
-    result: list[int] = []
-    for axis in reversed(large_axes(shape, layout)):
-        if axis not in result:
-            result.extend(reversed(next(ins for ins, _ in groups if axis in ins)))
-    return completed(tuple(reversed(result)), len(shape))
+    groups = [ins for ins, _ in _axis_groups(shape, out_shape)]
+
+    def pulled(order: tuple[int, ...], direction: int) -> Layout:
+        result: list[int] = []
+        for axis in order[::direction]:
+            if axis not in result:
+                result.extend(next(ins for ins in groups if axis in ins)[::direction])
+        return completed(tuple(result[::direction]), len(shape))
+
+    order = large_axes(shape, layout)
+    late, early = pulled(order, -1), pulled(order, 1)
+    return early if same_order(shape, early, identity(len(shape))) else late
 
 
 def _axis_groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
