@@ -72,7 +72,7 @@ def test_binary(tmp_path: Path, op: str, a: tuple[int, ...], b: tuple[int, ...],
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 def test_integer_binary(tmp_path: Path, op: str, dtype: type) -> None:
     g = Graph()
-    x = np.array([[-7, 7, 5, -5, 0, 9]], dtype)
+    x: np.ndarray = np.array([[-7, 7, 5, -5, 0, 9]], dtype)
     g.op(op, g.input("x", x), g.input("b", np.array([[2, -2, 5, 3, 4, -4]], dtype)), out="y")
     try:
         artifact = assert_same(g, ["y"], tmp_path)

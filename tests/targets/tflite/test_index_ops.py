@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,7 @@ def test_pad_of_given_axes_and_crop(tmp_path: Path) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
-RESIZES: list[tuple[dict[str, Any], list[float] | None, list[int] | None]] = [
+RESIZES: list[tuple[dict[str, Any], Any, Any]] = [
     ({"mode": m, "coordinate_transformation_mode": c, **extra}, scales, sizes)
     for m, c, extra in (
         ("nearest", "asymmetric", {"nearest_mode": "floor"}),
@@ -276,11 +277,11 @@ def test_attention(tmp_path: Path, heads: tuple[int, int], causal: int, mask: st
     allowed = np.ones((2, 1, 5, 7), bool)
     allowed[:, :, :, 4:] = False
     allowed[1, :, :, 2:] = False
-    more = {
-        None: lambda: [],
+    masks: dict[str | None, Callable[[], list[str]]] = {
+        None: list,
         "bool": lambda: [g.input("m", allowed)],
         "float": lambda: [g.input("m", np.where(allowed, 0, -1e4).astype(np.float32))],
         "constant": lambda: [g.const(allowed)],
-    }[mask]()
-    g.op("Attention", q, k, v, *more, is_causal=causal, scale=0.3, out="y")
+    }
+    g.op("Attention", q, k, v, *masks[mask](), is_causal=causal, scale=0.3, out="y")
     assert_same(g, ["y"], tmp_path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ def plan_of(graph: Graph, outputs: Sequence[str], precision: str = "int8") -> tu
     values = reference(proto, graph.inputs) | graph.inputs
     values |= {k: v.const_value.numpy() for k, v in model.graph.initializers.items() if v.const_value is not None}
 
-    def ranges(name: str) -> tuple[float, float]:
-        return float(values[name].min()), float(values[name].max())
+    def ranges(tensor: str) -> tuple[float, float]:
+        return float(values[tensor].min()), float(values[tensor].max())
 
     return model, make_plan(assignment, scheme, ranges, "min-max")
 
@@ -102,12 +102,12 @@ def test_conv_transpose(tmp_path: Path) -> None:
 def test_glue_between_convolutions(tmp_path: Path, op: str, other: str) -> None:
     g = Graph()
     a = conv(g, g.input("x", normal(1, 6, 9, 9)), 6, 6)
-    operand = {
+    operands: dict[str, Callable[[], str]] = {
         "value": lambda: g.op("Relu", a),
         "constant": lambda: g.const(np.float32(1.7)),
         "channels": lambda: g.const(normal(1, 6, 1, 1)),
-    }[other]()
-    y = conv(g, g.op("Relu", g.op(op, a, operand)), 6, 4)
+    }
+    y = conv(g, g.op("Relu", g.op(op, a, operands[other]())), 6, 4)
     artifact = assert_simulated(g, [y], tmp_path, steps=2.01)
     assert artifact.facts["not_on_xnnpack"] == {}
     assert artifact.facts["ops"]["QUANTIZE"] <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def i64(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-def conv(g: Graph, x: str, ins: int, outs: int, size: int = 1, **attributes: object) -> str:
+def conv(g: Graph, x: str, ins: int, outs: int, size: int = 1, **attributes: Any) -> str:
     w = normal(outs, ins, size, size, seed=len(g.nodes)) / np.float32(size * np.sqrt(ins))
     return str(g.op("Conv", x, g.const(w), g.const(normal(outs)), pads=[size // 2] * 4, **attributes))
 

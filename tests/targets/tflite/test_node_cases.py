@@ -45,7 +45,8 @@ def node_cases() -> list[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cases = collect_testcases(None)
-    return [c for c in cases if len(c.model.graph.node) == 1 and c.model.graph.node[0].op_type in LOWERINGS]
+    models = [(c, c.model) for c in cases if c.model is not None and len(c.model.graph.node) == 1]
+    return [c for c, model in models if model.graph.node[0].op_type in LOWERINGS]
 
 
 def outcome(case: Any, folder: Path) -> str:

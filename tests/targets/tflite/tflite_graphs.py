@@ -39,12 +39,12 @@ class Graph:
 
     def op(self, op_type: str, *inputs: str, out: str | Sequence[str] | None = None, **attributes: Any) -> Any:
         """Adds a node; returns its output name, or their list if `out` is one."""
-        single = out is None or isinstance(out, str)
-        outputs = [out or f"{op_type.lower()}{len(self.nodes)}"] if single else list(out)
-        self.nodes.append(
-            helper.make_node(op_type, inputs, outputs, name=f"n{len(self.nodes)}_{op_type}", **attributes)
+        outputs = (
+            [f"{op_type.lower()}{len(self.nodes)}"] if out is None else [out] if isinstance(out, str) else list(out)
         )
-        return outputs[0] if single else outputs
+        name = f"n{len(self.nodes)}_{op_type}"
+        self.nodes.append(helper.make_node(op_type, list(inputs), outputs, name=name, **attributes))
+        return outputs[0] if out is None or isinstance(out, str) else outputs
 
     def proto(self, *outputs: str) -> onnx.ModelProto:
         """The model with the given outputs, shapes inferred."""
