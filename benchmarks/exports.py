@@ -14,7 +14,9 @@ _PYTHON = sys.executable
 EDGEPORT = (_PYTHON, "-m", "edgeport")
 
 
-def export_command(source: Path, precision: str, calibration: Path | None, out: Path) -> list[str]:
+def export_command(
+    source: Path, precision: str, calibration: Path | None, out: Path, input_layout: str = "source"
+) -> list[str]:
     """The command that exports a model for TFLite, without the cache of statistics."""
     command = [
         *EDGEPORT,
@@ -24,17 +26,19 @@ def export_command(source: Path, precision: str, calibration: Path | None, out: 
         "tflite",
         "--precision",
         precision,
+        "--input-layout",
+        input_layout,
         "--no-cache",
         "--quiet",
     ]
     return [*command, "--out", str(out), *(["--calib", str(calibration)] if calibration else [])]
 
 
-def edgeport_file(source: Path, precision: str, calibration: Path | None) -> Path:
+def edgeport_file(source: Path, precision: str, calibration: Path | None, input_layout: str = "source") -> Path:
     """The .tflite file of a fresh export, kept below benchmarks/.cache."""
-    out = CACHE / "edgeport" / f"{source.stem}-{precision}"
+    out = CACHE / "edgeport" / f"{source.stem}-{precision}-{input_layout}"
     out.parent.mkdir(parents=True, exist_ok=True)
-    seconds(export_command(source, precision, calibration, out))
+    seconds(export_command(source, precision, calibration, out, input_layout))
     (path,) = (out / "tflite").glob("*.tflite")
     return path
 

@@ -50,6 +50,7 @@ class Config(BaseModel):
     calib: str | None = None
     data: str | None = None
     input: Entries = None
+    input_layout: str | None = None
     metric: str | None = None
     budget: Entries = None
     statistics: str | None = None

@@ -112,7 +112,7 @@ def emit(
             progress=progress,
         )
     refuse_defects(target.name, ladder)
-    write_golden(out, evidence.samples, runner, source)
+    write_golden(out, evidence.samples, runner, source, plan.input_layout)
     results, remarks = judge(evidence.budgets, ladder)
     findings = (*artifact.findings, *ladder.findings, *_large_drift(ladder), *remarks)
     return Emitted(artifact, plan, ladder, results, findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgeport.bundle.manifest import write_manifest
 from edgeport.bundle.publish import check_replaceable, publishing
@@ -17,6 +17,7 @@ from edgeport.findings import Finding
 from edgeport.observation import observe
 from edgeport.preparation import Prepared, check_capture, prepare
 from edgeport.progress import Progress, Silent
+from edgeport.quantize.plan import InputLayout
 from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
 from edgeport.results import ExportResult
@@ -42,6 +43,7 @@ def export(
     calib: Any = None,
     data: Any = None,
     inputs: Sequence[str | InputSpec] = (),
+    input_layout: InputLayout = "source",
     metric: Any = None,
     budget: Sequence[str] = (),
     statistics: str | Path | None = None,
@@ -67,6 +69,8 @@ def export(
         calib: calibration samples (see docs/calibration.md). int8 needs them, or `statistics`.
         data: held-out samples for the drift; by default the last eighth of `calib`.
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
+        input_layout: `nhwc` makes the artifact take four-dimensional inputs as camera buffers lie, channels last;
+            samples and `inputs` stay in the source's order.
         metric: `file.py:callable` or a callable, run on the float model and on the artifact.
         budget: e.g. `sqnr>=25`; over it, BudgetError.
         statistics: a statistics file of an earlier run, instead of calibration.
@@ -89,6 +93,9 @@ def export(
     names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
     loaded = [load_target(name) for name in names]
     device = load_profile(profile) if profile is not None else None
+    if input_layout not in get_args(InputLayout):
+        known = get_args(InputLayout)
+        raise UsageError(f"--input-layout {input_layout}: no such layout; {did_you_mean(input_layout, known)}")
     if statistics is not None and calib is not None:
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
     _check_options(loaded, device, precision, ranges, statistics is not None, calib is not None)
@@ -118,7 +125,7 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    works = [plan_target(w, prepared, observed.statistics, ranges) for w in works]
+    works = [plan_target(w, prepared, observed.statistics, ranges, input_layout) for w in works]
 
     options = {
         "target": names,
@@ -128,6 +135,7 @@ def export(
         "calib": _said(calib),
         "data": _said(data),
         "input": [str(i) for i in inputs],
+        "input_layout": input_layout,
         "metric": _said(metric),
         "budget": list(budget),
         "statistics": _said(statistics),

@@ -14,7 +14,7 @@ from edgeport.findings import Finding
 from edgeport.planning import Assigned, assign_for, plan_for
 from edgeport.preparation import Prepared
 from edgeport.progress import Progress, counter
-from edgeport.quantize.plan import Plan
+from edgeport.quantize.plan import InputLayout, Plan
 from edgeport.report.contents import ArtifactFile, Status, TargetReport
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
@@ -56,7 +56,9 @@ def assign_target(target: Target, profile: Profile | None, prepared: Prepared, p
     return Work(target, assign_for(prepared.canonical, target.scheme(precision, profile)), findings=findings)
 
 
-def plan_target(work: Work, prepared: Prepared, statistics: Statistics | None, method: str) -> Work:
+def plan_target(
+    work: Work, prepared: Prepared, statistics: Statistics | None, method: str, input_layout: InputLayout
+) -> Work:
     """Gives the tensors their ranges.
 
     Raises:
@@ -64,7 +66,8 @@ def plan_target(work: Work, prepared: Prepared, statistics: Statistics | None, m
     """
     if work.assigned is None:
         return work
-    return replace(work, plan=plan_for(prepared.canonical, work.assigned, statistics, method))
+    plan = plan_for(prepared.canonical, work.assigned, statistics, method)
+    return replace(work, plan=replace(plan, input_layout=input_layout))
 
 
 def emit_target(

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
+from safetensors.numpy import load_file
 from small_models import small_cnn, smooth_images
 
 from edgeport import api
@@ -78,6 +79,24 @@ def test_file_agrees_with_the_source_in_an_interpreter_of_our_own(cnn: Path, ima
         signal_power += float((want**2).sum())
         noise += float(((want - got) ** 2).sum())
     assert 10 * np.log10(signal_power / noise) > 25  # the drift the report states for this model, with other samples
+
+
+def test_nhwc_input_is_the_same_network_with_channels_last(cnn: Path, images: Path, tmp_path: Path) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    source = api.export(cnn, calib=images, out=tmp_path / "source")
+    nhwc = api.export(cnn, calib=images, out=tmp_path / "nhwc", input_layout="nhwc")
+    assert source.report["targets"][0]["facts"]["transposes"] == 1
+    assert nhwc.report["targets"][0]["facts"]["transposes"] == 0
+    assert decibels(nhwc.report, "total") == decibels(source.report, "total")
+    runners = [
+        litert.Interpreter(str(r.artifacts["tflite"])).get_signature_runner("serving_default") for r in (source, nhwc)
+    ]
+    for x in smooth_images(4, 3, 16, seed=2):
+        got = runners[1](image=np.ascontiguousarray(x.transpose(1, 2, 0))[None])["logits"]
+        assert np.array_equal(got, runners[0](image=x[None])["logits"])
+    golden = load_file(tmp_path / "nhwc/tflite/golden/golden.safetensors")
+    assert np.array_equal(runners[1](image=golden["input/0/image"])["logits"], golden["output/0/logits"])
+    api.validate(nhwc.artifacts["tflite"], cnn, data=images, budget=["sqnr>=20"])
 
 
 def test_same_input_same_bytes(cnn: Path, images: Path, tmp_path: Path) -> None:
@@ -182,6 +201,7 @@ def test_inspect_counts_operators_before_and_after(cnn: Path) -> None:
         ({"precision": "int9"}, UsageError, "int8"),
         ({"target": "tflit"}, UsageError, "tflite"),
         ({"ranges": "mze"}, UsageError, "mse"),
+        ({"input_layout": "nwhc"}, UsageError, "nhwc"),
         ({"profile": "pixel-9000"}, UsageError, "pixel-8"),
         ({"budget": ["sqrn>=3"], "precision": "fp32"}, UsageError, "sqnr"),
         ({"inputs": ["imag:float32[1,3,16,16]"], "precision": "fp32"}, UsageError, "image"),

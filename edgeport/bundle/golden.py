@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeport.quantize.plan import InputLayout
 from edgeport.sample import Array, Sample
 from edgeport.validate.runner import Runner
 
@@ -15,20 +16,27 @@ SAMPLES = 2
 """Enough to notice a wrong runtime or wrong preprocessing; drift is measured on all held-out samples."""
 
 
-def write_golden(folder: Path, samples: Iterable[Sample], artifact: Runner, reference: Runner) -> Path:
+def write_golden(
+    folder: Path, samples: Iterable[Sample], artifact: Runner, reference: Runner, input_layout: InputLayout
+) -> Path:
     """Writes `golden/golden.safetensors` below a target's folder.
 
-    Keys: `input/INDEX/NAME`, `output/INDEX/NAME` (what the artifact gave here) and `reference/INDEX/NAME` (what the
-    float source gives); shapes and dtypes are those of the graph.
+    Keys: `input/INDEX/NAME` (as the artifact takes it), `output/INDEX/NAME` (what the artifact gave here) and
+    `reference/INDEX/NAME` (what the float source gives); dtypes and the shapes of outputs are those of the graph.
     """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {}
     for index, sample in enumerate(islice(samples, SAMPLES)):
-        named = {"input": sample, "output": artifact.run(sample), "reference": reference.run(sample)}
+        taken = {name: _ordered(array, input_layout) for name, array in sample.items()}
+        named = {"input": taken, "output": artifact.run(sample), "reference": reference.run(sample)}
         for kind, arrays in named.items():
             tensors |= {f"{kind}/{index}/{name}": np.asarray(array, order="C") for name, array in arrays.items()}
     path = folder / "golden" / "golden.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(save(tensors))
     return path
+
+
+def _ordered(array: Array, layout: InputLayout) -> Array:
+    return array.transpose(0, 2, 3, 1) if layout == "nhwc" and array.ndim == 4 else array

@@ -25,8 +25,10 @@ def cli() -> None:
 
 
 @cli.command(short_help="Build and prove files for devices.")
-@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.RANGES, o.CALIB, o.DATA, o.INPUT, o.METRIC, o.BUDGET)
-@o.flags(o.STATISTICS, o.OUT_FOLDER, o.CONFIG, o.TOKENIZER, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS)
+@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.RANGES, o.CALIB, o.DATA, o.INPUT, o.INPUT_LAYOUT, o.METRIC)
+@o.flags(
+    o.BUDGET, o.STATISTICS, o.OUT_FOLDER, o.CONFIG, o.TOKENIZER, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS
+)
 @o.flags(o.DRY_RUN, o.QUIET, o.JSON)
 def export(config: str | None, dry_run: bool, quiet: bool, as_json: bool, **flags: Any) -> Job:
     """Convert SOURCE for every target, run each file, compare it with the float model.

@@ -31,6 +31,9 @@ DATA = click.option(
 INPUT = click.option(
     "--input", metavar="NAME:DTYPE[SHAPE]", multiple=True, help="Fixes an input's shape and type. Repeatable."
 )
+INPUT_LAYOUT = click.option(
+    "--input-layout", metavar="NAME", help="Order of 4-D inputs: source, or nhwc for camera buffers [default: source]."
+)
 METRIC = click.option("--metric", metavar="FILE.PY:CALLABLE", help="Your own metric, run on float and artifact.")
 BUDGET = click.option(
     "--budget", metavar="METRIC>=VALUE", multiple=True, help="Drift you allow; over it exit code 4. Repeatable."

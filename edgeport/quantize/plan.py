@@ -19,6 +19,8 @@ Kernel = Literal["float32", "int8", "int8-dynamic", "int8-weights", "fp16-weight
 """How a node runs: in float, in integers, in integers with activations quantized at run time, or in float on
 weights that are stored as int8 or fp16."""
 
+InputLayout = Literal["source", "nhwc"]
+
 _LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767), "int32": (-(2**31), 2**31 - 1)}
 
 
@@ -99,11 +101,15 @@ class Plan:
     An edge (value -> node) carries integers when the node's kernel is `int8` and `tensors[value].qparams` is
     set. A value made by an `int8` node exists only as integers: float consumers read its dequantized form. A
     value made by a float node stays float for its float consumers.
+
+    `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
+    the order of camera buffers.
     """
 
     precision: str
     tensors: Mapping[str, TensorPlan] = field(default_factory=dict)
     nodes: Mapping[str, NodePlan] = field(default_factory=dict)
+    input_layout: InputLayout = "source"
 
     def kernel(self, node_name: str | None) -> Kernel:
         """The kernel of a node; a node without an entry runs in float."""

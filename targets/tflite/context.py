@@ -23,6 +23,7 @@ from edgeport.targets.tflite.layout import (
     ADDED,
     Layout,
     aligned,
+    channels_last,
     completed,
     conversion,
     identity,
@@ -162,11 +163,17 @@ class Context:
     # ---- the graph's ends ---------------------------------------------------------------------------------
 
     def graph_input(self, value: ir.Value) -> None:
-        """Adds a graph input: float or integer as in the source, in ONNX order."""
+        """Adds a graph input: float or integer as in the source, in the order that the plan wants."""
         shape = self.shape(value)
         self._check(value)
-        tensor = self.builder.tensor(value.name or "input", shape, self.dtype(value))
-        self._remember(value, Stored(tensor, identity(len(shape))))
+        layout = self.input_layout(value)
+        tensor = self.builder.tensor(self.name(value, layout), stored_shape(shape, layout), self.dtype(value))
+        self._remember(value, Stored(tensor, layout))
+
+    def input_layout(self, value: ir.Value) -> Layout:
+        """The order in which the file takes a graph input."""
+        rank = self.rank(value)
+        return channels_last(rank) if rank == 4 and self.plan.input_layout == "nhwc" else identity(rank)
 
     def returned(self, value: ir.Value) -> Tensor:
         """A graph output in ONNX order, not quantized."""

@@ -12,7 +12,6 @@ from edgeport.targets.tflite import ops
 from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import fusible
-from edgeport.targets.tflite.layout import identity
 from edgeport.targets.tflite.registry import LOWERINGS, Refused, objections
 
 assert ops  # imported for its registrations
@@ -27,7 +26,7 @@ def lower_graph(model: ir.Model, plan: Plan) -> bytes:
     ctx, findings = walk(model, plan)
     if findings:
         raise refusal(findings)
-    inputs = {v.name or "": ctx.stored(v, identity(ctx.rank(v)), quantized=False) for v in model.graph.inputs}
+    inputs = {v.name or "": ctx.stored(v, ctx.input_layout(v), quantized=False) for v in model.graph.inputs}
     outputs: dict[str, Tensor] = {}
     for value in model.graph.outputs:
         outputs[value.name or ""] = _distinct(ctx, value, taken=[*inputs.values(), *outputs.values()])

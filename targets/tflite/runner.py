@@ -85,7 +85,7 @@ class LiteRtRunner:
             raise UsageError(f"the sample has inputs {sorted(sample)}, {self.path.name} takes {sorted(details)}")
         feeds = {}
         for name, detail in details.items():
-            array = np.asarray(sample[name])
+            array = _stored_order(np.asarray(sample[name]), detail["name"])
             if tuple(array.shape) != tuple(detail["shape"]):
                 raise UsageError(
                     f"input {name!r} has shape {array.shape}, {self.path.name} takes {tuple(detail['shape'])}"
@@ -103,6 +103,13 @@ class LiteRtRunner:
             array = _dequantized(raw[name], detail["quantization_parameters"])
             results[name] = np.array(array, dtype=_dtype(value)).reshape(_shape(value))
         return results
+
+
+def _stored_order(array: Array, tensor_name: str) -> Array:
+    """An input in the order in which the file takes it, which the name of its tensor says."""
+    match = _NAME.match(tensor_name)
+    order = [int(c) for c in (match["layout"] or "") if c != "_"] if match else []
+    return array.transpose(order) if len(order) == array.ndim > 0 else array
 
 
 def _as_stored(array: Array, detail: Any) -> Array:
