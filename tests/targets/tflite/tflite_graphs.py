@@ -39,12 +39,11 @@ class Graph:
 
     def op(self, op_type: str, *inputs: str, out: str | Sequence[str] | None = None, **attributes: Any) -> Any:
         """Adds a node; returns its output name, or their list if `out` is one."""
-        outputs = (
-            [f"{op_type.lower()}{len(self.nodes)}"] if out is None else [out] if isinstance(out, str) else list(out)
-        )
+        given = f"{op_type.lower()}{len(self.nodes)}" if out is None else out
+        outputs = [given] if isinstance(given, str) else list(given)
         name = f"n{len(self.nodes)}_{op_type}"
         self.nodes.append(helper.make_node(op_type, list(inputs), outputs, name=name, **attributes))
-        return outputs[0] if out is None or isinstance(out, str) else outputs
+        return given if isinstance(given, str) else outputs
 
     def proto(self, *outputs: str) -> onnx.ModelProto:
         """The model with the given outputs, shapes inferred."""
