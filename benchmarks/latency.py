@@ -2,8 +2,8 @@
 
     python benchmarks/latency.py [ROUNDS]
 
-The peers' files take images channels last; so do ours here (`--input-layout nhwc`), and one more as the source has them.
-LiteRT with XNNPACK, one thread. Files take turns in random order in every round, and ratios are taken from rounds, so
+The peers' files take images channels last; so do ours here (`--input-layout nhwc`), beside one that keeps the source's
+order. LiteRT with XNNPACK, one thread. Files take turns in random order in every round, and ratios are taken from rounds, so
 that a busy machine slows all of them alike.
 """
 

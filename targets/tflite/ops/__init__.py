@@ -14,6 +14,7 @@ from edgeport.targets.tflite.ops import (
     pool,
     reduce,
     resize,
+    scatter,
     shape,
 )
 
@@ -31,5 +32,6 @@ __all__ = [
     "pool",
     "reduce",
     "resize",
+    "scatter",
     "shape",
 ]

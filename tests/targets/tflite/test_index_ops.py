@@ -90,6 +90,24 @@ def test_gather_elements(tmp_path: Path, axis: int, constant: bool) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.int32, np.int64])
+def test_scatter_at_constant_places(tmp_path: Path, dtype: type) -> None:
+    g = Graph()
+    x = g.input("x", np.round(normal(3, 4, 5) * 9).astype(dtype))
+    rows = g.input("rows", np.round(normal(2, 5, seed=1) * 9).astype(dtype))
+    g.op("ScatterND", x, g.const(i64(0, 1, 2, -1).reshape(2, 2)), rows, out="y")
+    few = g.input("few", np.round(normal(2, 2, 1, seed=2) * 9).astype(dtype))
+    g.op("ScatterElements", x, g.const(i64(3, 1, -4, 2).reshape(2, 2, 1)), few, axis=1, out="z")
+    assert_same(g, ["y", "z"], tmp_path)
+
+
+def test_scatter_to_one_place_twice_is_refused(tmp_path: Path) -> None:
+    g = Graph()
+    g.op("ScatterND", g.input("x", normal(3)), g.const(i64(1, -2).reshape(2, 1)), g.input("u", normal(2)), out="y")
+    with pytest.raises(ModelError, match="repeat"):
+        lower(g, ["y"], tmp_path)
+
+
 def test_byte_images_are_cast_and_byte_arithmetic_is_refused(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, 5, 6, 3), np.uint8)
     g = Graph()
