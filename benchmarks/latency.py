@@ -3,8 +3,8 @@
     python benchmarks/latency.py [ROUNDS]
 
 The peers' files take images channels last; so do ours here (`--input-layout nhwc`), beside one that keeps the source's
-order. LiteRT with XNNPACK, one thread. Files take turns in random order in every round, and ratios are taken from rounds, so
-that a busy machine slows all of them alike.
+order. LiteRT with XNNPACK, one thread. Files take turns in random order in every round, and ratios are taken from
+rounds, so that a busy machine slows all of them alike.
 """
 
 from __future__ import annotations
