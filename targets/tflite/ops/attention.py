@@ -96,7 +96,7 @@ def _mask(ctx: Context, node: ir.Node, mask: ir.Value | None, size: tuple[int, i
     causal = np.tril(np.ones(size, bool)) if int_attr(node, "is_causal", 0) else None
     if mask is None:
         return _Mask(None if causal is None else ctx.builder.constant("const/causal", _bias(causal)), None)
-    if ctx.shape(mask)[-1] != size[1] or ctx.shape(mask)[-2] not in (1, size[0]):
+    if ctx.rank(mask) < 2 or ctx.shape(mask)[-1] != size[1] or ctx.shape(mask)[-2] not in (1, size[0]):
         raise Refused(f"a mask of shape {list(ctx.shape(mask))} does not cover {size[0]} queries and {size[1]} keys")
     constant = ctx.constant(mask)
     if constant is not None:
