@@ -6,7 +6,14 @@ import math
 
 import numpy as np
 
-from edgeport.calibration.histogram import add_values, empty_counts, exponent_for, sampling_stride, widen
+from edgeport.calibration.histogram import (
+    add_values,
+    empty_counts,
+    exponent_for,
+    sampling_start,
+    sampling_stride,
+    widen,
+)
 from edgeport.calibration.statistics import Request, TensorStatistics
 from edgeport.errors import CalibrationError
 from edgeport.sample import Array
@@ -48,7 +55,8 @@ class TensorAccumulator:
         self._low, self._high = min(self._low, low), max(self._high, high)
         if self._counts is None:
             return
-        sampled = flat[:: sampling_stride(array.shape)]
+        stride = sampling_stride(array.shape)
+        sampled = flat[sampling_start(low, high, stride) :: stride]
         if finite is not flat:
             sampled = sampled[np.isfinite(sampled)]
         self._add_sampled(sampled, exponent_for(max(abs(low), abs(high))), low >= 0)

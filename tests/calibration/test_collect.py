@@ -8,7 +8,7 @@ import pytest
 from small_models import small_cnn, smooth_images
 
 from edgeport.calibration import cached_collect, collect, open_samples
-from edgeport.calibration.histogram import SIDE, sampling_stride
+from edgeport.calibration.histogram import SIDE
 from edgeport.errors import CalibrationError, ModelError
 from edgeport.sample import InputSpec
 
@@ -45,11 +45,11 @@ def test_statistics_are_those_of_numpy_on_unoptimized_outputs(graph, samples):
         assert s.count == values.size
         # Fused and unfused kernels add up in different orders: a few float32 roundings of sums of up to 27 products.
         assert (s.minimum, s.maximum) == pytest.approx((values.min(), values.max()), rel=1e-5, abs=1e-6)
-        sampled = np.concatenate([a.ravel()[:: sampling_stride(a.shape)] for a in arrays])
         edges = np.arange(-SIDE, SIDE + 1) * s.width
-        cumulative = np.histogram(sampled, edges)[0].cumsum()
-        # The same roundings move a value that lies on a bin's edge to the neighbour.
-        assert np.abs(s.histogram.cumsum() - cumulative).max() <= 3
+        cumulative = np.histogram(values, edges)[0].cumsum() / values.size
+        # The histogram holds a part of the elements, 4096 of each array at least: 12 * 4096 draws from a distribution
+        # stay within 1.63 / sqrt(n) of it in 99 of 100 cases (Kolmogorov), and neighbours in an image are alike.
+        assert np.abs(s.histogram.cumsum() / s.histogram.sum() - cumulative).max() < 0.03
 
 
 def test_two_runs_merged_equal_one_run_to_the_byte(graph, samples):

@@ -7,9 +7,17 @@ import numpy as np
 import pytest
 
 from edgeport.calibration.accumulator import TensorAccumulator
-from edgeport.calibration.histogram import SIDE, exponent_for, sampling_stride, widen
+from edgeport.calibration.histogram import SIDE, exponent_for, sampling_start, sampling_stride, widen
 from edgeport.calibration.statistics import Statistics, TensorStatistics
 from edgeport.errors import CalibrationError
+
+
+def sampled_by_hand(array: np.ndarray) -> np.ndarray:
+    """The elements that enter the histogram, float32."""
+    flat = np.ravel(array).astype(np.float32)
+    finite = flat[np.isfinite(flat)]
+    stride = sampling_stride(np.shape(array))
+    return flat[sampling_start(finite.min(), finite.max(), stride) :: stride] if finite.size else finite
 
 
 def observe(arrays, request="histogram", name="t"):
@@ -66,7 +74,7 @@ def test_extremes_counts_and_bins_are_those_of_numpy(name, arrays):
     finite = values[np.isfinite(values)]
     assert (result.count, result.non_finite) == (finite.size, values.size - finite.size)
     assert (result.minimum, result.maximum) == (finite.min(), finite.max())
-    sampled = [np.ravel(a)[:: sampling_stride(a.shape)].astype(np.float32) for a in arrays]
+    sampled = [sampled_by_hand(np.asarray(a)) for a in arrays]
     sampled = np.concatenate(sampled).astype(np.float64)
     sampled = sampled[np.isfinite(sampled)]
     # float64 divides float32 values by powers of two exactly, so floor is exact too.
@@ -101,6 +109,21 @@ def test_the_sampled_elements_visit_every_index_of_every_axis(shape):
     places = np.unravel_index(np.arange(0, math.prod(shape), stride), shape)
     for axis, size in enumerate(shape):
         assert np.unique(places[axis]).size == size
+
+
+def test_an_outlier_at_one_place_is_seen_in_its_share_of_samples():
+    """A transformer's massive activation: one token, one channel, in every sample."""
+    rng = np.random.default_rng(4)
+    arrays = [rng.normal(size=(1, 128, 768)).astype(np.float32) for _ in range(160)]
+    for array in arrays:
+        array[0, 0, 100] = 60 + rng.normal()
+    stride = sampling_stride((1, 128, 768))
+    found = observe(arrays)
+    seen = int(found.histogram[SIDE + int(30 / found.width) :].sum())  # far above what N(0, 1) reaches
+    # Each sample shows it with probability 1 / stride: 160 draws, within four standard deviations.
+    mean = 160 / stride
+    assert abs(seen - mean) < 4 * np.sqrt(mean)
+    assert seen > 0
 
 
 def test_small_tensors_enter_the_histogram_whole():
