@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import onnx
 import onnx_ir as ir
 
+_LIKE_THEIR_INPUT = frozenset({"GroupNormalization"})
 _SMALL = 1024  # bytes; constants up to this size may be shapes, which data propagation needs to see
 
 
@@ -33,12 +34,30 @@ def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
         if value.const_value is not None and value.shape is None:
             value.shape = ir.Shape([d for d in value.const_value.shape if isinstance(d, int)])
             value.type = value.type or ir.TensorType(value.const_value.dtype)
-    with _without_weights(model.graph):
-        proto = ir.serde.serialize_model(model)
-    _take(model.graph, _inferred(proto).graph)
+    _infer(model)
+    while _fill_in(model.graph):
+        _infer(model)
     for value, shape in recorded.items():
         if value.shape is None:
             value.shape = shape
+
+
+def _infer(model: ir.Model) -> None:
+    with _without_weights(model.graph):
+        proto = ir.serde.serialize_model(model)
+    _take(model.graph, _inferred(proto).graph)
+
+
+def _fill_in(graph: ir.Graph) -> bool:
+    """Shapes that ONNX's inference leaves out although they follow; True if there is one more than before."""
+    found = False
+    for node in graph:
+        if node.op_type in _LIKE_THEIR_INPUT and not node.domain:
+            x, y = node.inputs[0], node.outputs[0]
+            if x is not None and x.shape is not None and y.shape is None:
+                y.shape, y.type = x.shape, x.type
+                found = True
+    return found
 
 
 def _inferred(proto: onnx.ModelProto) -> onnx.ModelProto:
