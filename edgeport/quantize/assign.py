@@ -29,12 +29,14 @@ class Assignment:
         clusters: sets of activations with common parameters; each lists its member names, the members whose
             statistics decide the range (the others only carry a subset of their values), and fixed parameters.
         kernels: for every weight, the groups that use it (their biases bound the weight's scales).
+        integer_groups: the groups whose activations are integers, in the graph's order.
     """
 
     nodes: Mapping[str, NodePlan]
     weights: Mapping[str, tuple[ir.Value, int | None]]
     clusters: tuple[Cluster, ...]
     kernels: Mapping[str, tuple[KernelGroup, ...]]
+    integer_groups: tuple[KernelGroup, ...]
 
     @property
     def requests(self) -> tuple[str, ...]:
@@ -85,7 +87,8 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> 
         if node is not group.anchor:
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
         nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
-    return Assignment(nodes, weights, clusters, users)
+    integers = tuple(kernels.values()) if scheme.kernel == "int8" else ()
+    return Assignment(nodes, weights, clusters, users, integers)
 
 
 _Kernels = dict[ir.Node, KernelGroup]

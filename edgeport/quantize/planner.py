@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import CalibrationError
-from edgeport.quantize.assign import Assignment, Cluster
+from edgeport.quantize.assign import Assignment, Cluster, integer_inputs
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
@@ -41,6 +42,7 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
         qparams, reason = _cluster_qparams(cluster, scheme, ranges, method)
         for name in cluster.members:
             tensors[name] = TensorPlan(name, "activation", qparams, reason)
+    _limit_gains(tensors, assignment, scheme)
     for name, (value, axis) in assignment.weights.items():
         if scheme.kernel == "fp16-weights":
             tensors[name] = TensorPlan(name, "weight", None, "stored as float16")
@@ -55,6 +57,33 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
             name, "weight", weight_qparams(constant(value), axis, biases), f"symmetric int8, {granularity}"
         )
     return Plan(scheme.precision, tensors, assignment.nodes)
+
+
+def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme: Scheme) -> None:
+    """Coarsens output scales that are finer than `scheme.max_gain` allows.
+
+    Nothing is lost that was there: the operands' own rounding is `max_gain` times as large. A coarser scale may
+    concern the next kernel, hence the rounds; no chain is longer than all kernels.
+    """
+    clusters = {name: cluster for cluster in assignment.clusters for name in cluster.members}
+    for _ in assignment.integer_groups:
+        changed = False
+        for group in assignment.integer_groups:
+            rule = scheme.rules[group.anchor.op_type]
+            output = tensors[group.output.name or ""]
+            if rule.result_step is None or output.qparams is None:
+                continue
+            inputs = [tensors[v.name or ""].qparams for v in integer_inputs(group, rule)]
+            least = rule.result_step([float(q.scale) for q in inputs if q is not None]) / scheme.max_gain
+            if float(output.qparams.scale) >= np.float32(least):
+                continue
+            qparams = replace(output.qparams, scale=np.asarray(np.float32(least)))
+            reason = f"{output.reason}; step {least:.6g} for the kernel of {group.anchor.op_type} {group.anchor.name}"
+            for name in clusters[output.name].members:
+                tensors[name] = replace(tensors[name], qparams=qparams, reason=reason)
+            changed = True
+        if not changed:
+            return
 
 
 def constant(value: ir.Value) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -32,6 +33,8 @@ class OpRule:
             data. A constant among them (Add with a constant operand) is quantized like an activation.
         output: fixed output parameters (Sigmoid, Softmax, Tanh); None means chosen from the statistics.
         shared: every input and the output have the same parameters (Concat).
+        result_step: from the scales of the inputs that carry integers, the step in which results come before they
+            are rounded to the output's scale (Add: the coarsest scale). None where kernels take any output scale.
         refuses: gives the reason why a particular node must stay float, None if it need not.
     """
 
@@ -41,6 +44,7 @@ class OpRule:
     activations: tuple[int, ...] | None = None
     output: QParams | None = None
     shared: bool = False
+    result_step: Callable[[Sequence[float]], float] | None = None
     refuses: Callable[[ir.Node], str | None] = _always
 
 
@@ -60,6 +64,7 @@ class Scheme:
         symmetric_activations: activations have zero point 0.
         per_channel: weights have one scale a channel.
         needs_data: whether statistics of activations are needed.
+        max_gain: no output's scale is finer than its rule's `result_step` divided by this.
     """
 
     precision: str
@@ -69,3 +74,4 @@ class Scheme:
     symmetric_activations: bool = False
     per_channel: bool = True
     needs_data: bool = False
+    max_gain: float = math.inf

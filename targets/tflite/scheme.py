@@ -8,6 +8,7 @@ XNNPACK delegate's list of quantized operators.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,10 @@ KERNELS: dict[str, Kernel] = {
 }
 """Precision -> the kernel of the nodes that hold weights."""
 
+_MAX_GAIN = 100.0
+"""XNNPACK's Add, Sub and Mul take outputs up to 2^8 times finer than their operands. LiteRT's own, which then run, keep
+results in int16 while they add the zero point: 255 steps of an operand at a gain above 2^7 wrap around there."""
+
 
 def tflite_scheme(precision: str) -> Scheme:
     """The scheme of a precision.
@@ -40,7 +45,8 @@ def tflite_scheme(precision: str) -> Scheme:
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
-        return Scheme(precision, kernel, _ANCHORS | _GLUE | _PASSTHROUGH, fusible, needs_data=True)
+        rules = _ANCHORS | _GLUE | _PASSTHROUGH
+        return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
     return Scheme(precision, kernel, _ANCHORS, fusible)
 
 
@@ -105,9 +111,9 @@ _ANCHORS = {
 }
 _glue = OpRule("glue", activations=_FIRST)
 _GLUE = {
-    "Add": OpRule("glue"),
-    "Sub": OpRule("glue"),
-    "Mul": OpRule("glue"),
+    "Add": OpRule("glue", result_step=max),
+    "Sub": OpRule("glue", result_step=max),
+    "Mul": OpRule("glue", result_step=math.prod),
     "Concat": OpRule("glue", shared=True),
     "ReduceMean": _glue,
     "GlobalAveragePool": _glue,

@@ -113,6 +113,17 @@ def test_glue_between_convolutions(tmp_path: Path, op: str, other: str) -> None:
     assert artifact.facts["ops"]["QUANTIZE"] <= 2
 
 
+@pytest.mark.parametrize(("op", "other"), [("Add", 2.5), ("Sub", 2.5), ("Mul", 250)])
+def test_outputs_far_finer_than_operands(tmp_path: Path, op: str, other: float) -> None:
+    """LiteRT's own Add wraps around there, and XNNPACK takes no such scales: the plan must not ask for them."""
+    g = Graph()
+    a = conv(g, g.input("x", normal(1, 6, 9, 9) * 3000), 6, 6)
+    b = g.op(op, g.op("Add", a, a), g.const(np.float32(other)))
+    c = g.op("Clip", b, g.const(np.float32(0)), g.const(np.float32(6)))
+    artifact = assert_simulated(g, [conv(g, c, 6, 4)], tmp_path, steps=2.01)
+    assert artifact.facts["not_on_xnnpack"] == {}
+
+
 ONE_OPERAND: dict[str, Any] = {
     "Relu": lambda g, x: g.op("Relu", x),
     "Clip": lambda g, x: g.op("Clip", x, g.const(np.float32(-0.5)), g.const(np.float32(0.7))),
