@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from edgeport.calibration.statistics import TensorStatistics
 from edgeport.errors import CalibrationError, UsageError
 
 Method = Literal["min-max", "percentile", "entropy", "mse"]
+Number = TypeVar("Number", np.int64, np.float64)
 METHODS: tuple[Method, ...] = ("min-max", "percentile", "entropy", "mse")
 
 
@@ -25,6 +26,7 @@ def choose_range(
     symmetric: bool = False,
     levels: int = 256,
     percentile: float = 99.99,
+    within: tuple[float, float] = (-math.inf, math.inf),
 ) -> tuple[float, float]:
     """Chooses the interval that is quantized; what lies outside of it saturates.
 
@@ -36,6 +38,8 @@ def choose_range(
         symmetric: the interval is [-a, a].
         levels: number of integers that stand for the interval.
         percentile: for that method, over 50 up to 100.
+        within: an interval that holds 0; elements outside of it count as lying at its ends, because whatever reads the
+            tensor makes no difference between them.
 
     Returns:
         Both ends; the interval contains 0, lies within the tensor's own extremes (widened to 0, or to both signs if
@@ -57,7 +61,7 @@ def choose_range(
         )
     if stats.count == 0:
         raise CalibrationError(f"tensor {stats.name!r} was empty in every sample: it has no range; keep it in float")
-    low, high = min(stats.minimum, 0.0), max(stats.maximum, 0.0)
+    low, high = max(min(stats.minimum, 0.0), within[0]), min(max(stats.maximum, 0.0), within[1])
     if symmetric:
         limit = max(-low, high)
         threshold = limit if method == "min-max" or limit == 0 else _threshold(stats, method, levels, percentile)
@@ -65,19 +69,35 @@ def choose_range(
         return -threshold, threshold
     if method == "min-max" or low == high:
         return low, high
-    chosen = _range(stats, method, levels, percentile)
+    chosen = _range(stats, method, levels, percentile, (low, high))
     return min(max(chosen[0], low), 0.0), max(min(chosen[1], high), 0.0)
 
 
-def _range(stats: TensorStatistics, method: str, levels: int, percentile: float) -> tuple[float, float]:
-    counts, width = stats.histogram, stats.width
+def _range(
+    stats: TensorStatistics, method: str, levels: int, percentile: float, ends: tuple[float, float]
+) -> tuple[float, float]:
+    width = stats.width
+    counts = _gathered(stats.histogram, width, ends)
     if method == "percentile":
         return (_quantile(counts, 1 - percentile / 100) - SIDE) * width, (
             _quantile(counts, percentile / 100) - SIDE
         ) * width
     if method == "entropy":
         return entropy_range(counts, width, levels)
-    return mse_range(_with_extremes(stats), width, min(stats.minimum, 0.0), max(stats.maximum, 0.0), levels)
+    return mse_range(_gathered(_with_extremes(stats), width, ends), width, *ends, levels)
+
+
+def _gathered(mass: npt.NDArray[Number], width: float, ends: tuple[float, float]) -> npt.NDArray[Number]:
+    """The histogram with what lies outside of `ends` moved into the outermost bins inside."""
+    first, last = SIDE + math.floor(ends[0] / width), SIDE + math.ceil(ends[1] / width) - 1
+    result = mass.copy()
+    if first > 0:
+        result[first] += result[:first].sum()
+        result[:first] = 0
+    if last + 1 < len(result):
+        result[max(last, first)] += result[last + 1 :].sum()
+        result[last + 1 :] = 0
+    return result
 
 
 def _threshold(stats: TensorStatistics, method: str, levels: int, percentile: float) -> float:

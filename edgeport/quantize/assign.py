@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgeport.quantize.groups import KernelGroup, find_groups
 from edgeport.quantize.plan import NodePlan, QParams
+from edgeport.quantize.saturation import Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 
 
@@ -46,11 +47,12 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Activations that share one scale and zero point."""
+    """Activations that share one scale and zero point; `within` is the interval that their readers tell apart."""
 
     members: tuple[str, ...]
     sources: tuple[ir.Value, ...]
     fixed: QParams | None
+    within: Interval
 
 
 def integer_inputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
@@ -252,6 +254,7 @@ def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
             members=tuple(names),
             sources=tuple(values[n] for n in names if n not in derived),
             fixed=next((fixed[n] for n in names if n in fixed), None),
+            within=distinguished([values[n] for n in names], names),
         )
         for names in members.values()
     )

@@ -14,6 +14,7 @@ from edgeport.quantize.assign import Assignment, Cluster, integer_inputs
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
+from edgeport.quantize.saturation import Interval
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
 
@@ -21,8 +22,8 @@ from edgeport.sample import Array
 class Ranges(Protocol):
     """Gives the clipping interval of a tensor, as chosen from its statistics."""
 
-    def __call__(self, tensor: str) -> tuple[float, float]:
-        """The interval; raises KeyError for a tensor without statistics."""
+    def __call__(self, tensor: str, within: Interval) -> Interval:
+        """The interval, inside of `within`; raises KeyError for a tensor without statistics."""
 
 
 def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, method: str) -> Plan:
@@ -103,7 +104,7 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
         return cluster.fixed, "fixed by the kernel"
     low, high = 0.0, 0.0
     for value in cluster.sources:
-        a, b = _interval(value, ranges)
+        a, b = _interval(value, ranges, cluster.within)
         low, high = min(low, a), max(high, b)
     qparams = activation_qparams(low, high, symmetric=scheme.symmetric_activations)
     sources = [v.name or "" for v in cluster.sources]
@@ -115,14 +116,14 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
     return qparams, f"[{low:.6g}, {high:.6g}] by {origin}"
 
 
-def _interval(value: ir.Value, ranges: Ranges | None) -> tuple[float, float]:
+def _interval(value: ir.Value, ranges: Ranges | None, within: Interval) -> Interval:
     if value.const_value is not None:
         array = constant(value)
         return (float(np.min(array)), float(np.max(array))) if array.size else (0.0, 0.0)
     if ranges is None:
         raise CalibrationError(f"tensor {value.name}: int8 needs a range, and no calibration data was given (--calib)")
     try:
-        return ranges(value.name or "")
+        return ranges(value.name or "", within)
     except KeyError:
         raise CalibrationError(
             f"tensor {value.name}: the statistics do not cover it; calibrate again with this target and precision"

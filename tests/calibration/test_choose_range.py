@@ -211,3 +211,14 @@ def test_senseless_parameters_are_usage_errors():
     ):
         with pytest.raises(UsageError):
             choose_range(stats, **arguments)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("within", [(-3.0, np.inf), (0.0, np.inf), (-3.0, 2.0), (-np.inf, np.inf)])
+def test_what_readers_do_not_tell_apart_counts_as_equal(method, within):
+    values = np.append(np.random.default_rng(5).normal(-8, 9, N - 2), [-50, 60])  # 60 sets the bins' width in both
+    kept = np.clip(values, *within)
+    low, high = choose_range(observe(values), method, within=within)
+    if within[1] == np.inf:  # the same elements in the same bins
+        assert (low, high) == choose_range(observe(kept), method)
+    assert within[0] <= low <= 0 <= high <= within[1]

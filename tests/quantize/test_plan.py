@@ -54,7 +54,7 @@ def plan_for(model: ir.Model, feed: dict[str, np.ndarray], precision: str = "int
     scheme = tflite_scheme(precision)
     assignment = assign(model.graph, scheme)
     table = ranges_of(model, feed, assignment.requests)
-    return assignment, make_plan(assignment, scheme, table.__getitem__, "min-max"), scheme
+    return assignment, make_plan(assignment, scheme, lambda name, within: table[name], "min-max"), scheme
 
 
 RESIDUAL = (
@@ -255,6 +255,24 @@ def test_missing_statistics_name_the_tensor():
     scheme = tflite_scheme("int8")
     assignment = assign(model.graph, scheme)
     with pytest.raises(CalibrationError, match="tensor x: .*calibrate again"):
-        make_plan(assignment, scheme, {}.__getitem__, "min-max")
+        make_plan(assignment, scheme, lambda name, within: {}[name], "min-max")
     with pytest.raises(CalibrationError, match="--calib"):
         make_plan(assignment, scheme, None, "min-max")
+
+
+@pytest.mark.parametrize(
+    ("readers", "want"),
+    [
+        ("y = HardSwish(c)", (-3, np.inf)),
+        ("y = HardSigmoid<alpha=0.25, beta=0.5>(c)", (-2, 2)),
+        ("s = Sigmoid(c) t = Tanh(c) y = Add(s, t)", (-10, 10)),
+        ("h = HardSwish(c) y = Add(h, c)", (-np.inf, np.inf)),
+        ("m = MaxPool<kernel_shape=[2, 2]>(c) y = HardSwish(m)", (-3, np.inf)),
+        ("h = HardSwish(c) y = Conv(h, w)", (-3, np.inf)),
+    ],
+)
+def test_integers_are_spent_on_what_readers_tell_apart(readers, want):
+    text = f"{HEADER} g (float[1,4,8,8] x) => (float[1,4,H,W] y) {{ c = Conv(x, w) {readers} }}"
+    model = parse(text, w=weight(4, 4, 1, 1))
+    clusters = assign(model.graph, tflite_scheme("int8")).clusters
+    assert [c.within for c in clusters if "c" in c.members] == [want]

@@ -31,8 +31,8 @@ def plan_of(graph: Graph, outputs: Sequence[str], precision: str = "int8") -> tu
     values = reference(proto, graph.inputs) | graph.inputs
     values |= {k: v.const_value.numpy() for k, v in model.graph.initializers.items() if v.const_value is not None}
 
-    def ranges(tensor: str) -> tuple[float, float]:
-        return float(values[tensor].min()), float(values[tensor].max())
+    def ranges(tensor: str, within: tuple[float, float]) -> tuple[float, float]:
+        return max(float(values[tensor].min()), within[0]), min(float(values[tensor].max()), within[1])
 
     return model, make_plan(assignment, scheme, ranges, "min-max")
 
