@@ -33,7 +33,7 @@ from edgeport.targets.tflite.layout import (
 )
 from edgeport.targets.tflite.registry import Refused
 
-SUPPORTED_DTYPES = ("float32", "int32", "int64", "bool", "uint8", "int8")
+SUPPORTED_DTYPES = ("float32", "float16", "int32", "int64", "bool", "uint8", "int8")
 _SMALL = 64  # float constants below this many elements are not worth an fp16 twin and its DEQUANTIZE
 
 

@@ -38,6 +38,9 @@ _UP_TO_6_AXES = frozenset(
 _BYTES_TOO = frozenset({"CAST", "CONCATENATION", "GATHER", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"})
 """Operators that may touch 8-bit integers that are plain numbers; kernels of arithmetic take them for quantized."""
 
+_HALVES_TOO = frozenset({"CAST", "DEQUANTIZE", "RESHAPE"})
+"""Operators that may touch float16: what turns a float16 model's inputs, outputs and stored weights into float32."""
+
 
 def check_kernel(code: str, inputs: Sequence[Tensor | None]) -> None:
     """Checks the operands of an operator that is about to be written.
@@ -52,5 +55,7 @@ def check_kernel(code: str, inputs: Sequence[Tensor | None]) -> None:
         if tensor.quant is None and (tensor.dtype in _NO_KERNEL.get(code, ()) or plain_bytes):
             hint = "cast to float32 or int32"
             raise Refused(f"TFLite has no {code} for {tensor.dtype}", hint, "unsupported-dtype")
+        if tensor.dtype == "float16" and code not in _HALVES_TOO:
+            raise Refused(f"TFLite has no {code} for float16", "cast to float32", "unsupported-dtype")
         if len(tensor.shape) > 6 and code in _UP_TO_6_AXES:
             raise Refused(f"{code} takes up to 6 dimensions, not {len(tensor.shape)}", code="unsupported-shape")

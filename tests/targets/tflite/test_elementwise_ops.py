@@ -110,6 +110,13 @@ def test_cast(tmp_path: Path, source: str, to: str) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+def test_float16_at_the_ends(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.op("Cast", g.input("x", normal(2, 3).astype(np.float16)), to=1)
+    g.op("Cast", g.op("Mul", x, g.const(np.float32(1.1))), to=10, out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
 def test_where_broadcasts(tmp_path: Path) -> None:
     g = Graph()
     g.op("Where", g.input("c", normal(1, 4) > 0), g.input("x", normal(3, 4)), g.const(np.float32(-1)), out="y")
