@@ -37,6 +37,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_batch_norm",
     "fuse_pad",
     "fold_scale_shift",
+    "fold_pixel_shuffle",
     "normalize_clips",
     "merge_transposes",
     "merge_reshapes",

@@ -292,3 +292,31 @@ def test_pad_with_two_readers_stays(check):
         initializers={**PAD_CONSTANTS, **weights(w=(6, 4, 3, 3))},
     )
     assert checked.ops["Pad"] == 1
+
+
+@pytest.mark.parametrize("between", ["", "t = Tanh(c)", "t = LeakyRelu(c)"])
+@pytest.mark.parametrize("bias", ["", ", b"])
+def test_pixel_shuffle_takes_its_order_from_the_convolution(check, between, bias):
+    source = model(
+        f"c = Conv(x, w{bias}) {between} y = DepthToSpace<blocksize=2, mode='CRD'>({'t' if between else 'c'})".replace(
+            "'", '"'
+        )
+    )
+    values = weights(w=(12, 4, 3, 3), **({"b": (12,)} if bias else {}))
+    result = check(source, "fold_pixel_shuffle", initializers=values, tolerance=0)  # a permutation rounds nothing
+    assert [n.attributes["mode"].as_string() for n in result.model.graph if n.op_type == "DepthToSpace"] == ["DCR"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        'c = Conv<group=2>(x, w) y = DepthToSpace<blocksize=2, mode="CRD">(c)',
+        'c = Conv(x, v) d = DepthToSpace<blocksize=2, mode="CRD">(c) e = ReduceSum<keepdims=0>(c) y = Add(d, e)',
+        'c = Conv(x, v) e = Mul(c, h) y = DepthToSpace<blocksize=2, mode="CRD">(e)',
+    ],
+)
+def test_pixel_shuffle_stays_where_others_need_the_order(check, body):
+    values = weights(w=(12, 2, 3, 3), v=(12, 4, 3, 3), h=(12, 1, 1))
+    values = {name: array for name, array in values.items() if f", {name})" in body}
+    result = check(model(body), "fold_pixel_shuffle", initializers=values)
+    assert [n.attributes["mode"].as_string() for n in result.model.graph if n.op_type == "DepthToSpace"] == ["CRD"]
