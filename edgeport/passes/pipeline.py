@@ -38,6 +38,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fuse_pad",
     "fold_scale_shift",
     "fold_pixel_shuffle",
+    "fuse_space_to_depth",
     "normalize_clips",
     "merge_transposes",
     "merge_reshapes",

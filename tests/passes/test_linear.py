@@ -320,3 +320,40 @@ def test_pixel_shuffle_stays_where_others_need_the_order(check, body):
     values = {name: array for name, array in values.items() if f", {name})" in body}
     result = check(model(body), "fold_pixel_shuffle", initializers=values)
     assert [n.attributes["mode"].as_string() for n in result.model.graph if n.op_type == "DepthToSpace"] == ["CRD"]
+
+
+def focus(order: str, tail: str) -> onnx.ModelProto:
+    """YOLO's Focus layer: rows are sliced first, columns of these then, and the four are joined in `order`."""
+    big = "9223372036854775807"
+    numbers = {"o": "0", "i": "1", "e": big, "r": "2", "c": "3"}
+    constants = "<" + ", ".join(f"int64[1] {name} = {{{number}}}" for name, number in numbers.items()) + ">"
+    slices = """a = Slice(x, o, e, r, r) b = Slice(x, i, e, r, r)
+        aa = Slice(a, o, e, c, r) ab = Slice(a, i, e, c, r) ba = Slice(b, o, e, c, r) bb = Slice(b, i, e, c, r)"""
+    body = f"{slices} j = Concat<axis=1>({order}) {tail}"
+    text = f"{HEAD} g (float[1,4,8,6] x) => (float[A,B,C,D] y) {constants} {{ {body} }}"
+    proto = onnx.parser.parse_model(text)
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("order", "tail"),
+    [("aa, ab, ba, bb", "y = Relu(j)"), ("aa, ba, ab, bb", "y = Conv(j, w)"), ("bb, ab, ba, aa", "y = Conv(j, w)")],
+)
+def test_focus_becomes_space_to_depth(check, order, tail):
+    values = weights(w=(5, 16, 3, 3)) if "w" in tail else {}
+    result = check(focus(order, tail), "fuse_space_to_depth", initializers=values)
+    assert result.ops == {"SpaceToDepth": 1, tail[4:8].strip("("): 1}
+
+
+@pytest.mark.parametrize(
+    ("order", "tail"),
+    [
+        ("aa, ba, ab, bb", "y = Relu(j)"),  # nothing takes up another order
+        ("aa, ab, ab, bb", "y = Conv(j, w)"),  # one slice twice
+        ("aa, ba, ab, bb", "k = Conv(j, w) s = ReduceSum<keepdims=0>(j) y = Add(k, s)"),
+    ],
+)
+def test_other_joins_of_slices_stay(check, order, tail):
+    values = weights(w=(5, 16, 3, 3)) if "w)" in tail else {}
+    assert "Concat" in check(focus(order, tail), "fuse_space_to_depth", initializers=values).ops
