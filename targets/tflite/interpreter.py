@@ -28,10 +28,21 @@ def interpreter(model: Path | bytes, preserve_all: bool = False, **options: Any)
         warnings.simplefilter("ignore")  # it advises against keeping tensors, which is what is asked for
         from ai_edge_litert.interpreter import Interpreter
 
+        if isinstance(model, Path) and not _is_utf8(model):
+            model = model.read_bytes()
         source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}
         made = Interpreter(**source, num_threads=1, experimental_preserve_all_tensors=preserve_all, **options)
         made.allocate_tensors()
     return made
+
+
+def _is_utf8(path: Path) -> bool:
+    """LiteRT opens no other names, which Linux allows."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,14 +55,13 @@ class LiteRtRunner:
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name."""
         if self._plain is None:
-            self._plain = interpreter(self.path).get_signature_runner("serving_default")
+            self._plain = self._open(preserve_all=False)[1]
         return self._invoke(self._plain, sample)
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name, as float, in ONNX layout; values that fusion removed are left out."""
         if self._keeping is None:
-            self._tensors = interpreter(self.path, preserve_all=True)
-            self._keeping = self._tensors.get_signature_runner("serving_default")
+            self._tensors, self._keeping = self._open(preserve_all=True)
         self._invoke(self._keeping, sample)
         values = {v.name: v for node in self.graph.graph for v in node.outputs}
         values.update({v.name: v for v in self.graph.graph.inputs})
@@ -78,6 +78,17 @@ class LiteRtRunner:
             stored = _dequantized(raw, detail["quantization_parameters"])
             found[name] = _onnx_order(stored, _shape(values[name]), match["layout"])
         return found
+
+    def _open(self, preserve_all: bool) -> tuple[Any, Any]:
+        """The interpreter and the runner of its signature."""
+        try:
+            opened = interpreter(self.path, preserve_all=preserve_all)
+            return opened, opened.get_signature_runner("serving_default")
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(
+                f"{self.path} is no .tflite file that LiteRT can run, or is damaged ({reason}); export it again"
+            ) from error
 
     def _invoke(self, runner: Any, sample: Sample) -> dict[str, Array]:
         details = runner.get_input_details()
@@ -99,8 +110,14 @@ class LiteRtRunner:
         results = {}
         for value in self.graph.graph.outputs:
             name = value.name or ""
+            if name not in raw:
+                raise UsageError(f"the model has output {name!r}, {self.path.name} gives {sorted(raw)}")
             detail = runner.get_output_details()[name]
             array = _dequantized(raw[name], detail["quantization_parameters"])
+            if array.size != math.prod(_shape(value)):
+                raise UsageError(
+                    f"output {name!r} has shape {array.shape} in {self.path.name}, the model gives {_shape(value)}"
+                )
             results[name] = np.array(array, dtype=_dtype(value)).reshape(_shape(value))
         return results
 
