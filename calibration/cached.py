@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import onnx_ir as ir
 
@@ -55,5 +57,13 @@ def cached_collect(
 def _key(graph: ir.Model, source: SampleSource, requests: Mapping[str, Request]) -> str:
     import onnxruntime
 
-    versions = f"{__version__} {FORMAT} onnxruntime {onnxruntime.__version__}"
+    versions = f"{__version__} {FORMAT} {_code_digest()} onnxruntime {onnxruntime.__version__}"
     return cache_key([versions, graph_digest(graph), source.digest(), json.dumps(dict(requests), sort_keys=True)])
+
+
+def _code_digest() -> str:
+    """sha256 of what collects: a checkout changes between two releases, and its statistics with it."""
+    total = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes())
+    return total.hexdigest()
