@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from edgeport.bundle.publish import check_replaceable, publishing
 from edgeport.calibration import METHODS, Statistics
 from edgeport.datasets import Datasets, open_datasets
 from edgeport.emission import Evidence
+from edgeport.entry import is_entry
 from edgeport.errors import ToolchainError, UsageError
 from edgeport.findings import Finding
 from edgeport.observation import observe
@@ -228,10 +230,17 @@ class _Run:
 
 
 def _said(argument: Any) -> str | None:
-    """How an argument is named in reports: a path as it was given, a Python object by its name."""
-    if argument is None or isinstance(argument, str):
-        return argument
-    return str(argument) if isinstance(argument, Path) else getattr(argument, "__name__", type(argument).__name__)
+    """How an argument is named in reports: a path without its folder, a Python object by its name.
+
+    The folder depends on where the command ran, and reports do not.
+    """
+    if argument is None:
+        return None
+    if not isinstance(argument, str | Path):
+        return str(getattr(argument, "__name__", type(argument).__name__))
+    text = str(argument)
+    file, colon, name = text.rpartition(":") if is_entry(text) else (text, "", "")
+    return Path(os.path.abspath(file)).name + colon + name
 
 
 def _check_options(
