@@ -41,6 +41,7 @@ class Failure:
         for problem in problems[:_SHOWN_FINDINGS]:
             place = " ".join(part for part in (problem.node, problem.op and f"({problem.op})") if part)
             text = "; ".join(part for part in (problem.message, problem.hint) if part)
-            print(f"  {problem.code}: {place + ': ' if place else ''}{one_line(text)}", file=sys.stderr)
+            line = one_line(f"{problem.code}: {place + ': ' if place else ''}{text}")
+            print(f"  {line}", file=sys.stderr)
         if len(problems) > _SHOWN_FINDINGS:
             print(f"  and {len(problems) - _SHOWN_FINDINGS} more; --json lists every one", file=sys.stderr)

@@ -15,7 +15,7 @@ from edgeport.cli.envelope import envelope
 from edgeport.cli.failure import Failure
 from edgeport.cli.job import Job, Result
 from edgeport.cli.streams import console, one_line, results_only, silence_stdout, tidy, write_result
-from edgeport.errors import EdgeportError
+from edgeport.errors import EdgeportError, ModelError
 from edgeport.findings import Finding
 
 INTERNAL_ERROR = 1
@@ -55,6 +55,10 @@ def run(argv: Sequence[str]) -> int:
     except BrokenPipeError:  # of --help; results are written by write_result
         silence_stdout()
         return 0
+    except MemoryError as error:
+        detail = one_line(str(error)) or "the model with its inputs is too large for this machine"
+        message = f"out of memory: {detail}; give smaller dimensions with --input"
+        failure = Failure("ModelError", message, ModelError.exit_code)
     except Exception as error:
         failure = _internal(error)
     shown = isinstance(job, Job) and failure.result is not None and not (job.as_json or job.quiet)
@@ -83,10 +87,9 @@ def _print(job: Job, result: Result | None, findings: Sequence[Finding], failure
         return True
     from edgeport.cli.show import show
 
-    page = console()
-    with page.capture() as capture:
-        show(job.command, result, page)
-    return write_result(tidy(capture.get()))
+    page = io.StringIO()  # rich's own capture writes to stdout all the same, and fails where that is full
+    show(job.command, result, console(page))
+    return write_result(tidy(page.getvalue()))
 
 
 def _internal(error: Exception) -> Failure:

@@ -12,7 +12,10 @@ Decorator = Callable[[F], F]
 
 
 def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    names = tuple(part.strip() for value in values for part in value.split(",") if part.strip())
+    if values and not names:  # an unset variable in a script; the default would be a guess
+        raise click.BadParameter("it is empty; name at least one, or leave the flag out")
+    return names
 
 
 SOURCE = click.argument("source", required=False)

@@ -34,18 +34,22 @@ def results_only() -> Iterator[None]:
         os.close(kept)
 
 
-def console() -> Console:
-    """A console on stdout: coloured on a terminal, plain and as wide as its content in a pipe or file."""
+def console(page: TextIO) -> Console:
+    """Writes to `page` what suits stdout: coloured for a terminal, else plain and as wide as its content."""
     from rich.console import Console
 
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=_UNBOUNDED, color_system=None)
+        return Console(file=page, highlight=False, force_terminal=True)
+    return Console(file=page, highlight=False, width=_UNBOUNDED, color_system=None)
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks: errors take one line, so that they can be grepped."""
-    return " ".join(text.split())
+    """The text without line breaks: errors take one line, so that they can be grepped.
+
+    What is not printable, such as a terminal's escape codes in a hostile name, is written as `\\x1b`.
+    """
+    text = " ".join(text.split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def write_result(text: str) -> bool:
