@@ -68,6 +68,7 @@ class ImageSource:
             OSError,
             SyntaxError,
             ValueError,
+            MemoryError,
             Image.DecompressionBombError,
             Image.DecompressionBombWarning,
         ) as error:

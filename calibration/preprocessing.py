@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, PositiveInt, ValidationError, field_validator, model_validator
 
 from edgeport.calibration.fit import fit_values, fits, shape_matches, shape_text
 from edgeport.errors import CalibrationError, UsageError
@@ -41,9 +41,9 @@ class Preprocessing(BaseModel):
     crop: tuple[PositiveInt, PositiveInt] | None = None
     colour: Literal["RGB", "BGR", "GRAY"] = "RGB"
     layout: Literal["NCHW", "NHWC"] = "NCHW"
-    scale: float | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    scale: FiniteFloat | None = None
+    mean: tuple[FiniteFloat, ...] = ()
+    std: tuple[FiniteFloat, ...] = ()
     dtype: Literal["float32", "float16", "uint8"] = "float32"
     interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"] = "bilinear"
 

@@ -13,7 +13,8 @@ from edgeport.findings import Finding
 from edgeport.preparation import prepare
 from edgeport.results import Result
 from edgeport.sample import InputSpec
-from edgeport.targets.registry import load_target, target_names
+from edgeport.targets.contract import Target
+from edgeport.targets.registry import load_target, missing_requirements, require_toolchain, target_names
 
 
 def inspect(
@@ -28,7 +29,7 @@ def inspect(
 
     Args:
         source: as for `export`.
-        target: targets to ask; all of them by default.
+        target: targets to ask; by default all whose toolchain is installed.
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
         drop_passes: names of graph passes to leave out.
         add_passes: names of graph passes to run as well.
@@ -37,10 +38,12 @@ def inspect(
         Facts: name, sha256, inputs, outputs, parameters, operators of source and canonical graph, targets.
 
     Raises:
-        EdgeportError: the model cannot be captured, or a name is unknown.
+        EdgeportError: the model cannot be captured, a name is unknown, or a toolchain is missing.
     """
     names = [target] if isinstance(target, str) else list(target)
-    targets = [load_target(name) for name in names or target_names()]
+    targets = [load_target(name) for name in names] or _installed()
+    for asking in targets:
+        require_toolchain(asking)
     prepared = prepare(source, inputs, drop_passes, add_passes)
     asked = {t.name: tuple(t.check(prepared.canonical, "fp32", None)) for t in targets}
     graph = prepared.canonical.graph
@@ -54,6 +57,12 @@ def inspect(
         "targets": {name: _answer(findings) for name, findings in asked.items()},
     }
     return Result(facts, (*prepared.captured.findings, *(f for findings in asked.values() for f in findings)))
+
+
+def _installed() -> list[Target]:
+    """The targets whose toolchain is installed; all where none is, so that the refusal names a pip line."""
+    known = [load_target(name) for name in target_names()]
+    return [t for t in known if not missing_requirements(t)] or known
 
 
 def _output(value: ir.Value) -> str:

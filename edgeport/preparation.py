@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.capture import Captured, capture
-from edgeport.errors import ModelError
+from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.passes import canonicalize
 from edgeport.sample import Array, InputSpec, Sample, as_dtype, parse_input_spec
 from edgeport.validate.onnx_runner import OnnxRunner
+
+_LARGEST_INPUT = 2**31 - 1
+"""Bytes: FlatBuffers and protobuf end there."""
 
 _RELATIVE = 1e-3
 """Largest difference, relative to the output's largest magnitude, that reordered float32 arithmetic may cause."""
@@ -47,9 +51,27 @@ def prepare(
         UsageError: an input specification or a pass name is wrong.
     """
     specs = [parse_input_spec(i) if isinstance(i, str) else i for i in inputs]
+    _check_size(specs)
     captured = capture(source, inputs=specs)
     canonical = canonicalize(captured.model, drop=drop_passes, add=add_passes)
-    return Prepared(captured, canonical, OnnxRunner(canonical))
+    prepared = Prepared(captured, canonical, OnnxRunner(canonical))
+    _check_size(prepared.inputs)
+    return prepared
+
+
+def _check_size(inputs: Sequence[InputSpec]) -> None:
+    """Refuses samples that would exhaust the memory of the machine, before one is made.
+
+    Raises:
+        UsageError: an input is larger than a tensor can be in the formats of the targets.
+    """
+    for spec in inputs:
+        size = math.prod(d for d in spec.shape if isinstance(d, int)) * as_dtype(spec.dtype).itemsize
+        if size > _LARGEST_INPUT:
+            raise UsageError(
+                f"input {spec} has {size / 2**30:.3g} GiB a sample, more than the 2 GiB that files can hold; "
+                f'give smaller dimensions with --input "{spec.name}:{spec.dtype}[...]"'
+            )
 
 
 def check_capture(prepared: Prepared, samples: Iterable[Sample]) -> None:
@@ -103,6 +125,6 @@ def _difference(want: Array, got: Array) -> str | None:
     finite = np.isfinite(a)
     if not np.array_equal(finite, np.isfinite(b)) or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
         return "has NaN or infinity in other places"
-    error = float(np.abs(a - b)[finite].max(initial=0.0))
+    error = float(np.abs(a[finite] - b[finite]).max(initial=0.0))
     scale = float(np.abs(a[finite]).max(initial=0.0))
     return f"differs by {error:.3g} at magnitude {scale:.3g}" if error > _RELATIVE * scale + 1e-6 else None

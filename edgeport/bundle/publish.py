@@ -80,7 +80,11 @@ def check_replaceable(out: Path) -> None:
             its manifest.
     """
     target = Path(os.path.realpath(out))
-    if not target.exists():
+    try:
+        there = target.exists()
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise _cannot_write(out, error) from error
+    if not there:
         return
     if not target.is_dir():
         raise UsageError(f"--out {out} is a file; give a folder")

@@ -21,7 +21,8 @@ def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
         the bytes of each external tensor.
 
     Raises:
-        ModelError: the file is not an ONNX model, is cut off, or its external data is missing or too short.
+        ModelError: the file is not an ONNX model, is cut off, its external data is missing or too short, or a weight's
+            bytes are not what its shape says.
     """
     if path.is_dir():
         raise ModelError(f"{path} is a folder, not a model; give the .onnx file in it")
@@ -48,6 +49,8 @@ def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
             tensor.data_location = onnx.TensorProto.DEFAULT
             del tensor.external_data[:]
             digest.update(tensor.raw_data)
+        elif tensor.HasField("raw_data"):
+            _check_size(tensor, path)
     return proto, digest.hexdigest()
 
 
@@ -66,7 +69,7 @@ def _external_bytes(tensor: onnx.TensorProto, model: Path) -> bytes:
     what = f"tensor {tensor.name!r} of {model}"
     location = entries.get("location", "")
     relative = PurePosixPath(location.replace("\\", "/"))
-    if not location or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
+    if not relative.parts or relative.is_absolute() or ".." in relative.parts or ":" in relative.parts[0]:
         raise ModelError(
             f"{what} points outside the model's folder ({location!r}); keep its data file beside the model"
         )
@@ -89,6 +92,21 @@ def _external_bytes(tensor: onnx.TensorProto, model: Path) -> bytes:
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(needed)
+
+
+def _check_size(tensor: onnx.TensorProto, model: Path) -> None:
+    """ONNX Runtime refuses it too, in words that name neither the weight nor the file."""
+    if tensor.data_type not in onnx.helper.get_all_tensor_dtypes():
+        return  # refused with the graph
+    try:
+        fits = len(tensor.raw_data) == _byte_size(tensor)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ModelError(
+            f"weight {tensor.name!r} of {model} has {len(tensor.raw_data)} bytes, which do not fill its shape "
+            f"{list(tensor.dims)}: the file is damaged; export the model again"
+        )
 
 
 def _byte_size(tensor: onnx.TensorProto) -> int:

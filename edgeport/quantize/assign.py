@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.groups import KernelGroup, find_groups
@@ -112,6 +113,8 @@ def _first_guess(
             reasons[node] = refusal
         elif rule.weight is not None and not _constant_weight(node, rule.weight):
             reasons[node] = "its weights are not constant"
+        elif rule.weight is not None and not _finite_weight(node, rule.weight):
+            reasons[node] = "its weights hold NaN or infinite values"
         elif scheme.kernel == "int8" and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
         elif scheme.kernel == "int8" and (names := _touched(group, rule) & set(unbounded)):
@@ -129,6 +132,11 @@ def _touched(group: KernelGroup, rule: OpRule) -> set[str]:
 def _constant_weight(node: ir.Node, index: int) -> bool:
     value = node.inputs[index] if index < len(node.inputs) else None
     return value is not None and value.const_value is not None and value.dtype == ir.DataType.FLOAT
+
+
+def _finite_weight(node: ir.Node, index: int) -> bool:
+    value = node.inputs[index]
+    return value is None or value.const_value is None or bool(np.isfinite(value.const_value.numpy()).all())
 
 
 def _relax(kernels: _Kernels, reasons: _Reasons, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> None:
