@@ -197,3 +197,17 @@ def test_how_paths_are_given_does_not_change_a_byte(
         api.export(cnn, calib=f"{folder}images.npz", metric=f"{folder}metric.py:peak", out=out)
         seen.append(hashes(out))
     assert all(other == seen[0] for other in seen)
+
+
+def test_a_file_among_the_passes_is_all_that_a_pass_needs(tmp_path: Path) -> None:
+    text = 'from edgeport.passes.registry import register\n@register("mine")\ndef mine(model):\n    return False\n'
+    (tmp_path / "mine.py").write_text(text)
+    code = (
+        "import importlib.util as loading, sys\n"
+        "spec = loading.find_spec('edgeport.passes')\n"
+        "spec.submodule_search_locations.append(sys.argv[1])\n"
+        "sys.modules[spec.name] = passes = loading.module_from_spec(spec)\n"
+        "spec.loader.exec_module(passes)\n"
+        "passes.get('mine')\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
