@@ -142,14 +142,15 @@ def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
     already = {v.name for v in observed.graph.outputs}
     by_name = {v.name: v for node in observed.graph for v in node.outputs}
     observed.graph.outputs.extend(by_name[n] for n in names if n not in already)
-    providers = ["CPUExecutionProvider"]
+    # Without Pad_Fusion: it moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1).
+    settings: dict[str, Any] = {"providers": ["CPUExecutionProvider"], "disabled_optimizers": ["Pad_Fusion"]}
     try:
         if _fits_one_message(observed):
-            return ort.InferenceSession(ir.to_proto(observed).SerializeToString(), options, providers=providers)
+            return ort.InferenceSession(ir.to_proto(observed).SerializeToString(), options, **settings)
         with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
             path = Path(folder) / "observed.onnx"
             ir.save(observed, path, external_data="observed.data")
-            return ort.InferenceSession(str(path), options, providers=providers)
+            return ort.InferenceSession(str(path), options, **settings)
     except Exception as error:
         raise ModelError(f"ONNX Runtime cannot load the canonical graph: {_first_line(error)}") from error
 

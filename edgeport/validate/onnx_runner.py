@@ -228,7 +228,10 @@ def _session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSe
 
     try:
         # Without fallback: it would print to stdout and try the same provider again.
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        # Without Pad_Fusion: it moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1).
+        return ort.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"], enable_fallback=0, disabled_optimizers=["Pad_Fusion"]
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         message = one_line(error)
         raise ModelError(

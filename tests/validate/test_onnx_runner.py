@@ -339,3 +339,11 @@ def test_simulated_int16() -> None:
     got = net.run(net.fake_quantized(net.op("Mul", [x, x], "z"), "out", q))
     a = round_trip(q, IMAGE)
     np.testing.assert_array_equal(got, round_trip(q, a * a))  # one float32 product: no order of sums to differ in
+
+
+def test_zeros_before_a_max_pool_are_elements() -> None:
+    text = """<ir_version: 8, opset_import: ["": 17]> g (float[1,1,2,2] x) => (float[1,1,2,2] y)
+        <int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1}> { z = Pad(x, p) y = MaxPool<kernel_shape=[3, 3]>(z) }"""
+    runner = OnnxRunner(onnx.parser.parse_model(text).SerializeToString())
+    got = runner.run({"x": np.full((1, 1, 2, 2), -3, np.float32)})["y"]
+    assert np.array_equal(got, np.zeros((1, 1, 2, 2)))  # every window holds a padded 0
