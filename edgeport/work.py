@@ -94,7 +94,8 @@ def emit_target(
     files = tuple(describe_file(p, p.relative_to(folder).as_posix()) for p in paths)
     findings = (*work.findings, *emitted.findings)
     done = replace(work, emitted=emitted, files=files, folder=folder, findings=findings)
-    broken = next((f.message for f in emitted.findings if f.severity == "error"), None)
+    faults = emitted.ladder.findings if emitted.ladder is not None else ()
+    broken = next((f.message for f in faults if f.severity == "error"), None)
     failed = f"over any budget: {broken}" if broken is not None else over_budget(emitted.budgets)
     if failed is None:
         return done
