@@ -318,3 +318,23 @@ def test_a_file_that_computes_something_else_is_refused() -> None:
     reasonless = [Rung(name, "canonical", "artifact", (metrics.result(),)) for name in ("capture", "lowering", "total")]
     with pytest.raises(ModelError, match="'y'"):
         refuse_defects("tflite", Ladder(4, "measured", tuple(reasonless), Blame("")))
+
+
+def test_fp16_rounds_exactly_what_the_plan_says_and_leaves_what_would_overflow(tmp_path: Path) -> None:
+    """A tiny and a huge weight matrix: the file computes what its simulation computes."""
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[1,4] x) => (float[1,4] y) {
+        a = MatMul(x, w)
+        y = MatMul(a, v)
+    }"""
+    )
+    rng = np.random.default_rng(0)
+    for name, size in (("w", 1.0), ("v", 1e6)):
+        weight = (size * rng.normal(size=(4, 4))).astype(np.float32)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    onnx.save(model, tmp_path / "two.onnx")
+    result = api.export(tmp_path / "two.onnx", precision="fp16", out=tmp_path / "out")
+    nodes = {n["name"]: n for n in result.report["targets"][0]["plan"]["nodes"]}
+    assert sorted(n["kernel"] for n in nodes.values()) == ["float32", "fp16-weights"]
+    assert decibels(result.report, "quantization") < 90  # the tiny matrix is rounded to 11 bits ...
+    assert decibels(result.report, "kernels") > 110  # ... by both alike: float32 rounding only

@@ -20,6 +20,8 @@ from edgeport.quantize.plan import NodePlan, QParams
 from edgeport.quantize.saturation import Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 
+_FLOAT16_MAX = float(np.finfo(np.float16).max)
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -115,6 +117,8 @@ def _first_guess(
             reasons[node] = "its weights are not constant"
         elif rule.weight is not None and not _finite_weight(node, rule.weight):
             reasons[node] = "its weights hold NaN or infinite values"
+        elif scheme.kernel == "fp16-weights" and not _fits_float16(node, rule):
+            reasons[node] = f"its weights are beyond float16, which ends at {_FLOAT16_MAX:.0f}"
         elif scheme.kernel == "int8" and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
         elif scheme.kernel == "int8" and (names := _touched(group, rule) & set(unbounded)):
@@ -137,6 +141,15 @@ def _constant_weight(node: ir.Node, index: int) -> bool:
 def _finite_weight(node: ir.Node, index: int) -> bool:
     value = node.inputs[index]
     return value is None or value.const_value is None or bool(np.isfinite(value.const_value.numpy()).all())
+
+
+def _fits_float16(node: ir.Node, rule: OpRule) -> bool:
+    value = node.inputs[rule.weight] if rule.weight is not None else None
+    return (
+        value is None
+        or value.const_value is None
+        or bool(np.abs(value.const_value.numpy()).max(initial=0) <= _FLOAT16_MAX)
+    )
 
 
 def _relax(kernels: _Kernels, reasons: _Reasons, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> None:

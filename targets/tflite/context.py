@@ -34,7 +34,6 @@ from edgeport.targets.tflite.layout import (
 from edgeport.targets.tflite.registry import Refused
 
 SUPPORTED_DTYPES = ("float32", "float16", "int32", "int64", "bool", "uint8", "int8")
-_SMALL = 64  # float constants below this many elements are not worth an fp16 twin and its DEQUANTIZE
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,7 @@ class Context:
         layout = identity(self.rank(value)) if layout is None else layout
         quant = self.quant(node, value)
         if self.constant(value) is not None:
-            return self._constant(node, value, layout, quant)
+            return self._constant(value, layout, quant)
         return self.stored(value, layout, quantized=quant is not None)
 
     def stored(self, value: ir.Value, layout: Layout, quantized: bool) -> Tensor:
@@ -260,7 +259,7 @@ class Context:
             self.builder.op("QUANTIZE", [form.tensor], [out], "QuantizeOptions")
         return self._remember(value, Stored(out, form.layout))
 
-    def _constant(self, node: ir.Node, value: ir.Value, layout: Layout, quant: QParams | None) -> Tensor:
+    def _constant(self, value: ir.Value, layout: Layout, quant: QParams | None) -> Tensor:
         data = self.constant(value)
         assert data is not None
         name = self.name(value, layout)
@@ -275,15 +274,12 @@ class Context:
         if quant is not None:
             axis = None if quant.axis is None else layout.index(quant.axis % data.ndim)
             return self.builder.constant(name, arrange(quant.quantize(data)), replace(quant, axis=axis))
-        return self.literal(node, name, arrange(data))
+        return self.builder.constant(name, arrange(data))
 
-    def literal(self, node: ir.Node, name: str, data: Array) -> Tensor:
-        """A constant that the node's kernel reads in float (or int), stored as fp16 where the plan says so."""
-        if self.plan.kernel(node.name) == "fp16-weights" and data.dtype == np.float32 and data.size >= _SMALL:
-            with np.errstate(over="ignore"):
-                half = data.astype(np.float16)
-            if np.isfinite(half).all():
-                return self.decoded(self.builder.constant(f"{name}|h", half))
+    def float_weights(self, node: ir.Node, name: str, data: Array) -> Tensor:
+        """Weights that the node's kernel reads in float, stored as fp16 where the plan says so."""
+        if self.plan.kernel(node.name) == "fp16-weights":
+            return self.decoded(self.builder.constant(f"{name}|h", data.astype(np.float16)))
         return self.builder.constant(name, data)
 
     def weights(
@@ -303,7 +299,7 @@ class Context:
         source, kernel = self.plan.qparams(value.name), self.plan.kernel(node.name)
         name = value.name or "weight"
         if source is None or not kernel.startswith("int8"):
-            return self.literal(node, f"{name}|w", arrange(data))
+            return self.float_weights(node, f"{name}|w", arrange(data))
         moved = source if source.axis is None else replace(source, axis=axis)
         stored = self.builder.constant(f"{name}|w", arrange(source.quantize(data)), moved)
         decode = kernel == "int8-weights" or (kernel == "int8-dynamic" and not hybrid)
@@ -341,7 +337,7 @@ class Context:
         """As `read`, but never in integers: for operators without an integer kernel inside an integer region."""
         data = self.constant(value)
         if data is not None:
-            return self._constant(node, value, layout, None)
+            return self._constant(value, layout, None)
         return self.stored(value, layout, quantized=False)
 
     def bind_float(self, node: ir.Node, value: ir.Value, tensor: Tensor, layout: Layout) -> None:

@@ -138,7 +138,7 @@ def _grouped(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry:
         part = ctx.temporary(y, f"in{g}", shape)
         ctx.emit("SLICE", [data, begin, ctx.ints("size", shape)], [part], "SliceOptions")
         weight = _arrange(filters[g * channels : (g + 1) * channels], geometry.dilations)
-        kernel = ctx.literal(node, f"{y.name}/w{g}", np.ascontiguousarray(weight))
+        kernel = ctx.float_weights(node, f"{y.name}/w{g}", np.ascontiguousarray(weight))
         offset = ctx.builder.constant(f"{y.name}/b{g}", bias.reshape(-1)[g * outs : (g + 1) * outs])
         result = ctx.temporary(y, f"out{g}", (*out.shape[:3], outs))
         _emit(ctx, node, geometry, part, kernel, offset, result)

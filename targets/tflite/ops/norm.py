@@ -130,7 +130,7 @@ def batch_normalization(ctx: Context, node: ir.Node) -> None:
     layout = ctx.common_layout([x], ctx.shape(x))
     shape = [-1 if a == 1 else 1 for a in layout]
     a, b = (
-        ctx.literal(node, f"{y.name}/{n}", v.astype(np.float32).reshape(shape))
+        ctx.builder.constant(f"{y.name}/{n}", v.astype(np.float32).reshape(shape))
         for n, v in (("gain", gain), ("shift", bias - mean * gain))
     )
     scaled = ctx.step(y, "MUL", [ctx.read(node, x, layout), a], "MulOptions")
