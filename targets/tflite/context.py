@@ -333,7 +333,7 @@ class Context:
         shape = stored_shape(self.shape(value), layout)
         return self.builder.tensor(self.name(value, layout), shape, data.dtype, data.quant)
 
-    def read_float(self, node: ir.Node, value: ir.Value, layout: Layout) -> Tensor:
+    def read_float(self, value: ir.Value, layout: Layout) -> Tensor:
         """As `read`, but never in integers: for operators without an integer kernel inside an integer region."""
         data = self.constant(value)
         if data is not None:

@@ -80,10 +80,10 @@ def _min_max(ctx: Context, node: ir.Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
     layout = ctx.common_layout([x], ctx.shape(x))
-    data = ctx.read_float(node, x, layout)
+    data = ctx.read_float(x, layout)
     bounds = [(code, v) for code, v in zip(("MAXIMUM", "MINIMUM"), node.inputs[1:], strict=False) if v is not None]
     for code, bound in bounds:
-        limit = ctx.read_float(node, bound, identity(ctx.rank(bound)))
+        limit = ctx.read_float(bound, identity(ctx.rank(bound)))
         data = ctx.step(y, code, [data, limit], "MaximumMinimumOptions")
     ctx.bind_float(node, y, data, layout)
 
@@ -129,7 +129,7 @@ def swish(ctx: Context, node: ir.Node) -> None:
         return
     value = node.inputs[0]
     assert value is not None
-    x = ctx.read_float(node, value, layout)
+    x = ctx.read_float(value, layout)
     gate = ctx.step(y, "LOGISTIC", [ctx.step(y, "MUL", [x, ctx.number(alpha)], "MulOptions")])
     ctx.bind_float(node, y, ctx.step(y, "MUL", [x, gate], "MulOptions"), layout)
 

@@ -124,7 +124,7 @@ def _products(ctx: Context, node: ir.Node, matrices: dict[int, Array]) -> None:
     for axis, matrix in matrices.items():
         wanted = (*(a for a in layout if a != axis), axis)
         if data is None:
-            data = ctx.read_float(node, x, wanted)
+            data = ctx.read_float(x, wanted)
         elif wanted != layout:
             perm = [layout.index(a) for a in wanted]
             moved = ctx.temporary(y, "moved", [data.shape[p] for p in perm])
