@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeport.calibration.fit import LABEL_NAMES, fit_sample
-from edgeport.errors import CalibrationError
+from edgeport.entry import load_callable
+from edgeport.errors import CalibrationError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.suggest import did_you_mean
@@ -21,26 +21,16 @@ from edgeport.suggest import did_you_mean
 Factory = Callable[[], Iterable[Mapping[str, Any]]]
 
 
-def load_callable(path: Path, name: str) -> Factory:
-    """Loads `path` as a module and takes `name` from it.
+def load_factory(path: Path, name: str) -> Factory:
+    """Takes the callable `name` from a Python file.
 
     Raises:
         CalibrationError: the file fails to run, or has no such callable.
     """
-    spec = importlib.util.spec_from_file_location(f"edgeport_samples_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise CalibrationError(f"{path.name} cannot be loaded as Python")
-    module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise CalibrationError(f"{path.name} failed while loading: {_say(error)}") from error
-    found = getattr(module, name, None)
-    if not callable(found):
-        callables = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        raise CalibrationError(f"{path.name} has no callable {name!r}; {did_you_mean(name, callables)}")
-    factory: Factory = found
-    return factory
+        return load_callable(f"{path}:{name}")
+    except UsageError as error:
+        raise CalibrationError(str(error)) from error
 
 
 class CallableSource:

@@ -15,6 +15,7 @@ from edgeport.calibration.accumulator import TensorAccumulator
 from edgeport.calibration.identity import graph_digest
 from edgeport.calibration.statistics import Request, Statistics
 from edgeport.errors import CalibrationError, ModelError
+from edgeport.onnx_session import open_session, session_options
 from edgeport.sample import Array, Sample
 
 _FLOATS = {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}  # None: the type is not inferred
@@ -132,25 +133,18 @@ class _Session:
 
 
 def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # failures come back as exceptions
     observed = graph.clone()
     already = {v.name for v in observed.graph.outputs}
     by_name = {v.name: v for node in observed.graph for v in node.outputs}
     observed.graph.outputs.extend(by_name[n] for n in names if n not in already)
-    # Without Pad_Fusion: it moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1).
-    settings: dict[str, Any] = {"providers": ["CPUExecutionProvider"], "disabled_optimizers": ["Pad_Fusion"]}
+    options = session_options(threads)
     try:
         if _fits_one_message(observed):
-            return ort.InferenceSession(ir.to_proto(observed).SerializeToString(), options, **settings)
+            return open_session(ir.to_proto(observed).SerializeToString(), options)
         with tempfile.TemporaryDirectory(prefix="edgeport-") as folder:
             path = Path(folder) / "observed.onnx"
             ir.save(observed, path, external_data="observed.data")
-            return ort.InferenceSession(str(path), options, **settings)
+            return open_session(str(path), options)
     except Exception as error:
         raise ModelError(f"ONNX Runtime cannot load the canonical graph: {_first_line(error)}") from error
 

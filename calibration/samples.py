@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeport.calibration.arrays import ArraySource
-from edgeport.calibration.callables import CallableSource, load_callable
+from edgeport.calibration.callables import CallableSource, load_factory
 from edgeport.calibration.images import IMAGE_SUFFIXES, ImageSource
 from edgeport.calibration.preprocessing import Preprocessing
 from edgeport.calibration.texts import TextSource
@@ -83,7 +83,7 @@ def open_samples(
     text = str(data)
     file, _, function = text.rpartition(":")
     if file.endswith(".py"):
-        return CallableSource(load_callable(_resolve(file, base), function), inputs, f"{Path(file).name}:{function}")
+        return CallableSource(load_factory(_resolve(file, base), function), inputs, f"{Path(file).name}:{function}")
     path = _resolve(text, base)
     files = _files(path)
     kind = _kind(path, files)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.onnx_session import open_session, session_options
 from edgeport.passes.edit import Array, constant
 
 
@@ -66,12 +67,10 @@ def _run(
     )
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     whole = onnx.helper.make_model(graph, opset_imports=imports, ir_version=model.ir_version)
-    options = ort.SessionOptions()
+    options = session_options()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(whole.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = open_session(whole.SerializeToString(), options)
         arrays = session.run([value.name for value in wanted], {})
     except Exception:  # ONNX Runtime raises many types; whatever it cannot run simply stays in the graph
         return None

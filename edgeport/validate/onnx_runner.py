@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from edgeport.errors import CalibrationError, ModelError
 from edgeport.findings import Finding
+from edgeport.onnx_session import open_session, session_options
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.validate.runner import Verdict
 
@@ -142,7 +143,7 @@ class OnnxRunner:
         return self._internal
 
     def _open(self, extra: Sequence[str]) -> ort.InferenceSession:
-        options = _session_options(self._threads, self._simulate)
+        options = _options(self._threads, self._simulate)
         model = self._model
         if isinstance(model, Path) and not extra:
             return _session(str(model), options)
@@ -207,14 +208,8 @@ def _closing(text: str, start: int) -> int:
     return len(text)
 
 
-def _session_options(threads: int, simulate: bool) -> ort.SessionOptions:
-    import onnxruntime as ort
-
-    ort.set_default_logger_severity(4)  # what is wrong comes as an exception; the log would repeat it on stderr
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
+def _options(threads: int, simulate: bool) -> ort.SessionOptions:
+    options = session_options(threads)
     if simulate:
         # Without the first, Q/DQ are moved and fused into QLinear kernels, and weights between them quantized anew;
         # without the second, DQ -> Q pairs in the middle of Q -> DQ -> Q -> DQ are dropped.
@@ -224,14 +219,8 @@ def _session_options(threads: int, simulate: bool) -> ort.SessionOptions:
 
 
 def _session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    import onnxruntime as ort
-
     try:
-        # Without fallback: it would print to stdout and try the same provider again.
-        # Without Pad_Fusion: it moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1).
-        return ort.InferenceSession(
-            model, options, providers=["CPUExecutionProvider"], enable_fallback=0, disabled_optimizers=["Pad_Fusion"]
-        )
+        return open_session(model, options)
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         message = one_line(error)
         raise ModelError(

@@ -154,3 +154,15 @@ def test_texts_that_do_not_fit_are_refused(tmp_path, tokenizer):
         ([{"text": "cat", "label": 1}, {"text": "cat"}], "1 of 2 lines"),
     ):
         assert words in refusal(write(path, *entries), specs, tokenizer=tokenizer)
+
+
+def test_a_file_of_samples_may_import_what_stands_beside_it(tmp_path):
+    (tmp_path / "beside_the_samples.py").write_text("SIZE = 3\n")
+    (tmp_path / "with_import.py").write_text(
+        "import numpy as np\n"
+        "from beside_the_samples import SIZE\n"
+        "def samples():\n"
+        "    for i in range(SIZE):\n"
+        "        yield {'x': np.full((1, 3), i, np.float32)}\n"
+    )
+    assert len(open_samples("with_import.py:samples", [X], base=tmp_path)) == 3
