@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport.errors import EdgeportError, UsageError
+from edgeport.suggest import did_you_mean
 
 
 def is_entry(text: str) -> bool:
@@ -65,8 +65,8 @@ def load_callable(entry: str, flag: str = "") -> Callable[..., Any]:
     found = getattr(module, name, None)
     if found is None:
         public = [n for n, v in vars(module).items() if callable(v) and not n.startswith("_")]
-        near = difflib.get_close_matches(name, public, 1)
-        raise UsageError(f"{said}: {path.name} has no {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        hint = f"; {did_you_mean(name, public)}" if public else ""
+        raise UsageError(f"{said}: {path.name} has no {name!r}{hint}")
     if not callable(found):
         raise UsageError(f"{said}: {name!r} is a {type(found).__name__}, not a callable")
     result: Callable[..., Any] = found

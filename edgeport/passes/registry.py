@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 import onnx_ir as ir
 
 from edgeport.errors import UsageError
+from edgeport.suggest import did_you_mean
 
 Pass = Callable[[ir.Model], bool]
 """Changes the given model in place; returns True if it changed something."""
@@ -46,7 +46,5 @@ def get(name: str) -> Pass:
         UsageError: no pass has this name; the message suggests the nearest one.
     """
     if name not in _PASSES:
-        near = difflib.get_close_matches(name, _PASSES, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"known passes: {', '.join(names())}"
-        raise UsageError(f"unknown pass '{name}'; {hint}")
+        raise UsageError(f"unknown pass {name!r}; {did_you_mean(name, names())}")
     return _PASSES[name]
