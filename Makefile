@@ -2,6 +2,7 @@
 # make test   every test
 # make lint   ruff, and mypy --strict on the installed wheel
 # make bench  speed, memory and size as ratios
+# make check-arm  emitted files on emulated ARM cores beside this machine's outputs
 #
 # Needs Python >= 3.11 and make, nothing else; everything is installed into .venv. Another interpreter than the
 # one found: make demo PYTHON=/path/to/python3
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PACKAGING := pyproject.toml setup.py constraints.txt
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench check-arm clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp
@@ -32,6 +33,9 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py
+
+check-arm: $(VENV)/demo.stamp
+	$(BIN)/python benchmarks/check_arm.py $(ARTIFACTS)
 
 clean:
 	rm -rf $(VENV) build demo-out
