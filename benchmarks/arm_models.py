@@ -68,11 +68,16 @@ def emit_files(folder: Path, scratch: Path) -> tuple[Emitted, ...]:
 
 def copy_exported(artifact: Path, folder: Path) -> Emitted:
     """Takes a file that `edgeport export` wrote, with its golden inputs; allowed is what turned roundings cost."""
-    golden = load_file(artifact.parent / "golden" / "golden.safetensors")
+    golden = load_file(golden_of(artifact))
     inputs = {key.removeprefix("input/"): array for key, array in golden.items() if key.startswith("input/")}
     shutil.copyfile(artifact, folder / artifact.name)
     np.savez(folder / f"{artifact.stem}.npz", **inputs)
     return Emitted(artifact.stem, 45.0)
+
+
+def golden_of(artifact: Path) -> Path:
+    """Where an export puts the golden inputs of a file."""
+    return artifact.parent / "golden" / "golden.safetensors"
 
 
 def _numbered(samples: Iterable[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -4,8 +4,8 @@
 
 Without arguments it exports files of its own (arm_models.py); with them it takes files of an export, with the golden
 inputs that lie beside them. LiteRT's aarch64 wheel runs under qemu's user-mode emulation, with an ARM Python that is
-unpacked into benchmarks/.cache/arm (once, about 100 MB down). Exit code 1 where outputs differ by more than is allowed, 0 where they agree or where the
-pieces cannot be had ("skipped: ..." says which). Times under emulation mean nothing and are not printed.
+unpacked into benchmarks/.cache/arm (once, about 100 MB down). Exit code 1 where outputs differ by more than is allowed,
+0 where they agree or where the pieces cannot be had ("skipped: ..." says which). Times under emulation mean nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from arm_machine import CORES, Unavailable, arm_machine
-from arm_models import Emitted, copy_exported, emit_files
+from arm_models import Emitted, copy_exported, emit_files, golden_of
 from tables import table
 
 _CACHE = Path(__file__).parent / ".cache" / "arm"
@@ -30,6 +30,10 @@ def main(artifacts: list[Path]) -> int:
     except Unavailable as reason:
         print(f"skipped: {reason}")
         return 0
+    bare = [path for path in artifacts if not golden_of(path).exists()]
+    if bare:
+        print(f"{golden_of(bare[0])} is not there; give files as `edgeport export` writes them")
+        return 1
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         files, scratch = work / "files", work / "scratch"

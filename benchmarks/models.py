@@ -48,14 +48,17 @@ SPECS = {
 
 def onnx_model(name: str) -> Path:
     """The model as an ONNX file (opset 18, one input `input` of shape (1, 3, size, size))."""
-    spec = SPECS[name]
-    folder = CACHE / "models" / _key(spec)
-    path = folder / f"{name}.onnx"
+    path = _path(name, ".onnx")
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        _export(spec, partial)
-        partial.replace(path)
+        _make(name)
+    return path
+
+
+def torch_weights(name: str) -> Path:
+    """The same model's state_dict as torch saves it, for converters that start from torch."""
+    path = _path(name, ".pt")
+    if not path.exists():
+        _make(name)
     return path
 
 
@@ -78,10 +81,16 @@ def held_out(count: int, size: int) -> tuple[Floats, Ints]:
     return labelled_images(count, size, _HELD_OUT_SEED)
 
 
-def _export(spec: Spec, path: Path) -> None:
+def _path(name: str, suffix: str) -> Path:
+    return CACHE / "models" / _key(SPECS[name]) / f"{name}{suffix}"
+
+
+def _make(name: str) -> None:
+    """Trains and writes both forms together, so that they always hold the same weights."""
     import networks
     import torch
 
+    spec = SPECS[name]
     torch.set_num_threads(2)
     torch.manual_seed(_SEED)
     network: torch.nn.Module = getattr(networks, spec.network)(spec.classes)
@@ -92,10 +101,10 @@ def _export(spec: Spec, path: Path) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # about torchvision, which nothing here needs
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _save(network.eval(), example, path)
+        _save(network.eval(), example, name)
 
 
-def _save(network: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
+def _save(network: torch.nn.Module, example: torch.Tensor, name: str) -> None:
     import torch
 
     program = torch.onnx.export(
@@ -103,7 +112,13 @@ def _save(network: torch.nn.Module, example: torch.Tensor, path: Path) -> None:
         verbose=False,
     )  # fmt: skip
     assert program is not None
-    program.save(path)
+    model, weights = _path(name, ".onnx"), _path(name, ".pt")
+    model.parent.mkdir(parents=True, exist_ok=True)
+    partial = model.with_suffix(".partial")
+    torch.save(network.state_dict(), partial)
+    partial.replace(weights)
+    program.save(partial)
+    partial.replace(model)
 
 
 def _key(spec: Spec) -> str:

@@ -1,18 +1,23 @@
-"""Any .tflite file with one image in and one output, whoever made it: runs it and looks inside."""
+"""Any .tflite file with one output, whoever made it: runs it, times it and looks inside."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from images import Floats
+import numpy.typing as npt
+
+Sample = Mapping[str, npt.NDArray[Any]]
+"""The source's input names -> arrays in the source's layout and dtype."""
+Floats = npt.NDArray[np.float32]
 
 
 class TfliteFile:
-    """A file open in LiteRT on one thread, with XNNPACK (LiteRT's default). Images go in as (1, 3, H, W) float32."""
+    """A file open in LiteRT on one thread, with XNNPACK (LiteRT's default)."""
 
     def __init__(self, path: Path) -> None:
         from ai_edge_litert.interpreter import Interpreter
@@ -20,11 +25,11 @@ class TfliteFile:
         self.path = path
         self._engine: Any = Interpreter(model_path=str(path), num_threads=1)
         self._engine.allocate_tensors()
-        (self._input,), (self._output,) = self._engine.get_input_details(), self._engine.get_output_details()
+        (self._output,) = self._engine.get_output_details()
 
-    def run(self, image: Floats) -> Floats:
-        """The output as float32, shape (classes,), whatever layout and dtype the file takes and gives."""
-        self._engine.set_tensor(self._input["index"], self._stored(image))
+    def run(self, sample: Sample) -> Floats:
+        """The output as float32, flat, whatever dtype the file gives."""
+        self.prepare(sample)
         self._engine.invoke()
         raw = self._engine.get_tensor(self._output["index"]).reshape(-1)
         scale, zero = self._output["quantization"]
@@ -33,12 +38,13 @@ class TfliteFile:
 
     @property
     def float_input(self) -> bool:
-        """Whether images go in as float32, not as integers."""
-        return bool(np.issubdtype(self._input["dtype"], np.floating))
+        """Whether values go in as they are, not as quantized integers."""
+        return all(detail["quantization"][0] == 0 for detail in self._engine.get_input_details())
 
-    def prepare(self, image: Floats) -> None:
-        """Sets the input for `seconds`."""
-        self._engine.set_tensor(self._input["index"], self._stored(image))
+    def prepare(self, sample: Sample) -> None:
+        """Sets the inputs for `seconds`."""
+        for name, detail in self._inputs(sample).items():
+            self._engine.set_tensor(detail["index"], _stored(sample[name], detail))
 
     def seconds(self) -> float:
         """Wall time of one inference."""
@@ -54,15 +60,30 @@ class TfliteFile:
         engine: Any = Interpreter(model_path=str(self.path), experimental_op_resolver_type=plain)
         return Counter(op["op_name"] for op in engine._get_ops_details())
 
-    def _stored(self, image: Floats) -> Any:
-        if tuple(self._input["shape"]) != image.shape:
-            image = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
-        dtype = self._input["dtype"]
-        if not np.issubdtype(dtype, np.integer):
-            return image
-        scale, zero = self._input["quantization"]
-        limits = np.iinfo(dtype)
-        return np.clip(np.rint(image / scale) + zero, limits.min, limits.max).astype(dtype)
+    def _inputs(self, sample: Sample) -> dict[str, Any]:
+        """Source name -> the file's input; files with names of their own (args_0, ...) keep the source's order."""
+        details = {d["index"]: d for d in self._engine.get_input_details()}
+        signatures = self._engine.get_signature_list()
+        if signatures:
+            runner = self._engine.get_signature_runner(next(iter(signatures)))
+            named = {name: details[d["index"]] for name, d in sorted(runner.get_input_details().items())}
+            ordered = list(named.values())
+            if set(named) == set(sample):
+                return named
+        else:
+            ordered = list(details.values())
+        return dict(zip(sample, ordered, strict=True))
+
+
+def _stored(array: npt.NDArray[Any], detail: Any) -> npt.NDArray[Any]:
+    if tuple(detail["shape"]) != array.shape:
+        array = np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+    dtype = detail["dtype"]
+    scale, zero = detail["quantization"]
+    if not scale:
+        return array.astype(dtype)
+    limits = np.iinfo(dtype)
+    return np.clip(np.rint(array / scale) + zero, limits.min, limits.max).astype(dtype)
 
 
 def sqnr(reference: Floats, measured: Floats) -> float:
