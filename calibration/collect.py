@@ -15,6 +15,7 @@ from edgeport.calibration.accumulator import TensorAccumulator
 from edgeport.calibration.identity import graph_digest
 from edgeport.calibration.statistics import Request, Statistics
 from edgeport.errors import CalibrationError, ModelError
+from edgeport.inner import expose, observable
 from edgeport.onnx_session import open_session, session_options
 from edgeport.sample import Array, Sample
 
@@ -37,7 +38,8 @@ def collect(
     Args:
         graph: the canonical graph; it is not changed.
         samples: mappings input name -> array, of the shapes and dtypes that the graph takes.
-        requests: value name (a graph input included) -> whether extremes are enough or a histogram is needed.
+        requests: value name (a graph input or an inner value included, see `edgeport.inner`) -> whether extremes are
+            enough or a histogram is needed.
         progress: called with the number of samples done, after each.
         threads: ONNX Runtime's intra-op threads.
 
@@ -66,12 +68,15 @@ def collect(
 def _check_requests(graph: ir.Model, requests: Mapping[str, Request]) -> None:
     values = {v.name: v for v in graph.graph.inputs if v.name}
     values |= {v.name: v for node in graph.graph for v in node.outputs if v.name}
+    inner = observable(graph.graph)
     for name in requests:
-        if name not in values:
+        if name in inner and name not in values:
+            continue
+        if name not in values and expose(copy, name) is None:
             near = difflib.get_close_matches(name, values, 3)  # a graph has too many names to list
             hint = f"; near names: {', '.join(near)}" if near else ""
             raise CalibrationError(f"statistics of {name!r} requested, which the graph does not compute{hint}")
-        if values[name].dtype not in _FLOATS:
+        if name in values and values[name].dtype not in _FLOATS:
             raise CalibrationError(
                 f"statistics of {name!r} requested, which is {values[name].dtype}, not a float tensor"
             )
@@ -136,6 +141,8 @@ def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:
     observed = graph.clone()
     already = {v.name for v in observed.graph.outputs}
     by_name = {v.name: v for node in observed.graph for v in node.outputs}
+    inner = observable(observed.graph)
+    by_name |= {n: expose(inner[n]) for n in names if n not in by_name}
     observed.graph.outputs.extend(by_name[n] for n in names if n not in already)
     options = session_options(threads)
     try:

@@ -44,8 +44,7 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     unbounded = [name for name, s in statistics.tensors.items() if s.non_finite]
     assignment = assign(graph.graph, scheme, unbounded) if unbounded else assigned.assignment
 
-    def ranges(tensor: str, within: tuple[float, float]) -> tuple[float, float]:
-        symmetric = scheme.symmetric_activations
+    def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
         return choose_range(statistics.tensors[tensor], method, symmetric=symmetric, within=within)
 
     return make_plan(assignment, scheme, ranges, method)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.inner import inner_name
 from edgeport.quantize.groups import KernelGroup, find_groups
 from edgeport.quantize.plan import NodePlan, QParams
-from edgeport.quantize.saturation import Interval, distinguished
+from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -50,12 +51,28 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Activations that share one scale and zero point; `within` is the interval that their readers tell apart."""
+    """Activations that share one scale and zero point.
+
+    Attributes:
+        members: their names.
+        sources: those whose statistics decide the range.
+        fixed: parameters that the kernels fix.
+        within: the interval that their readers tell apart.
+        symmetric: the zero point must be 0.
+    """
 
     members: tuple[str, ...]
     sources: tuple[ir.Value, ...]
     fixed: QParams | None
     within: Interval
+    symmetric: bool = False
+
+
+def rule_of(node: ir.Node, scheme: Scheme) -> OpRule:
+    """The rule of a node that has one."""
+    rule = scheme.rule(node)
+    assert rule is not None, f"{node.op_type} has no rule"
+    return rule
 
 
 def integer_inputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
@@ -64,6 +81,12 @@ def integer_inputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
     indices = range(len(inputs)) if rule.activations is None else rule.activations
     picked = (inputs[i] for i in indices if i < len(inputs) and i != rule.weight)
     return tuple(v for v in picked if v is not None and v.dtype == ir.DataType.FLOAT)
+
+
+def symmetric_inputs(node: ir.Node, rule: OpRule) -> tuple[ir.Value, ...]:
+    """The inputs of a node that must have zero point 0."""
+    picked = (node.inputs[i] for i in rule.symmetric if i < len(node.inputs))
+    return tuple(v for v in picked if v is not None)
 
 
 def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
@@ -108,7 +131,7 @@ def _first_guess(
     reasons: _Reasons = {}
     for group in dict.fromkeys(groups.values()):
         node = group.anchor
-        rule = scheme.rules.get(node.op_type)
+        rule = scheme.rule(node)
         if rule is None:
             reasons[node] = f"{node.op_type} has no {scheme.precision} kernel in this scheme"
         elif (refusal := rule.refuses(node)) is not None:
@@ -130,7 +153,8 @@ def _first_guess(
 
 
 def _touched(group: KernelGroup, rule: OpRule) -> set[str]:
-    return {v.name or "" for v in (*integer_inputs(group, rule), *integer_outputs(group))}
+    names = {v.name or "" for v in (*integer_inputs(group, rule), *integer_outputs(group))}
+    return names | {inner_name(group.anchor, part.role) for part in rule.inner}
 
 
 def _constant_weight(node: ir.Node, index: int) -> bool:
@@ -153,7 +177,7 @@ def _fits_float16(node: ir.Node, rule: OpRule) -> bool:
 
 
 def _relax(kernels: _Kernels, reasons: _Reasons, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> None:
-    """Takes glue and passthrough kernels out until every one that is left has its reason to be there."""
+    """Takes kernels out until every one that is left can be and has its reason to be there."""
     changed = True
     while changed:
         changed = False
@@ -168,7 +192,11 @@ def _relax(kernels: _Kernels, reasons: _Reasons, groups: Mapping[ir.Node, Kernel
 def _out_of_place(
     group: KernelGroup, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme
 ) -> str | None:
-    rule = scheme.rules[group.anchor.op_type]
+    rule = rule_of(group.anchor, scheme)
+    for value in symmetric_inputs(group.anchor, rule):
+        origin = _fixed_origin(value, kernels, groups, scheme)
+        if origin is not None and origin.zero_point.any():
+            return f"{value.name} needs zero point 0, and its producer fixes another"
     if rule.role == "anchor":
         return None
     inputs = integer_inputs(group, rule)
@@ -176,7 +204,7 @@ def _out_of_place(
         return "nothing before it runs in integers"
     if rule.role == "passthrough":
         return None
-    if rule.shared and any(_fixed_origin(v, kernels, groups, scheme) for v in inputs):
+    if rule.shared and any(_fixed_origin(v, kernels, groups, scheme) is not None for v in inputs):
         return "one of its inputs has fixed quantization parameters, the others do not"
     if not any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group)):
         return "nothing after it runs in integers"
@@ -196,7 +224,7 @@ def _read_in_integers(
         group = groups.get(use.node)
         if group is None or group.anchor not in kernels or use.node is not group.anchor:
             continue
-        rule = scheme.rules[use.node.op_type]
+        rule = rule_of(use.node, scheme)
         if not any(v is value for v in integer_inputs(group, rule)):
             continue
         if rule.role != "passthrough":
@@ -206,16 +234,20 @@ def _read_in_integers(
     return False
 
 
-def _fixed_origin(value: ir.Value, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> bool:
-    """Whether the value comes from an operator with fixed output parameters, through passthrough operators."""
+def _fixed_origin(
+    value: ir.Value, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme
+) -> QParams | None:
+    """The parameters that the operator behind the value, seen through passthrough operators, fixes for its output."""
     producer = value.producer()
     if producer is None or producer not in groups or groups[producer].anchor not in kernels:
-        return False
+        return None
     group = groups[producer]
-    rule = scheme.rules[group.anchor.op_type]
+    rule = rule_of(group.anchor, scheme)
     if rule.output is not None:
-        return True
-    return rule.role == "passthrough" and _fixed_origin(integer_inputs(group, rule)[0], kernels, groups, scheme)
+        return rule.output
+    if rule.role != "passthrough":
+        return None
+    return _fixed_origin(integer_inputs(group, rule)[0], kernels, groups, scheme)
 
 
 def _weights(
@@ -225,7 +257,7 @@ def _weights(
     weights: dict[str, tuple[ir.Value, int | None]] = {}
     users: dict[str, tuple[KernelGroup, ...]] = {}
     for node, group in list(kernels.items()):
-        rule = scheme.rules[node.op_type]
+        rule = rule_of(node, scheme)
         if rule.weight is None:
             continue
         value = node.inputs[rule.weight]
@@ -246,6 +278,8 @@ def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
     values: dict[str, ir.Value] = {}
     fixed: dict[str, QParams] = {}
     derived: set[str] = set()
+    symmetric: set[str] = set()
+    inner: list[Cluster] = []
 
     def find(name: str) -> str:
         while parent[name] != name:
@@ -254,7 +288,7 @@ def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
         return name
 
     for group in kernels.values():
-        rule = scheme.rules[group.anchor.op_type]
+        rule = rule_of(group.anchor, scheme)
         inputs, outputs = integer_inputs(group, rule), integer_outputs(group)
         for value in (*inputs, *outputs):
             assert value.name is not None
@@ -262,6 +296,10 @@ def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
             values[value.name] = value
         if rule.output is not None and group.activation is None:
             fixed[outputs[0].name or ""] = rule.output
+        symmetric.update(v.name or "" for v in symmetric_inputs(group.anchor, rule))
+        for part in rule.inner:
+            name = inner_name(group.anchor, part.role)
+            inner.append(Cluster((name,), (ir.Value(name=name),), part.qparams, EVERYTHING))
         if rule.role == "passthrough" or rule.shared:
             derived.update(v.name or "" for v in outputs)
             joined = [v.name or "" for v in (*inputs, *outputs)]
@@ -270,12 +308,14 @@ def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
     members: dict[str, list[str]] = {}
     for name in parent:
         members.setdefault(find(name), []).append(name)
-    return tuple(
+    joint = [
         Cluster(
             members=tuple(names),
             sources=tuple(values[n] for n in names if n not in derived),
             fixed=next((fixed[n] for n in names if n in fixed), None),
             within=distinguished([values[n] for n in names], names),
+            symmetric=not symmetric.isdisjoint(names),
         )
         for names in members.values()
-    )
+    ]
+    return (*joint, *inner)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import CalibrationError
-from edgeport.quantize.assign import Assignment, Cluster, integer_inputs
+from edgeport.quantize.assign import Assignment, Cluster, integer_inputs, rule_of
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
@@ -22,8 +22,8 @@ from edgeport.sample import Array
 class Ranges(Protocol):
     """Gives the clipping interval of a tensor, as chosen from its statistics."""
 
-    def __call__(self, tensor: str, within: Interval) -> Interval:
-        """The interval, inside of `within`; raises KeyError for a tensor without statistics."""
+    def __call__(self, tensor: str, within: Interval, symmetric: bool) -> Interval:
+        """The interval inside of `within`, [-a, a] if symmetric; raises KeyError for a tensor without statistics."""
 
 
 def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, method: str) -> Plan:
@@ -70,7 +70,7 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
     for _ in assignment.integer_groups:
         changed = False
         for group in assignment.integer_groups:
-            rule = scheme.rules[group.anchor.op_type]
+            rule = rule_of(group.anchor, scheme)
             output = tensors[group.output.name or ""]
             if rule.result_step is None or output.qparams is None:
                 continue
@@ -102,11 +102,12 @@ def _input_qparams(group: KernelGroup, tensors: Mapping[str, TensorPlan]) -> QPa
 def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, method: str) -> tuple[QParams, str]:
     if cluster.fixed is not None:
         return cluster.fixed, "fixed by the kernel"
+    symmetric = scheme.symmetric_activations or cluster.symmetric
     low, high = 0.0, 0.0
     for value in cluster.sources:
-        a, b = _interval(value, ranges, cluster.within)
+        a, b = _interval(value, ranges, cluster.within, symmetric)
         low, high = min(low, a), max(high, b)
-    qparams = activation_qparams(low, high, symmetric=scheme.symmetric_activations)
+    qparams = activation_qparams(low, high, symmetric=symmetric)
     sources = [v.name or "" for v in cluster.sources]
     if len(cluster.members) == 1:
         origin = "its own values" if cluster.sources[0].const_value is not None else method
@@ -116,14 +117,14 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
     return qparams, f"[{low:.6g}, {high:.6g}] by {origin}"
 
 
-def _interval(value: ir.Value, ranges: Ranges | None, within: Interval) -> Interval:
+def _interval(value: ir.Value, ranges: Ranges | None, within: Interval, symmetric: bool) -> Interval:
     if value.const_value is not None:
         array = constant(value)
         return (float(np.min(array)), float(np.max(array))) if array.size else (0.0, 0.0)
     if ranges is None:
         raise CalibrationError(f"tensor {value.name}: int8 needs a range, and no calibration data was given (--calib)")
     try:
-        return ranges(value.name or "", within)
+        return ranges(value.name or "", within, symmetric)
     except KeyError:
         raise CalibrationError(
             f"tensor {value.name}: the statistics do not cover it; calibrate again with this target and precision"

@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.assign import integer_inputs, integer_outputs
+from edgeport.quantize.attention import spell_out
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan, QParams, bias_qparams
 from edgeport.quantize.planner import constant
@@ -21,15 +22,16 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
     """Returns a copy of a canonical graph in which every edge that the plan quantizes goes through Q/DQ.
 
     Graph inputs and outputs keep their names, dtypes and shapes. Biases become int32 with scale = input scale
-    * weight scale. fp16 weights become float16 constants behind a Cast.
+    * weight scale. fp16 weights become float16 constants behind a Cast. An Attention in integers is spelled out.
     """
     copy = model.clone()
     graph = copy.graph
     groups = dict.fromkeys(find_groups(graph, scheme.fusible).values())
     writer = _Writer(graph)
+    made: list[ir.Value] = []
     for group in groups:
         kernel = plan.kernel(group.anchor.name)
-        rule = scheme.rules.get(group.anchor.op_type)
+        rule = scheme.rule(group.anchor)
         if kernel == "float32" or rule is None:
             continue
         x = None
@@ -38,6 +40,10 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
             x = plan.qparams(first.name) if first is not None else None
             for value in integer_inputs(group, rule):
                 writer.replace(group.anchor, value, writer.round_trip(value, _qparams(plan, value)))
+            if group.anchor.op_type == "Attention":
+                made.append(spell_out(copy, group.anchor, lambda v: writer.round_trip(v, _qparams(plan, v))))
+            else:
+                made.extend(integer_outputs(group))
         if rule.weight is not None:
             weight = group.anchor.inputs[rule.weight]
             assert weight is not None
@@ -49,10 +55,8 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
                 flat = constant(bias).reshape(-1)
                 stored = writer.dequantized_constant(name, flat, bias_qparams(x, qparams))
                 writer.replace(group.bias or group.anchor, bias, stored)
-    for group in groups:
-        if plan.kernel(group.anchor.name) == "int8":
-            for value in integer_outputs(group):
-                writer.quantize_output(value, _qparams(plan, value))
+    for value in made:
+        writer.quantize_output(value, _qparams(plan, value))
     return copy
 
 
@@ -107,7 +111,9 @@ class _Writer:
         name = value.name or ""
         operands = [value, *self._parameters(name, qparams)]
         stored = self.node("QuantizeLinear", operands, f"{name}:q", **_axis(qparams))
-        return self._dequantize(stored, name, qparams)
+        result = self._dequantize(stored, name, qparams)
+        result.shape, result.type = value.shape, value.type
+        return result
 
     def _dequantize(self, stored: ir.Value, name: str, qparams: QParams) -> ir.Value:
         return self.node("DequantizeLinear", [stored, *self._parameters(name, qparams)], f"{name}:dq", **_axis(qparams))

@@ -20,6 +20,19 @@ def _always(node: ir.Node) -> str | None:
 
 
 @dataclass(frozen=True)
+class Inner:
+    """A value inside of an operator (see `edgeport.inner`) that its kernels pass on in integers.
+
+    Attributes:
+        role: what it is.
+        qparams: fixed parameters; None means chosen from the statistics.
+    """
+
+    role: str
+    qparams: QParams | None = None
+
+
+@dataclass(frozen=True)
 class OpRule:
     """How one operator type takes part in integer arithmetic. Operators without a rule stay float.
 
@@ -36,6 +49,9 @@ class OpRule:
         result_step: from the scales of the inputs that carry integers, the step in which results come before they
             are rounded to the output's scale (Add: the coarsest scale). None where kernels take any output scale.
         refuses: gives the reason why a particular node must stay float, None if it need not.
+        symmetric: indices of the inputs that must have zero point 0.
+        inner: values inside of the operator that are integers, too.
+        unweighted: the rule of a node whose `weight` input is computed; None: such a node stays float.
     """
 
     role: Role
@@ -46,6 +62,9 @@ class OpRule:
     shared: bool = False
     result_step: Callable[[Sequence[float]], float] | None = None
     refuses: Callable[[ir.Node], str | None] = _always
+    symmetric: tuple[int, ...] = ()
+    inner: tuple[Inner, ...] = ()
+    unweighted: OpRule | None = None
 
 
 def _never_fused(anchor: ir.Node, activation: ir.Node) -> bool:
@@ -75,3 +94,11 @@ class Scheme:
     per_channel: bool = True
     needs_data: bool = False
     max_gain: float = math.inf
+
+    def rule(self, node: ir.Node) -> OpRule | None:
+        """The rule of a node, None if it has none."""
+        rule = self.rules.get(node.op_type)
+        if rule is None or rule.weight is None or rule.unweighted is None:
+            return rule
+        value = node.inputs[rule.weight] if rule.weight < len(node.inputs) else None
+        return rule.unweighted if value is not None and value.const_value is None else rule

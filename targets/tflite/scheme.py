@@ -15,8 +15,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import UsageError
+from edgeport.inner import SCORES, WEIGHTS
+from edgeport.quantize.attention import why_whole
 from edgeport.quantize.plan import Kernel, QParams
-from edgeport.quantize.scheme import OpRule, Scheme
+from edgeport.quantize.scheme import Inner, OpRule, Scheme
 from edgeport.targets.tflite.fusion import clip_bounds, fusible
 
 KERNELS: dict[str, Kernel] = {
@@ -45,7 +47,7 @@ def tflite_scheme(precision: str) -> Scheme:
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
-        rules = _ANCHORS | _GLUE | _PASSTHROUGH
+        rules = _ANCHORS | _PRODUCTS | _GLUE | _PASSTHROUGH
         return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
     return Scheme(precision, kernel, _ANCHORS, fusible)
 
@@ -74,6 +76,16 @@ def _matmul(node: ir.Node) -> str | None:
         return "a product of two activations stays float"
     if len(weight.const_value.shape) != 2:
         return "only two-dimensional weights have an integer kernel"
+    return None
+
+
+def _product(node: ir.Node) -> str | None:
+    a, b = node.inputs[:2]
+    if a is None or b is None or a.const_value is not None:
+        return "a product of constant rows with an activation stays float"
+    ranks = [None if v.shape is None else len(v.shape) for v in (a, b)]
+    if any(rank is None or not 2 <= rank <= 5 for rank in ranks):
+        return "only products of matrices in two to five dimensions have an integer kernel"
     return None
 
 
@@ -109,6 +121,19 @@ _ANCHORS = {
     "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_conv_transpose),
     "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
 }
+_PRODUCTS = {
+    "MatMul": replace(
+        _ANCHORS["MatMul"], unweighted=OpRule("anchor", activations=(0, 1), symmetric=(1,), refuses=_product)
+    ),
+    "Attention": OpRule(
+        "anchor",
+        activations=(0, 1, 2),
+        symmetric=(1, 2),
+        inner=(Inner(SCORES), Inner(WEIGHTS, _fixed(1 / 256, -128))),
+        refuses=why_whole,
+    ),
+}
+"""XNNPACK's integer BATCH_MATMUL takes right operands with zero point 0 only: K and V."""
 _glue = OpRule("glue", activations=_FIRST)
 _GLUE = {
     "Add": OpRule("glue", result_step=max),

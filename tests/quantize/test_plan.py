@@ -54,7 +54,7 @@ def plan_for(model: ir.Model, feed: dict[str, np.ndarray], precision: str = "int
     scheme = tflite_scheme(precision)
     assignment = assign(model.graph, scheme)
     table = ranges_of(model, feed, assignment.requests)
-    return assignment, make_plan(assignment, scheme, lambda name, within: table[name], "min-max"), scheme
+    return assignment, make_plan(assignment, scheme, lambda name, within, symmetric: table[name], "min-max"), scheme
 
 
 RESIDUAL = (
@@ -255,7 +255,7 @@ def test_missing_statistics_name_the_tensor():
     scheme = tflite_scheme("int8")
     assignment = assign(model.graph, scheme)
     with pytest.raises(CalibrationError, match="tensor x: .*calibrate again"):
-        make_plan(assignment, scheme, lambda name, within: {}[name], "min-max")
+        make_plan(assignment, scheme, lambda name, within, symmetric: {}[name], "min-max")
     with pytest.raises(CalibrationError, match="--calib"):
         make_plan(assignment, scheme, None, "min-max")
 

@@ -21,9 +21,7 @@ def matmul(ctx: Context, node: ir.Node) -> None:
     assert b is not None
     if _is_weight(ctx, b) and ctx.constant(a) is None:
         _fully_connected(ctx, node, a, b, contracted=-1)
-    elif ctx.int8(node):
-        raise Refused("a product of two activations has no integer kernel here", "keep it in float")
-    elif _is_weight(ctx, a) and ctx.constant(b) is None and ctx.rank(b) >= 2:
+    elif not ctx.int8(node) and _is_weight(ctx, a) and ctx.constant(b) is None and ctx.rank(b) >= 2:
         _fully_connected(ctx, node, b, a, contracted=-2)
     else:
         _batch_matmul(ctx, node, a, b)
@@ -80,7 +78,7 @@ def _batch_matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None
         full.append(1)
     assert len(full) == rank
     vector = ctx.rank(a) == 1 or ctx.rank(b) == 1
-    out = ctx.temporary(y, "matrix", full, left.dtype) if vector else ctx.output(node, identity(rank))
+    out = ctx.temporary(y, "matrix", full, left.dtype, ctx.quant(node, y)) if vector else ctx.output(node, identity(rank))
     ctx.emit("BATCH_MATMUL", [left, right], [out], "BatchMatMulOptions", adjX=False, adjY=transposed)
     if vector:
         ctx.reshape(out, ctx.output(node))

@@ -11,6 +11,7 @@ import onnx_ir as ir
 import pytest
 from tflite_graphs import Graph, normal, reference
 
+from edgeport.inner import expose, observable
 from edgeport.quantize.assign import assign
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import make_plan
@@ -26,12 +27,15 @@ def plan_of(graph: Graph, outputs: Sequence[str], precision: str = "int8") -> tu
     scheme = TFLITE.scheme(precision, None)
     assignment = assign(model.graph, scheme)
     proto = graph.proto(*outputs)
+    observed = ir.from_proto(proto)
+    observed.graph.outputs.extend(expose(node) for node in observable(observed.graph).values())
+    proto = ir.to_proto(observed)
     known = {o.name for o in proto.graph.output}
     proto.graph.output.extend(v for v in proto.graph.value_info if v.name not in known)
     values = reference(proto, graph.inputs) | graph.inputs
     values |= {k: v.const_value.numpy() for k, v in model.graph.initializers.items() if v.const_value is not None}
 
-    def ranges(tensor: str, within: tuple[float, float]) -> tuple[float, float]:
+    def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
         return max(float(values[tensor].min()), within[0]), min(float(values[tensor].max()), within[1])
 
     return model, make_plan(assignment, scheme, ranges, "min-max")
@@ -234,3 +238,36 @@ def test_intermediates_by_canonical_name(tmp_path: Path) -> None:
             assert got[name].shape == want[name].shape
             scale = float(plan.qparams(name).scale) if p is plan else 1e-5  # type: ignore[union-attr]
             assert np.abs(got[name] - want[name]).max() <= 4 * max(scale, step)
+
+
+@pytest.mark.parametrize("mask", ["none", "causal", "bool", "float"])
+@pytest.mark.parametrize("shared", [4, 2])
+def test_attention_multiplies_in_integers_and_masks_in_float(mask: str, shared: int, tmp_path: Path) -> None:
+    """Fed by one projection each, as in every transformer: K and V get zero point 0, Q keeps its own."""
+    g = Graph()
+    x = g.input("x", normal(1, 6, 32))
+    heads = {"q": 4, "k": shared, "v": shared}
+    parts = []
+    for role, count in heads.items():
+        p = g.op("MatMul", x, g.const(normal(32, count * 8)))
+        p = g.op("Reshape", p, g.const(np.asarray([1, 6, count, 8])))
+        parts.append(g.op("Transpose", p, perm=[0, 2, 1, 3]))
+    attributes: dict[str, Any] = {"scale": 0.1}
+    if mask == "causal":
+        attributes["is_causal"] = 1
+    if mask == "bool":
+        allowed = np.tril(np.ones((6, 6), bool))
+        allowed[2] = False  # a query that may look at nothing
+        parts.append(g.input("mask", allowed[None, None]))
+    if mask == "float":
+        parts.append(g.input("mask", np.triu(np.full((6, 6), np.float32(-1e4)), 1)[None, None]))
+    y = g.op("Attention", *parts, **attributes)
+    y = g.op("Reshape", g.op("Transpose", y, perm=[0, 2, 1, 3]), g.const(np.asarray([1, 6, 32])))
+    # Two rounded products: a score on a tie moves its row's probabilities by one step of 1/256 each.
+    outputs = [g.op("MatMul", y, g.const(normal(32, 16)))]
+    artifact = assert_simulated(g, outputs, tmp_path, steps=3.01)
+    plan = plan_of(g, outputs)[1]
+    zero_points = {role: int(plan.qparams(p).zero_point) for role, p in zip("kv", parts[1:3], strict=True)}
+    assert zero_points == {"k": 0, "v": 0}
+    assert artifact.facts["ops"]["BATCH_MATMUL"] == 2
+    assert "BATCH_MATMUL" not in artifact.facts["not_on_xnnpack"]

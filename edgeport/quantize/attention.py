@@ -1,0 +1,110 @@
+"""An Attention whose products run in integers, spelled out for the simulation.
+
+    q, k -> MatMul -> Mul(scale) -> Q -> DQ -> + mask -> Softmax -> Q -> DQ -> MatMul(v) -> y
+
+Masked scores exist in float only: next to -1e4, or minus infinity, integers would have no step left for the scores.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.inner import SCORES, WEIGHTS, inner_name
+from edgeport.passes.edit import (
+    add_initializer,
+    constant,
+    get_float,
+    get_int,
+    input_of,
+    insert_before,
+    static_shape,
+    take_over,
+)
+
+RoundTrip = Callable[[ir.Value], ir.Value]
+"""Q and DQ of a value, with the parameters that the plan has for its name."""
+_NEVER = np.float32(-1e30)
+
+
+def why_whole(node: ir.Node) -> str | None:
+    """Why an Attention cannot be spelled out, None if it can."""
+    q, k, v = (static_shape(input_of(node, i)) for i in range(3))
+    if q is None or k is None or v is None or not len(q) == len(k) == len(v) == 4:
+        return "only attention over four-dimensional Q, K and V of known shape has an integer kernel"
+    if any(value is not None for value in node.inputs[4:]):
+        return "attention with past keys and values has no integer kernel"
+    if any(out.uses() or out.is_graph_output() for out in node.outputs[1:]):
+        return "attention with more than one output has no integer kernel"
+    if get_float(node, "softcap", 0.0):
+        return "attention with softcap has no integer kernel"
+    mask = input_of(node, 3)
+    if mask is not None and mask.dtype not in (ir.DataType.BOOL, ir.DataType.FLOAT):
+        return "its mask is neither bool nor float32"
+    return None
+
+
+def spell_out(model: ir.Model, node: ir.Node, round_trip: RoundTrip) -> ir.Value:
+    """Replaces an Attention, for which `why_whole` has no reason, by its parts; returns the value in its output's place.
+
+    Args:
+        model: receives constants.
+        node: its inputs have gone through Q/DQ where they do.
+        round_trip: for the two inner values.
+    """
+    y = node.outputs[0]
+    q, k, v = node.inputs[:3]
+    dims_q, dims_k = static_shape(q), static_shape(k)
+    assert q is not None
+    assert dims_q is not None
+    assert dims_k is not None
+    batch, heads, queries, depth = dims_q
+    shared, keys = dims_k[1], dims_k[2]
+
+    def add(op: str, inputs: list[ir.Value | None], what: str, **attributes: int | list[int]) -> ir.Value:
+        return insert_before(node, op, inputs, attributes, name=f"{y.name}/{what}")
+
+    def number(array: object, what: str) -> ir.Value:
+        return add_initializer(model, f"{y.name}/{what}", np.asarray(array))
+
+    def fold(value: ir.Value, what: str, dims: tuple[int, ...]) -> ir.Value:
+        # Heads that share keys stand as further queries of one head.
+        return value if heads == shared else add("Reshape", [value, number(np.asarray(dims, np.int64), f"{what}s")], what)
+
+    together = heads // shared * queries
+    scale = get_float(node, "scale", 0.0) or 1 / math.sqrt(depth)
+    query = fold(q, "folded_q", (batch, shared, together, depth))
+    transposed = add("Transpose", [k], "kt", perm=[0, 1, 3, 2])
+    product = add("MatMul", [query, transposed], "product")
+    scores = insert_before(
+        node, "Mul", [product, number(np.float32(scale), "factor")], name=inner_name(node, SCORES), like=y
+    )
+    scores.shape = None
+    masked = fold(round_trip(scores), "unfolded", (batch, heads, queries, keys))
+    alive = None
+    if get_int(node, "is_causal", 0):
+        future = np.where(np.tril(np.ones((queries, keys), bool)), np.float32(0), _NEVER)
+        masked = add("Add", [masked, number(future, "future")], "causal")
+    mask = input_of(node, 3)
+    if mask is not None and mask.dtype == ir.DataType.BOOL:
+        bias = add("Where", [mask, number(np.float32(0), "zero"), number(_NEVER, "never")], "bias")
+        masked = add("Add", [masked, bias], "masked")
+        if constant(mask) is None:
+            ones = add("Cast", [mask], "ones", to=int(ir.DataType.FLOAT))
+            alive = add("ReduceMax", [ones, number(np.asarray([-1]), "last")], "alive", keepdims=1)
+    elif mask is not None:
+        masked = add("Add", [masked, mask], "masked")
+    weights = add("Softmax", [masked], "softmax" if alive is not None or heads != shared else WEIGHTS, axis=-1)
+    if alive is not None:
+        weights = add("Mul", [weights, alive], "kept" if heads != shared else WEIGHTS)
+    weights = fold(weights, WEIGHTS, (batch, shared, together, keys))
+    weights.type = y.type
+    rounded = round_trip(weights)
+    if heads == shared:
+        return take_over(y, "MatMul", [rounded, v])
+    context = add("MatMul", [rounded, v], "context")
+    dims_y = number(np.asarray((batch, heads, queries, (static_shape(v) or (0,))[-1]), np.int64), "dims")
+    return take_over(y, "Reshape", [context, dims_y])
