@@ -39,6 +39,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_scale_shift",
     "fold_pixel_shuffle",
     "fuse_space_to_depth",
+    "remove_expands",
     "normalize_clips",
     "merge_transposes",
     "merge_reshapes",
