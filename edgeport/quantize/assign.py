@@ -104,19 +104,19 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> 
     """
     groups = find_groups(graph, scheme.fusible)
     kernels, reasons = _first_guess(groups, scheme, unbounded)
-    if scheme.kernel == "int8":
-        _relax(kernels, reasons, groups, scheme)
-    weights, users = _weights(kernels, reasons, scheme)
-    clusters = _clusters(kernels, scheme) if scheme.kernel == "int8" else ()
+    others = {node: group for node, group in kernels.items() if scheme.kernel_of(node) != "int8"}
+    kernels = {node: group for node, group in kernels.items() if node not in others}
+    _relax(kernels, reasons, groups, scheme)
+    weights, users = _weights((kernels, others), reasons, scheme)
     nodes = {}
     for node, group in groups.items():
-        kernel = scheme.kernel if group.anchor in kernels else "float32"
+        runs = group.anchor in kernels or group.anchor in others
+        kernel = scheme.kernel_of(group.anchor) if runs else "float32"
         reason = reasons.get(group.anchor, "")
         if node is not group.anchor:
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
         nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
-    integers = tuple(kernels.values()) if scheme.kernel == "int8" else ()
-    return Assignment(nodes, weights, clusters, users, integers)
+    return Assignment(nodes, weights, _clusters(kernels, scheme), users, tuple(kernels.values()))
 
 
 _Kernels = dict[ir.Node, KernelGroup]
@@ -131,24 +131,26 @@ def _first_guess(
     reasons: _Reasons = {}
     for group in dict.fromkeys(groups.values()):
         node = group.anchor
-        rule = scheme.rule(node)
+        rule, kernel = scheme.rule(node), scheme.kernel_of(node)
         if rule is None:
             reasons[node] = f"{node.op_type} has no {scheme.precision} kernel in this scheme"
         elif (refusal := rule.refuses(node)) is not None:
             reasons[node] = refusal
-        elif rule.weight is not None and not _constant_weight(node, rule.weight):
+        elif not all(_constant_weight(node, index) for index in rule.weights):
             reasons[node] = "its weights are not constant"
-        elif rule.weight is not None and not _finite_weight(node, rule.weight):
+        elif not all(_finite_weight(node, index) for index in rule.weights):
             reasons[node] = "its weights hold NaN or infinite values"
-        elif scheme.kernel == "fp16-weights" and not _fits_float16(node, rule):
+        elif kernel == "fp16-weights" and not all(_fits_float16(node, index) for index in rule.weights):
             reasons[node] = f"its weights are beyond float16, which ends at {_FLOAT16_MAX:.0f}"
-        elif scheme.kernel == "int8" and not integer_inputs(group, rule):
+        elif kernel == "int8" and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
-        elif scheme.kernel == "int8" and (names := _touched(group, rule) & set(unbounded)):
+        elif kernel == "int8" and (names := _touched(group, rule) & set(unbounded)):
             reasons[node] = f"{min(names)} was NaN or infinite in calibration"
         else:
             kernels[node] = group
-            reasons[node] = f"{rule.role} with {scheme.kernel} kernel"
+            reasons[node] = f"{rule.role} with {kernel} kernel"
+            if kernel != scheme.kernel:
+                reasons[node] += f"; {node.op_type} has none in {scheme.kernel} that is worth having"
     return kernels, reasons
 
 
@@ -167,8 +169,8 @@ def _finite_weight(node: ir.Node, index: int) -> bool:
     return value is None or value.const_value is None or bool(np.isfinite(value.const_value.numpy()).all())
 
 
-def _fits_float16(node: ir.Node, rule: OpRule) -> bool:
-    value = node.inputs[rule.weight] if rule.weight is not None else None
+def _fits_float16(node: ir.Node, index: int) -> bool:
+    value = node.inputs[index]
     return (
         value is None
         or value.const_value is None
@@ -251,24 +253,24 @@ def _fixed_origin(
 
 
 def _weights(
-    kernels: _Kernels, reasons: _Reasons, scheme: Scheme
+    assigned: tuple[_Kernels, ...], reasons: _Reasons, scheme: Scheme
 ) -> tuple[dict[str, tuple[ir.Value, int | None]], dict[str, tuple[KernelGroup, ...]]]:
     """Collects the weights; a constant that two kernels read along different axes serves the first only."""
     weights: dict[str, tuple[ir.Value, int | None]] = {}
     users: dict[str, tuple[KernelGroup, ...]] = {}
-    for node, group in list(kernels.items()):
-        rule = rule_of(node, scheme)
-        if rule.weight is None:
-            continue
-        value = node.inputs[rule.weight]
-        assert value is not None
-        assert value.name is not None
-        axis = rule.weight_axis if scheme.per_channel else None
-        if weights.setdefault(value.name, (value, axis))[1] != axis:
-            del kernels[node]
-            reasons[node] = f"its weights {value.name} are quantized along another axis for another kernel"
-            continue
-        users[value.name] = (*users.get(value.name, ()), group)
+    for kernels in assigned:
+        for node, group in list(kernels.items()):
+            rule = rule_of(node, scheme)
+            axis = rule.weight_axis if scheme.per_channel else None
+            values = [value for value in (node.inputs[index] for index in rule.weights) if value is not None]
+            if other := next((v for v in values if weights.get(v.name or "", (v, axis))[1] != axis), None):
+                del kernels[node]
+                reasons[node] = f"its weights {other.name} are quantized along another axis for another kernel"
+                continue
+            for value in values:
+                assert value.name is not None
+                weights[value.name] = value, axis
+                users[value.name] = (*users.get(value.name, ()), group)
     return weights, users
 
 

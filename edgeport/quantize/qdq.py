@@ -44,8 +44,8 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
                 made.append(spell_out(copy, group.anchor, lambda v: writer.round_trip(v, _qparams(plan, v))))
             else:
                 made.extend(integer_outputs(group))
-        if rule.weight is not None:
-            weight = group.anchor.inputs[rule.weight]
+        for index in rule.weights:
+            weight = group.anchor.inputs[index]
             assert weight is not None
             qparams = plan.qparams(weight.name)
             writer.replace(group.anchor, weight, _stored_weight(writer, weight, qparams))

@@ -42,6 +42,9 @@ class OpRule:
             integers unchanged, so that its output keeps its input's parameters.
         weight: index of the constant input that is quantized as weights, None if there is none.
         weight_axis: channel axis of that constant in ONNX layout.
+        more_weights: indices of further constant inputs that are weights, with the same channel axis.
+        kernel: what these nodes run as under a scheme of integers, where they have no integer kernel worth having;
+            None: the scheme's kernel.
         activations: indices of the inputs that carry integers; None means every input that is not constant
             data. A constant among them (Add with a constant operand) is quantized like an activation.
         output: fixed output parameters (Sigmoid, Softmax, Tanh); None means chosen from the statistics.
@@ -57,6 +60,8 @@ class OpRule:
     role: Role
     weight: int | None = None
     weight_axis: int = 0
+    more_weights: tuple[int, ...] = ()
+    kernel: Kernel | None = None
     activations: tuple[int, ...] | None = None
     output: QParams | None = None
     shared: bool = False
@@ -65,6 +70,11 @@ class OpRule:
     symmetric: tuple[int, ...] = ()
     inner: tuple[Inner, ...] = ()
     unweighted: OpRule | None = None
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Indices of all inputs that are weights."""
+        return () if self.weight is None else (self.weight, *self.more_weights)
 
 
 def _never_fused(anchor: ir.Node, activation: ir.Node) -> bool:
@@ -102,3 +112,8 @@ class Scheme:
             return rule
         value = node.inputs[rule.weight] if rule.weight < len(node.inputs) else None
         return rule.unweighted if value is not None and value.const_value is None else rule
+
+    def kernel_of(self, node: ir.Node) -> Kernel:
+        """What a node with a rule runs as."""
+        rule = self.rule(node)
+        return self.kernel if rule is None or rule.kernel is None or self.kernel != "int8" else rule.kernel

@@ -134,6 +134,9 @@ _PRODUCTS = {
     ),
 }
 """XNNPACK's integer BATCH_MATMUL takes right operands with zero point 0 only: K and V."""
+_recurrent = OpRule("anchor", weight=1, weight_axis=1, more_weights=(2,), kernel="int8-dynamic", activations=_FIRST)
+_ANCHORS |= dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent)
+"""Recurrent states feed their own errors back, so they and the gates stay float; the products run in integers."""
 _glue = OpRule("glue", activations=_FIRST)
 _GLUE = {
     "Add": OpRule("glue", result_step=max),
