@@ -41,7 +41,7 @@ def attention_mask(model: ir.Model, before: ir.Node, mask: ir.Value, scores: ir.
         return add_initializer(model, f"{mask.name}/mask", np.maximum(whole, FLOOR.astype(array.dtype)))
     if dims < 2 or mask.shape[-1] != length[-1] or mask.shape[-2] not in (1, length[-2]):
         return None
-    lowest = _lowest(mask)
+    lowest = lower_bound(mask)
     floored = mask if lowest is not None and lowest >= FLOOR else _floored(model, before, mask)
     known = static_shape(mask)
     if dims < 4:
@@ -77,7 +77,7 @@ def _floored(model: ir.Model, before: ir.Node, mask: ir.Value) -> ir.Value:
     return insert_before(before, "Clip", [mask, floor], name=name, like=mask)
 
 
-def _lowest(value: ir.Value | None, depth: int = 8) -> float | None:
+def lower_bound(value: ir.Value | None, depth: int = 8) -> float | None:
     """A lower bound of the values, as far as it follows from constants."""
     if value is None or depth == 0:
         return None
@@ -88,9 +88,9 @@ def _lowest(value: ir.Value | None, depth: int = 8) -> float | None:
     if node is None or node.domain != "":
         return None
     if node.op_type in ("Gather", "Transpose", "Reshape", "Expand", "Unsqueeze", "Squeeze", "Slice", "Identity"):
-        return _lowest(node.inputs[0], depth - 1)
+        return lower_bound(node.inputs[0], depth - 1)
     if node.op_type in ("Where", "Concat", "Add"):
-        parts = [_lowest(part, depth - 1) for part in (node.inputs[1:] if node.op_type == "Where" else node.inputs)]
+        parts = [lower_bound(part, depth - 1) for part in (node.inputs[1:] if node.op_type == "Where" else node.inputs)]
         known = [part for part in parts if part is not None]
         if len(known) == len(parts):
             return sum(known) if node.op_type == "Add" else min(known)

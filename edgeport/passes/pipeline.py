@@ -19,6 +19,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
     "convert_version",
     "compute_in_float32",
+    "expand_attention",
     "remove_identities",
     "fold_constants",
     "remove_identities",

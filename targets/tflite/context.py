@@ -53,6 +53,8 @@ class Context:
     builder: Builder = field(default_factory=Builder)
     row_orders: dict[ir.Value, Array] = field(default_factory=dict)
     """For a flattened value whose elements lie in stored, not ONNX, order: ONNX index of each stored element."""
+    masks: dict[tuple[ir.Value, bool], tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
+    """Attention masks as they are added to scores, and which rows are not all masked; by mask and causality."""
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
     _decoded: dict[int, Tensor] = field(default_factory=dict)
 

@@ -1,0 +1,41 @@
+"""Where a pass writes several nodes in place of one: the names and the place follow from the node replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgeport.passes.edit import Attribute, add_initializer, insert_before
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node that is about to be replaced.
+
+    Attributes:
+        model: receives constants.
+        node: new nodes stand in front of it, named after its first output.
+    """
+
+    model: ir.Model
+    node: ir.Node
+
+    def name(self, role: str) -> str:
+        """Name of an inner value."""
+        return f"{self.node.outputs[0].name}/{role}"
+
+    def constant(self, role: str, array: npt.ArrayLike) -> ir.Value:
+        """A new initializer."""
+        return add_initializer(self.model, self.name(role), array)
+
+    def op(self, op_type: str, inputs: Sequence[ir.Value | None], role: str, **attributes: Attribute) -> ir.Value:
+        """A new node; its output."""
+        return insert_before(self.node, op_type, inputs, attributes, name=self.name(role))
+
+    def reshape(self, value: ir.Value, dims: Sequence[int], role: str) -> ir.Value:
+        """Reshape to constant dimensions; 0 and -1 as in ONNX."""
+        return self.op("Reshape", [value, self.constant(f"{role}/shape", np.asarray(dims, np.int64))], role)
