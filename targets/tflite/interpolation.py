@@ -24,6 +24,7 @@ def axis_matrix(
     cubic_a: float,
     exclude_outside: bool,
     antialias: bool,
+    crop: tuple[float, float] = (0.0, 1.0),
 ) -> Array:
     """[out, size] matrix of ONNX Resize along one axis.
 
@@ -37,18 +38,24 @@ def axis_matrix(
         cubic_a: coefficient of the cubic kernel (Keys 1981, eq. 15).
         exclude_outside: weights outside of the data are dropped and the rest normalized.
         antialias: the kernel is widened by 1/scale when shrinking.
+        crop: the axis' part of `roi`, for tf_crop_and_resize; rows that read outside of the data are zero there.
 
     Raises:
         Refused: an unknown mode.
     """
-    x = _source_coordinates(size, out, scale, coordinates)
+    if mode not in ("nearest", "linear", "cubic"):
+        raise Refused(f"mode={mode!r} is unknown")
+    cropped = coordinates == "tf_crop_and_resize"
+    if cropped and antialias:
+        raise Refused("antialias with coordinate_transformation_mode='tf_crop_and_resize' is not supported")
+    x = _cropped(size, out, crop) if cropped else _coordinates(size, out, scale, coordinates)
+    inside = (x >= 0) & (x <= size - 1) if cropped else np.ones(out, bool)
     matrix = np.zeros((out, size))
     rows = np.arange(out)
     if mode == "nearest":
-        matrix[rows, np.clip(_rounded(x, rounding), 0, size - 1).astype(int)] = 1
+        matrix[rows, np.clip(_rounded(x, rounding), 0, size - 1).astype(int)] = inside
         return matrix
-    if mode not in ("linear", "cubic"):
-        raise Refused(f"mode={mode!r} is unknown")
+    x = np.where(inside, x, 0)
     stretch = min(scale, 1.0) if antialias else 1.0
     reach = (1.0 if mode == "linear" else 2.0) / stretch
     if mode == "linear" and not antialias:
@@ -61,10 +68,10 @@ def axis_matrix(
         if exclude_outside:
             weight = np.where(outside, 0, weight)
         np.add.at(matrix, (rows, np.clip(index, 0, size - 1)), weight)
-    return np.asarray(matrix / matrix.sum(1, keepdims=True))
+    return np.asarray(matrix / matrix.sum(1, keepdims=True) * inside[:, None])
 
 
-def _source_coordinates(size: int, out: int, scale: float, mode: str) -> Array:
+def _coordinates(size: int, out: int, scale: float, mode: str) -> Array:
     i = np.arange(out, dtype=np.float32)
     s = np.float32(scale)
     if mode == "half_pixel":
@@ -83,6 +90,13 @@ def _source_coordinates(size: int, out: int, scale: float, mode: str) -> Array:
     if mode == "asymmetric":
         return np.asarray(i / s)
     raise Refused(f"coordinate_transformation_mode={mode!r} is not supported")
+
+
+def _cropped(size: int, out: int, crop: tuple[float, float]) -> Array:
+    start, end, last = np.float32(crop[0]), np.float32(crop[1]), np.float32(size - 1)
+    if out == 1:
+        return np.asarray([np.float32(0.5) * (start + end) * last])
+    return np.asarray(start * last + np.arange(out, dtype=np.float32) * (end - start) * last / np.float32(out - 1))
 
 
 def _rounded(x: Array, mode: str) -> Array:

@@ -1,12 +1,14 @@
 """Resize: interpolation as a matrix an axis, matched against what TFLite's kernels compute.
 
-ONNX has six coordinate modes, four rounding modes and three kernels; TFLite has two flags. So the matrix that
+ONNX has seven coordinate modes, four rounding modes and three kernels; TFLite has two flags. So the matrix that
 ONNX defines for each axis is written out and compared with the matrix of each flag setting: equal means the
-kernel is exact. Where none is, nearest becomes a GATHER an axis and the rest a constant matrix product an axis.
+kernel is exact. An axis for which none is becomes a GATHER in mode nearest, else a constant matrix product.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,13 @@ from edgeport.targets.tflite.attributes import float_attr, int_attr, ints_attr, 
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.interpolation import axis_matrix, tflite_matrix
-from edgeport.targets.tflite.layout import Layout
-from edgeport.targets.tflite.ops.conv import NHWC
+from edgeport.targets.tflite.layout import Layout, channels_last, stored_shape
+from edgeport.targets.tflite.ops.conv import image_layout
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.pad import gathered
 from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.resample import multiplied, shaped
 
 _ATTRIBUTES = (
     "antialias",
@@ -44,48 +47,55 @@ _FLAGS: tuple[dict[str, bool], ...] = (
 
 @lowers("Resize", attributes=_ATTRIBUTES, inputs=4, int8=True)
 def resize(ctx: Context, node: ir.Node) -> None:
-    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR where exact, else GATHER or FULLY_CONNECTED an axis."""
+    """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR over height and width where exact, else axis by axis."""
     x, y = first(node), node.outputs[0]
-    shape, out_shape = ctx.shape(x), ctx.shape(y)
     mode = string_attr(node, "mode", "nearest")
-    matrices = _matrices(ctx, node, shape, out_shape)
+    matrices = _matrices(ctx, node)
     if not matrices:
         same(ctx, node)
         return
-    if len(shape) == 4 and set(matrices) <= {2, 3} and mode in ("nearest", "linear"):
-        pair = [matrices.get(a, np.eye(shape[a])) for a in (2, 3)]
-        for flags in _FLAGS:
-            sizes = zip((2, 3), pair, strict=True)
-            if all(np.allclose(tflite_matrix(shape[a], out_shape[a], mode, **flags), m, atol=1e-6) for a, m in sizes):
-                _kernel(ctx, node, mode, flags)
-                return
+    flags = _exact_flags(mode, matrices, ctx.rank(x))
+    if flags is not None:
+        _kernel(ctx, node, mode, matrices, flags)
+        return
+    crops = [axis for axis, matrix in matrices.items() if not matrix.any(1).all()]
     layout = ctx.full_layout(x)
-    if mode == "nearest":
+    if mode == "nearest" and not crops:
         data = ctx.read(node, x, layout)
         for axis, matrix in matrices.items():
             data = gathered(ctx, y, data, matrix.argmax(1), layout.index(axis))
         ctx.bind(node, y, data, layout)
-    else:
-        _products(ctx, node, matrices)
+        return
+    if ctx.dtype(x) != "float32":
+        raise Refused(f"mode={mode!r} of {ctx.dtype(x)} is not supported", "cast to float32")
+    data = ctx.read_float(x, layout)
+    for axis in sorted(matrices, key=lambda a: len(matrices[a]) / matrices[a].shape[1]):  # what shrinks comes first
+        data = multiplied(ctx, y, data, matrices[axis], layout.index(axis))
+    if crops:
+        data = _extrapolated(ctx, node, data, layout, matrices)
+    ctx.bind_float(node, y, data, layout)
 
 
-def _matrices(ctx: Context, node: ir.Node, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> dict[int, Array]:
+def _matrices(ctx: Context, node: ir.Node) -> dict[int, Array]:
     """Interpolation matrices [out, in] of the axes that are resampled."""
+    shape, out_shape = ctx.shape(first(node)), ctx.shape(node.outputs[0])
     axes = [a % len(shape) for a in ints_attr(node, "axes") or range(len(shape))]
     given = ctx.constant(node.inputs[2]) if len(node.inputs) > 2 else None
     coordinates = string_attr(node, "coordinate_transformation_mode", "half_pixel")
-    if coordinates == "tf_crop_and_resize":
-        raise Refused("coordinate_transformation_mode='tf_crop_and_resize' is not supported")
     if given is not None and given.size:
         scales = dict(zip(axes, (float(s) for s in given.reshape(-1)), strict=True))
     else:
-        policy = string_attr(node, "keep_aspect_ratio_policy", "stretch")
-        scales = {a: out_shape[a] / shape[a] for a in axes}
-        if policy != "stretch":
-            raise Refused(f"keep_aspect_ratio_policy={policy!r} is not supported", "use 'stretch'")
+        scales = _scales_of_sizes(ctx, node, axes)
+    crops = dict.fromkeys(axes, (0.0, 1.0))
+    if coordinates == "tf_crop_and_resize":
+        roi = ctx.constant(node.inputs[1])
+        if roi is None or roi.size != 2 * len(axes):
+            raise Refused("roi must be a constant with a start and an end for every axis", "make it a constant")
+        starts, ends = roi.reshape(2, len(axes)).astype(float).tolist()
+        crops = dict(zip(axes, zip(starts, ends, strict=True), strict=True))
     result = {}
     for axis, scale in scales.items():
-        if out_shape[axis] == shape[axis] and scale == 1.0:
+        if out_shape[axis] == shape[axis] and scale == 1.0 and crops[axis] == (0.0, 1.0):
             continue
         result[axis] = axis_matrix(
             shape[axis],
@@ -97,50 +107,84 @@ def _matrices(ctx: Context, node: ir.Node, shape: tuple[int, ...], out_shape: tu
             cubic_a=float_attr(node, "cubic_coeff_a", -0.75),
             exclude_outside=bool(int_attr(node, "exclude_outside", 0)),
             antialias=bool(int_attr(node, "antialias", 0)),
+            crop=crops[axis],
         )
     return result
 
 
-def _kernel(ctx: Context, node: ir.Node, mode: str, flags: dict[str, bool]) -> None:
+def _scales_of_sizes(ctx: Context, node: ir.Node, axes: Sequence[int]) -> dict[int, float]:
+    """Scales where the output's sizes are given: one for all axes unless the image is stretched to them."""
+    shape, out_shape = ctx.shape(first(node)), ctx.shape(node.outputs[0])
+    policy = string_attr(node, "keep_aspect_ratio_policy", "stretch")
+    if policy == "stretch":
+        return {a: out_shape[a] / shape[a] for a in axes}
+    sizes = ctx.constant_ints(node, 3)
+    if policy not in ("not_larger", "not_smaller") or sizes is None:
+        raise Refused(f"keep_aspect_ratio_policy={policy!r} is unknown")
+    wanted = [size / shape[a] for a, size in zip(axes, sizes, strict=True)]
+    return dict.fromkeys(axes, min(wanted) if policy == "not_larger" else max(wanted))
+
+
+def _exact_flags(mode: str, matrices: dict[int, Array], rank: int) -> dict[str, bool] | None:
+    """Settings under which the kernel computes these matrices; None where none does."""
+    if rank not in (3, 4, 5) or not set(matrices) <= set(range(2, rank)) or mode == "cubic":
+        return None
+    last = [matrices[a] for a in (rank - 2, rank - 1) if a in matrices]
+    if not last:
+        return None
+
+    def equal(matrix: Array, flags: dict[str, bool]) -> bool:
+        out, size = matrix.shape
+        return np.allclose(tflite_matrix(size, out, mode, **flags), matrix, atol=1e-6)
+
+    return next((f for f in _FLAGS if all(equal(m, f) for m in last)), None)
+
+
+def _kernel(ctx: Context, node: ir.Node, mode: str, matrices: dict[int, Array], flags: dict[str, bool]) -> None:
+    """Height and width by the kernel, seen as [planes, height, width, channels]; depth before or after it."""
     x, y = first(node), node.outputs[0]
-    data = ctx.read(node, x, NHWC)
-    out = ctx.carrier(y, NHWC, data)
-    size = ctx.ints("size", ctx.shape(y)[2:])
+    rank = ctx.rank(x)
+    layout = image_layout(rank) if rank < 5 else channels_last(rank)
+    nearest = mode == "nearest"
+    if not nearest and ctx.dtype(x) != "float32":
+        raise Refused(f"mode={mode!r} of {ctx.dtype(x)} is not supported", "cast to float32")
+    depth = matrices.get(2) if rank == 5 else None
+    if depth is None:
+        data = ctx.read(node, x, layout)
+    elif nearest:
+        data = gathered(ctx, y, ctx.read(node, x, layout), depth.argmax(1), 1)
+    else:
+        data = multiplied(ctx, y, ctx.read_float(x, layout), depth, 1)
+    planes = shaped(ctx, y, data, (math.prod(data.shape[:-3]), *data.shape[-3:]))
+    size = (1, *ctx.shape(y)[2:])[-2:]
     code, options = (
         ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")
-        if mode == "nearest"
+        if nearest
         else ("RESIZE_BILINEAR", "ResizeBilinearOptions")
     )
+    out_shape = (planes.shape[0], *size, planes.shape[3])
+    if rank < 5:
+        out = ctx.carrier(y, layout, planes)
+    else:
+        out = ctx.temporary(y, "resized", out_shape, planes.dtype, planes.quant)
     settings: dict[str, Any] = dict(flags)
-    ctx.emit(code, [data, size], [out], options, **settings)
-    ctx.bind(node, y, out, NHWC)
+    ctx.emit(code, [planes, ctx.ints("size", size)], [out], options, **settings)
+    result = shaped(ctx, y, out, stored_shape(ctx.shape(y), layout))
+    if depth is not None and not nearest:
+        ctx.bind_float(node, y, result, layout)
+    else:
+        ctx.bind(node, y, result, layout)
 
 
-def _products(ctx: Context, node: ir.Node, matrices: dict[int, Array]) -> None:
-    """One FULLY_CONNECTED an axis, which has to lie last for it."""
-    x, y = first(node), node.outputs[0]
-    layout: Layout = (*(a for a in ctx.full_layout(x) if a not in matrices), *matrices)
-    data: Tensor | None = None
+def _extrapolated(ctx: Context, node: ir.Node, data: Tensor, layout: Layout, matrices: dict[int, Array]) -> Tensor:
+    """Writes extrapolation_value where the region reaches beyond the data: there the products are zero."""
+    value = float_attr(node, "extrapolation_value", 0.0)
+    if value == 0.0:
+        return data
+    inside = np.ones((1,) * len(layout), bool)
     for axis, matrix in matrices.items():
-        wanted = (*(a for a in layout if a != axis), axis)
-        if data is None:
-            data = ctx.read_float(x, wanted)
-        elif wanted != layout:
-            perm = [layout.index(a) for a in wanted]
-            moved = ctx.temporary(y, "moved", [data.shape[p] for p in perm])
-            ctx.transpose(data, perm, moved)
-            data = moved
-        layout = wanted
-        weights = ctx.builder.constant(f"{y.name}/interpolation", matrix.astype(np.float32))
-        out = ctx.temporary(y, "product", (*data.shape[:-1], len(matrix)))
-        ctx.emit(
-            "FULLY_CONNECTED",
-            [data, weights, None],
-            [out],
-            "FullyConnectedOptions",
-            fusedActivationFunction=0,
-            keepNumDims=True,
-        )
-        data = out
-    assert data is not None
-    ctx.bind_float(node, y, data, layout)
+        position = layout.index(axis)
+        inside = inside & matrix.any(1).reshape([-1 if i == position else 1 for i in range(len(layout))])
+    y = node.outputs[0]
+    fill = ctx.builder.constant(f"{y.name}/extrapolation", np.where(inside, 0, value).astype(np.float32))
+    return ctx.step(y, "ADD", [data, fill], "AddOptions", fusedActivationFunction=0)
