@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.targets.tflite.interpreter import interpreter
+from edgeport.targets.tflite.xnnpack import Left, left_over
+
+_SHOWN = 8
 
 
 def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -21,25 +25,24 @@ def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding,
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"LiteRT does not load {name}.tflite: {reason}") from error
-    details = engine._get_ops_details()
-    delegated = {i for op in details if op["op_name"] == "DELEGATE" for i in op["outputs"].tolist()}
-    ops: collections.Counter[str] = collections.Counter()
-    slow: collections.Counter[str] = collections.Counter()
-    for op in details:
-        if op["op_name"] == "DELEGATE":
-            continue
-        ops[op["op_name"]] += 1
-        if not delegated.intersection(op["outputs"].tolist()):
-            slow[op["op_name"]] += 1
+    names, left = left_over(engine)
+    ops = collections.Counter(names)
     facts = {
         "bytes": len(data),
         "ops": dict(sorted(ops.items())),
-        "op_count": sum(ops.values()),
+        "op_count": len(names),
         "transposes": ops["TRANSPOSE"],
-        "not_on_xnnpack": dict(sorted(slow.items())),
+        "not_on_xnnpack": dict(sorted(collections.Counter(one.op for one in left).items())),
     }
-    findings = tuple(
-        Finding("info", "not-on-xnnpack", f"{count} {op} run outside XNNPACK, on LiteRT's own kernels", op=op)
-        for op, count in sorted(slow.items())
-    )
-    return facts, findings
+    return facts, tuple(_not_on_xnnpack(left))
+
+
+def _not_on_xnnpack(left: Sequence[Left]) -> Iterator[Finding]:
+    """One finding for every operator type, dtype and reason, with the nodes."""
+    kinds: dict[tuple[str, str, str], list[str]] = {}
+    for one in left:
+        kinds.setdefault((one.op, one.dtype, one.reason), []).append(one.node)
+    for (op, dtype, reason), nodes in sorted(kinds.items()):
+        shown = ", ".join(nodes[:_SHOWN]) + (f" and {len(nodes) - _SHOWN} more" if len(nodes) > _SHOWN else "")
+        message = f"{len(nodes)} {op} ({dtype}) run outside XNNPACK, on LiteRT's own kernels: {reason}; at {shown}"
+        yield Finding("info", "not-on-xnnpack", message, node=nodes[0], op=op)
