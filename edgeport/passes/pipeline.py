@@ -20,6 +20,8 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "convert_version",
     "compute_in_float32",
     "expand_attention",
+    "expand_rotary_embedding",
+    "remove_empty",
     "remove_identities",
     "fold_constants",
     "remove_identities",

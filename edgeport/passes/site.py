@@ -36,6 +36,17 @@ class Site:
         """A new node; its output."""
         return insert_before(self.node, op_type, inputs, attributes, name=self.name(role))
 
+    def several(
+        self, op_type: str, inputs: Sequence[ir.Value | None], roles: Sequence[str], **attributes: Attribute
+    ) -> tuple[ir.Value, ...]:
+        """A new node with one output a role."""
+        outputs = [ir.Value(name=self.name(role)) for role in roles]
+        graph = self.node.graph
+        assert graph is not None, "the node stands in a graph"
+        name = f"{self.name(roles[0])}/{op_type}"
+        graph.insert_before(self.node, ir.node(op_type, list(inputs), attributes, outputs=outputs, name=name))
+        return tuple(outputs)
+
     def reshape(self, value: ir.Value, dims: Sequence[int], role: str) -> ir.Value:
         """Reshape to constant dimensions; 0 and -1 as in ONNX."""
         return self.op("Reshape", [value, self.constant(f"{role}/shape", np.asarray(dims, np.int64))], role)

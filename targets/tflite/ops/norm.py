@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -16,9 +17,9 @@ from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.registry import Refused, lowers
 
 
-@lowers("LayerNormalization", attributes=("axis", "epsilon", "stash_type"), inputs=3)
+@lowers("LayerNormalization", attributes=("axis", "epsilon", "stash_type"), inputs=3, outputs=3)
 def layer_normalization(ctx: Context, node: ir.Node) -> None:
-    """(x - mean) * RSQRT(variance + epsilon) * scale + bias over the axes from `axis` on."""
+    """(x - mean) * RSQRT(variance + epsilon) * scale + bias over the axes from `axis` on; mean and RSQRT on request."""
     _last_axes(ctx, node, centre=True)
 
 
@@ -37,25 +38,37 @@ def _last_axes(ctx: Context, node: ir.Node, centre: bool) -> None:
     layout = ctx.full_layout(x)
     data = ctx.read(node, x, layout)
     positions = [i for i, a in enumerate(layout) if a >= axis]
-    normal = standardized(ctx, y, data, positions, float_attr(node, "epsilon", 1e-5), centre)
+    normal, *moments = standardized(ctx, y, data, positions, float_attr(node, "epsilon", 1e-5), centre)
+    for value, tensor in zip(node.outputs[1:], moments, strict=False):
+        if value.uses() or value.is_graph_output():
+            ctx.bind_float(node, value, tensor, layout)
     _scale_and_shift(ctx, node, normal, layout, [None if v is None else ctx.rank(v) for v in node.inputs[1:3]])
+
+
+class Standardized(NamedTuple):
+    """(x - mean) * inverse, and both."""
+
+    normal: Tensor
+    mean: Tensor
+    inverse: Tensor
 
 
 def standardized(
     ctx: Context, y: ir.Value, data: Tensor, positions: Sequence[int], epsilon: float, centre: bool = True
-) -> Tensor:
-    """(x - mean) / sqrt(variance + epsilon) over stored axes; without `centre` the mean is taken as 0."""
+) -> Standardized:
+    """(x - mean) / sqrt(variance + epsilon) over stored axes; without `centre` the mean taken off is 0."""
     axes = ctx.ints("axes", positions)
     small = [1 if i in positions else d for i, d in enumerate(data.shape)]
 
-    def mean(t: Tensor) -> Tensor:
+    def average(t: Tensor) -> Tensor:
         return ctx.step(y, "MEAN", [t, axes], "ReducerOptions", shape=small, keepDims=True)
 
+    mean = average(data) if centre else ctx.number(0)
     if centre:
-        data = ctx.step(y, "SUB", [data, mean(data)], "SubOptions")
+        data = ctx.step(y, "SUB", [data, mean], "SubOptions")
     square = ctx.step(y, "MUL", [data, data], "MulOptions")
-    inverse = ctx.step(y, "RSQRT", [ctx.step(y, "ADD", [mean(square), ctx.number(epsilon)], "AddOptions")])
-    return ctx.step(y, "MUL", [data, inverse], "MulOptions")
+    inverse = ctx.step(y, "RSQRT", [ctx.step(y, "ADD", [average(square), ctx.number(epsilon)], "AddOptions")])
+    return Standardized(ctx.step(y, "MUL", [data, inverse], "MulOptions"), mean, inverse)
 
 
 def _scale_and_shift(
@@ -91,7 +104,7 @@ def instance_normalization(ctx: Context, node: ir.Node) -> None:
     layout = ctx.full_layout(x)
     data = ctx.read(node, x, layout)
     positions = [i for i, a in enumerate(layout) if a >= 2]
-    normal = standardized(ctx, y, data, positions, float_attr(node, "epsilon", 1e-5))
+    normal = standardized(ctx, y, data, positions, float_attr(node, "epsilon", 1e-5)).normal
     _scale_and_shift(ctx, node, normal, layout, (1, 1), channel_axis=True)
 
 
@@ -110,7 +123,7 @@ def group_normalization(ctx: Context, node: ir.Node) -> None:
     folded = (shape[0], groups, depth * pixels) if plain else (shape[0], pixels, groups, depth)
     inside = ctx.temporary(y, "groups", folded)
     ctx.reshape(data, inside)
-    normal = standardized(ctx, y, inside, (2,) if plain else (1, 3), float_attr(node, "epsilon", 1e-5))
+    normal = standardized(ctx, y, inside, (2,) if plain else (1, 3), float_attr(node, "epsilon", 1e-5)).normal
     unfolded = ctx.temporary(y, "normal", data.shape)
     ctx.reshape(normal, unfolded)
     _scale_and_shift(ctx, node, unfolded, layout, (1, 1), channel_axis=True)
@@ -118,20 +131,26 @@ def group_normalization(ctx: Context, node: ir.Node) -> None:
 
 @lowers("BatchNormalization", attributes=("epsilon", "momentum", "training_mode"), inputs=5)
 def batch_normalization(ctx: Context, node: ir.Node) -> None:
-    """x * a + b with constants computed here (`momentum` matters in training only)."""
+    """x * a + b, with constants computed here where the statistics are (`momentum` matters in training only)."""
     if int_attr(node, "training_mode", 0):
         raise Refused("training_mode=1 is not supported", "export the model in evaluation mode")
     x, y = first(node), node.outputs[0]
+    layout = ctx.common_layout([x], ctx.shape(x))
+    channels: Layout = tuple(0 if a == 1 else -1 for a in layout)
+    epsilon = float_attr(node, "epsilon", 1e-5)
     constants = [ctx.constant(v) for v in node.inputs[1:5]]
     if any(c is None for c in constants):
-        raise Refused("statistics computed at run time are not supported")
-    scale, bias, mean, variance = (np.asarray(c, np.float64) for c in constants)
-    gain = scale / np.sqrt(variance + float_attr(node, "epsilon", 1e-5))
-    layout = ctx.common_layout([x], ctx.shape(x))
-    shape = [-1 if a == 1 else 1 for a in layout]
-    a, b = (
-        ctx.builder.constant(f"{y.name}/{n}", v.astype(np.float32).reshape(shape))
-        for n, v in (("gain", gain), ("shift", bias - mean * gain))
-    )
+        scale, bias, mean, variance = (ctx.read(node, v, channels) for v in node.inputs[1:5] if v is not None)
+        inverse = ctx.step(y, "RSQRT", [ctx.step(y, "ADD", [variance, ctx.number(epsilon)], "AddOptions")])
+        a = ctx.step(y, "MUL", [scale, inverse], "MulOptions")
+        b = ctx.step(y, "SUB", [bias, ctx.step(y, "MUL", [mean, a], "MulOptions")], "SubOptions")
+    else:
+        gain_by, shift_by, mean_at, spread = (np.asarray(c, np.float64) for c in constants)
+        gain = gain_by / np.sqrt(spread + epsilon)
+        shape = [-1 if a == 1 else 1 for a in layout]
+        a, b = (
+            ctx.builder.constant(f"{y.name}/{n}", v.astype(np.float32).reshape(shape))
+            for n, v in (("gain", gain), ("shift", shift_by - mean_at * gain))
+        )
     scaled = ctx.step(y, "MUL", [ctx.read(node, x, layout), a], "MulOptions")
     ctx.emit("ADD", [scaled, b], [ctx.output(node, layout)], "AddOptions")
