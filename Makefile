@@ -1,6 +1,7 @@
 # make demo   export the real model of examples/ and print how far it drifted
 # make test   every test
 # make lint   ruff, and mypy --strict on the installed wheel
+# make conformance  ONNX's own node tests, and docs/conformance.md anew
 # make bench  speed, memory and size as ratios
 # make check-arm  emitted files on emulated ARM cores beside this machine's outputs
 #
@@ -30,6 +31,9 @@ lint: $(VENV)/dev.stamp
 	rm -rf build
 	$(PIP) --no-deps --target $(VENV)/wheel/installed $(VENV)/wheel/*.whl
 	cd $(VENV)/wheel && MYPYPATH=installed ../bin/mypy --config-file ../../pyproject.toml --strict -p edgeport
+
+conformance: $(VENV)/dev.stamp
+	$(BIN)/python -m tests.conformance
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py

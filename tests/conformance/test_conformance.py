@@ -1,0 +1,44 @@
+"""ONNX's own node tests: right or refused, never wrong, never a crash; and the guide says so of this version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from .cases import Case, load_cases
+from .outcomes import Outcome
+from .run import run_cases
+from .table import PAGE, TARGETS, page
+
+LEAST_PASSING = {"tflite": 890}
+"""Cases that passed when this was written; fewer means that something was lost."""
+
+
+@pytest.fixture(scope="module")
+def cases() -> list[Case]:
+    return load_cases()
+
+
+@pytest.fixture(scope="module")
+def results(cases: list[Case]) -> Mapping[str, Mapping[str, Outcome]]:
+    return {target: run_cases(cases, target) for target in TARGETS}
+
+
+def test_selection_is_whole(cases: list[Case]) -> None:
+    assert len(cases) == 1180
+    assert sum(case.expanded for case in cases) == 302
+    assert len({case.op for case in cases}) == 160
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_cases_pass_or_are_refused(target: str, results: Mapping[str, Mapping[str, Outcome]]) -> None:
+    outcomes = results[target]
+    bad = {name: outcome for name, outcome in outcomes.items() if outcome.verdict in ("wrong", "crash")}
+    assert bad == {}
+    assert Counter(outcome.verdict for outcome in outcomes.values())["pass"] >= LEAST_PASSING[target]
+
+
+def test_guide_is_current(cases: list[Case], results: Mapping[str, Mapping[str, Outcome]]) -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(cases, results), "run `python -m tests.conformance`"
