@@ -11,6 +11,7 @@ _NO_KERNEL = {
     "ABS": ("int64",),
     "ARG_MAX": ("int64",),
     "ARG_MIN": ("int64",),
+    "CUMSUM": ("bool",),
     "BATCH_MATMUL": ("int32", "int64", "bool"),
     "DIV": ("int64",),
     "FULLY_CONNECTED": ("int32", "int64", "bool"),
@@ -35,7 +36,27 @@ _UP_TO_6_AXES = frozenset(
     }
 )
 """Operators that XNNPACK claims for any rank and then fails to set up beyond 6 (LiteRT 2.3.0, each tried)."""
-_BYTES_TOO = frozenset({"CAST", "CONCATENATION", "GATHER", "RESHAPE", "SLICE", "STRIDED_SLICE", "TRANSPOSE"})
+_BYTES_TOO = frozenset(
+    {
+        "ARG_MAX",
+        "ARG_MIN",
+        "BROADCAST_TO",
+        "CAST",
+        "CONCATENATION",
+        "DYNAMIC_UPDATE_SLICE",
+        "GATHER",
+        "GATHER_ND",
+        "ONE_HOT",
+        "RESHAPE",
+        "REVERSE_V2",
+        "SELECT_V2",
+        "SLICE",
+        "STRIDED_SLICE",
+        "TILE",
+        "TOPK_V2",
+        "TRANSPOSE",
+    }
+)
 """Operators that may touch 8-bit integers that are plain numbers; kernels of arithmetic take them for quantized."""
 
 _HALVES_TOO = frozenset({"CAST", "DEQUANTIZE", "RESHAPE"})

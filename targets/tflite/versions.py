@@ -144,6 +144,10 @@ _SINCE = {
     ("SIGN", 2): "2.12.0",
     ("ATAN2", 1): "2.10.0",
     ("BITWISE_XOR", 1): "2.13.0",
+    ("DYNAMIC_UPDATE_SLICE", 1): "2.9.0",
+    ("UNSORTED_SEGMENT_MAX", 1): "2.10.0",
+    ("UNSORTED_SEGMENT_MIN", 1): "2.11.0",
+    ("UNSORTED_SEGMENT_PROD", 1): "2.10.0",
 }
 _OLDEST = "1.15.0"
 

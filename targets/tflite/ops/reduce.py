@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import onnx_ir as ir
 
-from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import int_attr
-from edgeport.targets.tflite.builder import Tensor, schema
+from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, stored_shape
 from edgeport.targets.tflite.registry import Refused, lowers
@@ -105,39 +103,6 @@ def reduce_log_sum_exp(ctx: Context, node: ir.Node) -> None:
         ctx.reshape(peak, low)
         peak = low
     ctx.emit("ADD", [ctx.step(y, "LOG", [total]), peak], [out], "AddOptions")
-
-
-@lowers("ArgMax", attributes=("axis", "keepdims", "select_last_index"))
-def arg_max(ctx: Context, node: ir.Node) -> None:
-    """ARG_MAX, which returns the first of equal values."""
-    _arg(ctx, node, "ARG_MAX", "ArgMaxOptions")
-
-
-@lowers("ArgMin", attributes=("axis", "keepdims", "select_last_index"))
-def arg_min(ctx: Context, node: ir.Node) -> None:
-    """ARG_MIN, which returns the first of equal values."""
-    _arg(ctx, node, "ARG_MIN", "ArgMinOptions")
-
-
-def _arg(ctx: Context, node: ir.Node, code: str, options_type: str) -> None:
-    if int_attr(node, "select_last_index", 0):
-        raise Refused("select_last_index=1 is not supported", "the first of equal values is what TFLite returns")
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    layout = ctx.full_layout(x)
-    axis = int_attr(node, "axis", 0) % ctx.rank(x)
-    keep = bool(int_attr(node, "keepdims", 1))
-    rest = tuple(a for a in layout if a != axis)  # with keepdims the axis has size 1: it may be missing
-    out_layout = rest if keep else tuple(a - (a > axis) for a in rest)
-    position = ctx.builder.constant("const/axis", _int32(layout.index(axis)))
-    int64 = schema().TensorType.INT64
-    ctx.emit(
-        code, [ctx.read(node, x, layout), position], [ctx.output(node, out_layout, y)], options_type, outputType=int64
-    )
-
-
-def _int32(value: int) -> Array:
-    return np.asarray(value, np.int32)
 
 
 def _plain(ctx: Context, node: ir.Node, code: str) -> None:

@@ -101,13 +101,6 @@ def test_scatter_at_constant_places(tmp_path: Path, dtype: type) -> None:
     assert_same(g, ["y", "z"], tmp_path)
 
 
-def test_scatter_to_one_place_twice_is_refused(tmp_path: Path) -> None:
-    g = Graph()
-    g.op("ScatterND", g.input("x", normal(3)), g.const(i64(1, -2).reshape(2, 1)), g.input("u", normal(2)), out="y")
-    with pytest.raises(ModelError, match="repeat"):
-        lower(g, ["y"], tmp_path)
-
-
 def test_byte_images_are_cast_and_byte_arithmetic_is_refused(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (1, 5, 6, 3), np.uint8)
     g = Graph()
