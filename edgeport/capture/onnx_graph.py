@@ -38,6 +38,7 @@ def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Findi
     findings: list[Finding] = []
     _check_opset(proto, where)
     _refuse_sparse(proto, where)
+    _check_constants(proto, where)
     _drop_repeated_inputs(proto.graph)
     _drop_value_info(proto)
     untyped = [t.name for t in tensors(proto) if t.data_type == onnx.TensorProto.UNDEFINED]
@@ -137,6 +138,17 @@ def _refuse_sparse(proto: onnx.ModelProto, where: str) -> None:
             f"{where} stores {len(names)} weights sparse ({', '.join(names[:3])}); store them dense and export again",
             findings,
         )
+
+
+def _check_constants(proto: onnx.ModelProto, where: str) -> None:
+    """ONNX Runtime takes the value among other attributes, the passes take the one attribute."""
+    nodes = [n for graph in _graphs(proto.graph) for n in graph.node] + [n for f in proto.functions for n in f.node]
+    for node in nodes:
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and (len(node.attribute) != 1 or node.input):
+            raise ModelError(
+                f"{where} is damaged: Constant {node.name or ''.join(node.output)!r} has {len(node.attribute)} attributes "
+                f"and {len(node.input)} inputs instead of its value; export the model again"
+            )
 
 
 def _drop_repeated_inputs(graph: onnx.GraphProto) -> None:
