@@ -30,6 +30,8 @@ KERNELS: dict[str, Kernel] = {
 }
 """Precision -> the kernel of the nodes that hold weights."""
 
+_SMALL_TABLE = 1024
+"""Elements below which the scales and the conversions of a table cost more than it holds."""
 _MAX_GAIN = 100.0
 """XNNPACK's Add, Sub and Mul take outputs up to 2^8 times finer than their operands. LiteRT's own, which then run, keep
 results in int16 while they add the zero point: 255 steps of an operand at a gain above 2^7 wrap around there."""
@@ -47,9 +49,10 @@ def tflite_scheme(precision: str) -> Scheme:
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
-        rules = _ANCHORS | _PRODUCTS | _GLUE | _PASSTHROUGH
+        rules = _ANCHORS | _TABLES | _PRODUCTS | _GLUE | _PASSTHROUGH
         return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
-    return Scheme(precision, kernel, _ANCHORS, fusible)
+    rules = _ANCHORS | _TABLES if kernel in ("int8-dynamic", "int8-weights") else _ANCHORS
+    return Scheme(precision, kernel, rules, fusible)
 
 
 def _fixed(scale: float, zero_point: int) -> QParams:
@@ -89,6 +92,18 @@ def _product(node: ir.Node) -> str | None:
     return None
 
 
+def _table(node: ir.Node) -> str | None:
+    table, ids = node.inputs[:2]
+    axis = node.attributes.get("axis")
+    if table is None or table.const_value is None:
+        return "only a constant table has a kernel on integers"
+    if len(table.const_value.shape) != 2 or (axis is not None and axis.as_int() != 0):
+        return "only rows of a two-dimensional table have a kernel on integers"
+    if ids is None or ids.const_value is not None or table.const_value.size < _SMALL_TABLE:
+        return "its table is small"
+    return None
+
+
 def _clip(node: ir.Node) -> str | None:
     bounds = clip_bounds(node)
     if bounds is None:
@@ -121,6 +136,10 @@ _ANCHORS = {
     "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_conv_transpose),
     "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
 }
+_TABLES = {
+    "Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)
+}
+"""Embeddings: one scale a row."""
 _PRODUCTS = {
     "MatMul": replace(
         _ANCHORS["MatMul"], unweighted=OpRule("anchor", activations=(0, 1), symmetric=(1,), refuses=_product)

@@ -97,6 +97,7 @@ _SINCE = {
     ("FULLY_CONNECTED", 6): "2.1.0",
     ("FULLY_CONNECTED", 9): "2.3.0",
     ("FULLY_CONNECTED", 12): "2.17.0",
+    ("EMBEDDING_LOOKUP", 4): "2.18.0",
     ("GATHER", 5): "2.5.0",
     ("GATHER_ND", 5): "2.16.0",
     ("MAXIMUM", 3): "2.3.0",
@@ -290,6 +291,10 @@ def _gather(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
 
 
 _Rule = Callable[[Facts, Facts, Mapping[str, Any]], int]
+def _embedding_lookup(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
+    return 4 if _per_channel(inputs[1]) else 1
+
+
 _SPECIAL: dict[str, _Rule] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -307,4 +312,5 @@ _SPECIAL: dict[str, _Rule] = {
     "REVERSE_V2": _int8_is_3,
     "BROADCAST_TO": _broadcast_to,
     "GATHER": _gather,
+    "EMBEDDING_LOOKUP": _embedding_lookup,
 }

@@ -271,3 +271,22 @@ def test_attention_multiplies_in_integers_and_masks_in_float(mask: str, shared: 
     assert zero_points == {"k": 0, "v": 0}
     assert artifact.facts["ops"]["BATCH_MATMUL"] == 2
     assert "BATCH_MATMUL" not in artifact.facts["not_on_xnnpack"]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weights", "int8-dynamic"])
+@pytest.mark.parametrize("shape", [(5,), (1, 6), (2, 3, 2)])
+def test_embedding_tables_are_stored_as_int8_with_one_scale_a_row(
+    precision: str, shape: tuple[int, ...], tmp_path: Path
+) -> None:
+    g = Graph()
+    table = normal(64, 32) * np.geomspace(1e-3, 1e3, 64, dtype=np.float32)[:, None]
+    ids = np.random.default_rng(3).integers(0, 64, shape)
+    y = g.op("Gather", g.const(table), g.input("ids", ids), axis=0)
+    model, plan = plan_of(g, [y], precision)
+    artifact = TFLITE.lower(model, plan, tmp_path, "m")
+    got = TFLITE.runner(artifact, model).run(g.inputs)[y]
+    assert artifact.facts["bytes"] < 0.6 * table.nbytes  # a quarter, the scales, and 2 kB of tables
+    step = np.abs(table).max(1) / 127  # of each row
+    assert (np.abs(got - table[ids]) <= 0.501 * step[ids][..., None]).all()
+    simulated = OnnxRunner(write_qdq(model, plan, TFLITE.scheme(precision, None)), simulate=True).run(g.inputs)[y]
+    assert np.array_equal(got, simulated)
