@@ -145,9 +145,10 @@ def _check_constants(proto: onnx.ModelProto, where: str) -> None:
     nodes = [n for graph in _graphs(proto.graph) for n in graph.node] + [n for f in proto.functions for n in f.node]
     for node in nodes:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and (len(node.attribute) != 1 or node.input):
+            name = node.name or "".join(node.output)
+            has = f"{len(node.attribute)} attributes and {len(node.input)} inputs"
             raise ModelError(
-                f"{where} is damaged: Constant {node.name or ''.join(node.output)!r} has {len(node.attribute)} attributes "
-                f"and {len(node.input)} inputs instead of its value; export the model again"
+                f"{where} is damaged: Constant {name!r} has {has} instead of a value; export the model again"
             )
 
 

@@ -26,7 +26,7 @@ _WORDS = (
 )
 _OPERATORS = (
     "Relu", "Abs", "Softmax", "Transpose", "Identity", "Flatten", "Shape", "Size", "NonZero", "Sigmoid", "ReduceSum",
-    "Add", "MatMul", "Div", "Concat", "Gemm", "Conv", "MaxPool", "Squeeze", "Cast", "Gather", "Where", "Sqrt", "Nonsense",
+    "Add", "MatMul", "Div", "Concat", "Gemm", "Conv", "MaxPool", "Squeeze", "Cast", "Gather", "Where", "Sqrt", "Nothing",
 )  # fmt: skip
 Rng = np.random.Generator
 Mutation = Callable[[ModelProto, Rng], str]
