@@ -72,11 +72,11 @@ def _check_requests(graph: ir.Model, requests: Mapping[str, Request]) -> None:
     for name in requests:
         if name in inner and name not in values:
             continue
-        if name not in values and expose(copy, name) is None:
+        if name not in values:
             near = difflib.get_close_matches(name, values, 3)  # a graph has too many names to list
             hint = f"; near names: {', '.join(near)}" if near else ""
             raise CalibrationError(f"statistics of {name!r} requested, which the graph does not compute{hint}")
-        if name in values and values[name].dtype not in _FLOATS:
+        if values[name].dtype not in _FLOATS:
             raise CalibrationError(
                 f"statistics of {name!r} requested, which is {values[name].dtype}, not a float tensor"
             )

@@ -48,7 +48,7 @@ def why_whole(node: ir.Node) -> str | None:
 
 
 def spell_out(model: ir.Model, node: ir.Node, round_trip: RoundTrip) -> ir.Value:
-    """Replaces an Attention, for which `why_whole` has no reason, by its parts; returns the value in its output's place.
+    """Replaces an Attention, for which `why_whole` has no reason, by its parts; returns its output's successor.
 
     Args:
         model: receives constants.
@@ -72,7 +72,9 @@ def spell_out(model: ir.Model, node: ir.Node, round_trip: RoundTrip) -> ir.Value
 
     def fold(value: ir.Value, what: str, dims: tuple[int, ...]) -> ir.Value:
         # Heads that share keys stand as further queries of one head.
-        return value if heads == shared else add("Reshape", [value, number(np.asarray(dims, np.int64), f"{what}s")], what)
+        return (
+            value if heads == shared else add("Reshape", [value, number(np.asarray(dims, np.int64), f"{what}s")], what)
+        )
 
     together = heads // shared * queries
     scale = get_float(node, "scale", 0.0) or 1 / math.sqrt(depth)

@@ -136,9 +136,7 @@ _ANCHORS = {
     "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_conv_transpose),
     "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
 }
-_TABLES = {
-    "Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)
-}
+_TABLES = {"Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)}
 """Embeddings: one scale a row."""
 _PRODUCTS = {
     "MatMul": replace(

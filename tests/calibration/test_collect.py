@@ -148,3 +148,21 @@ def test_a_damaged_cache_entry_is_replaced(graph, samples, tmp_path, monkeypatch
         entry.write_bytes(bad)
         assert cached_collect(graph, source, requests).to_bytes() == expected
         assert entry.read_bytes() == good
+
+
+def test_scores_of_an_attention_are_observed_before_the_mask():
+    model = ir.from_proto(
+        onnx.parser.parse_model(
+            '<ir_version: 10, opset_import: ["" : 23]> g (float[1,2,5,4] q, float[1,2,6,4] k, float[1,2,6,4] v, '
+            "bool[5,6] m) => (float[1,2,5,4] y) { y = Attention<scale = 0.7>(q, k, v, m) }"
+        )
+    )
+    rng = np.random.default_rng(5)
+    shapes = {"q": (1, 2, 5, 4), "k": (1, 2, 6, 4), "v": (1, 2, 6, 4)}
+    sample = {n: rng.normal(size=s).astype(np.float32) for n, s in shapes.items()} | {"m": rng.random((5, 6)) < 0.5}
+    before = ir.to_proto(model).SerializeToString()
+    found = collect(model, [sample], {"y": "extremes", "y/scores": "histogram"}).tensors["y/scores"]
+    scores = 0.7 * np.einsum("bhqd,bhkd->bhqk", sample["q"], sample["k"])
+    assert found.count == scores.size
+    assert (found.minimum, found.maximum) == pytest.approx((scores.min(), scores.max()), rel=1e-5)  # float32 sums
+    assert ir.to_proto(model).SerializeToString() == before

@@ -78,7 +78,8 @@ def _batch_matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None
         full.append(1)
     assert len(full) == rank
     vector = ctx.rank(a) == 1 or ctx.rank(b) == 1
-    out = ctx.temporary(y, "matrix", full, left.dtype, ctx.quant(node, y)) if vector else ctx.output(node, identity(rank))
+    quant = ctx.quant(node, y)
+    out = ctx.temporary(y, "matrix", full, left.dtype, quant) if vector else ctx.output(node, identity(rank))
     ctx.emit("BATCH_MATMUL", [left, right], [out], "BatchMatMulOptions", adjX=False, adjY=transposed)
     if vector:
         ctx.reshape(out, ctx.output(node))

@@ -246,9 +246,8 @@ def test_attention_multiplies_in_integers_and_masks_in_float(mask: str, shared: 
     """Fed by one projection each, as in every transformer: K and V get zero point 0, Q keeps its own."""
     g = Graph()
     x = g.input("x", normal(1, 6, 32))
-    heads = {"q": 4, "k": shared, "v": shared}
     parts = []
-    for role, count in heads.items():
+    for count in (4, shared, shared):
         p = g.op("MatMul", x, g.const(normal(32, count * 8)))
         p = g.op("Reshape", p, g.const(np.asarray([1, 6, count, 8])))
         parts.append(g.op("Transpose", p, perm=[0, 2, 1, 3]))
@@ -290,3 +289,25 @@ def test_embedding_tables_are_stored_as_int8_with_one_scale_a_row(
     assert (np.abs(got - table[ids]) <= 0.501 * step[ids][..., None]).all()
     simulated = OnnxRunner(write_qdq(model, plan, TFLITE.scheme(precision, None)), simulate=True).run(g.inputs)[y]
     assert np.array_equal(got, simulated)
+
+
+@pytest.mark.parametrize(("a", "b"), [((2, 5, 8), (2, 8, 6)), ((2, 3, 5, 8), (8, 6)), ((5, 8), (2, 8, 6))])
+def test_a_product_of_two_activations_has_a_right_hand_side_without_zero_point(
+    a: tuple[int, ...], b: tuple[int, ...], tmp_path: Path
+) -> None:
+    g = Graph()
+    right = g.op("Relu", g.input("b", normal(*b) + 1))  # whose own zero point would be -128
+    y = g.op("MatMul", g.input("a", normal(*a)), right)
+    artifact = assert_simulated(g, [y], tmp_path)
+    assert int(plan_of(g, [y])[1].qparams(right).zero_point) == 0
+    assert artifact.facts["not_on_xnnpack"] == {}
+
+
+def test_a_product_whose_right_hand_side_has_a_fixed_zero_point_stays_float() -> None:
+    g = Graph()
+    gate = g.op("Sigmoid", g.op("MatMul", g.input("b", normal(8, 8)), g.const(normal(8, 8))))
+    y = g.op("MatMul", g.input("a", normal(5, 8)), gate)
+    plan = plan_of(g, [y])[1]
+    node = next(n for n in plan.nodes.values() if n.name.startswith("n2"))
+    assert node.kernel == "float32"
+    assert "zero point 0" in node.reason
