@@ -1,8 +1,16 @@
-"""Pooling: NHWC in, NHWC out."""
+"""Pooling: channels last in, channels last out, over one to three spatial axes.
+
+Kernels pool two axes, without dilation. Further axes and dilated ones are pooled one at a time (maxima and means are
+separable), each seen as the height of an image whose rows are the elements behind it:
+
+    depth       [N * D, H, W, C] -> pool (kh, kw) -> [N, D, H * W, C] -> pool (kd, 1)
+    dilation d  [.., L, M, C] -> [.., L / d, d * M, C] -> pool (k, 1), stride 1 -> [.., L, M, C]
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -12,26 +20,42 @@ from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds
-from edgeport.targets.tflite.layout import Layout
+from edgeport.targets.tflite.layout import Layout, channels_last
 from edgeport.targets.tflite.ops.conv import as_2d, image_layout
+from edgeport.targets.tflite.ops.elementwise import cast
+from edgeport.targets.tflite.ops.pool_indices import max_pool_with_indices
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.resample import shaped
 from edgeport.targets.tflite.window import Window, pad_spatial, padding_code, window
 
 _ATTRIBUTES = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
 
-@lowers("MaxPool", attributes=(*_ATTRIBUTES, "storage_order"), int8=True)
+@lowers("MaxPool", attributes=(*_ATTRIBUTES, "storage_order"), outputs=2, int8=True)
 def max_pool(ctx: Context, node: ir.Node) -> None:
-    """MAX_POOL_2D, padded explicitly where neither SAME nor VALID is the window (`storage_order` is for Indices)."""
+    """MAX_POOL_2D, padded explicitly where neither SAME nor VALID is the window; bytes are pooled as floats."""
     x, win, layout = _window(ctx, node)
-    data = ctx.read(node, x, layout)
     y = node.outputs[0]
+    if len(node.outputs) > 1 and (node.outputs[1].uses() or node.outputs[1].is_graph_output()):
+        data = ctx.read_float(x, layout)
+        max_pool_with_indices(ctx, node, pad_spatial(ctx, y, data, win, _fill(x, data)), win, layout)
+        return
+    data = ctx.read(node, x, layout)
+    kind = data.dtype
+    plain_bytes = data.quant is None and kind in ("int8", "uint8")
+    if plain_bytes:
+        data = cast(ctx, y, data, "float32")
     padding = win.padding()
-    if padding is None:
-        data, padding = pad_spatial(ctx, y, data, win, _fill(x, data)), "VALID"
-    out = ctx.carrier(y, layout, data)
-    _emit(ctx, "MAX_POOL_2D", data, out, win, padding_code(padding))
-    ctx.bind(node, y, out, layout)
+    if not _planar(win):
+        padded = pad_spatial(ctx, y, data, win, _fill(x, data))
+        out = _pooled(ctx, y, "MAX_POOL_2D", padded, win)
+    else:
+        if padding is None:
+            data, padding = pad_spatial(ctx, y, data, win, _fill(x, data)), "VALID"
+        shape = (data.shape[0], *win.out, data.shape[3])
+        out = ctx.temporary(y, "max", shape, "float32") if plain_bytes else ctx.carrier(y, layout, data)
+        _emit(ctx, "MAX_POOL_2D", data, out, win, padding_code(padding))
+    ctx.bind(node, y, cast(ctx, y, out, kind) if plain_bytes else out, layout)
 
 
 @lowers("AveragePool", attributes=(*_ATTRIBUTES, "count_include_pad"))
@@ -44,19 +68,24 @@ def average_pool(ctx: Context, node: ir.Node) -> None:
     x, win, layout = _window(ctx, node)
     data, y = ctx.read(node, x, layout), node.outputs[0]
     include = bool(int_attr(node, "count_include_pad", 0))
-    padding = win.padding()
+    padding = win.padding() if _planar(win) else None
     if padding == "VALID" or (padding == "SAME" and not include):
         _emit(ctx, "AVERAGE_POOL_2D", data, ctx.output(node, layout), win, padding_code(padding))
         return
     padded = pad_spatial(ctx, y, data, win)
     factor = math.prod(win.kernel) / _counted(win, _padded_end(node, win) if include else None)
     even = bool(np.all(factor == 1))
-    out = ctx.output(node, layout)
-    target = out if even else ctx.temporary(y, "sum", out.shape)
-    _emit(ctx, "AVERAGE_POOL_2D", padded, target, win, padding_code("VALID"))
+    if _planar(win):
+        shape = (data.shape[0], *win.out, data.shape[-1])
+        mean = ctx.output(node, layout) if even else ctx.temporary(y, "sum", shape)
+        _emit(ctx, "AVERAGE_POOL_2D", padded, mean, win, padding_code("VALID"))
+    else:
+        mean = _pooled(ctx, y, "AVERAGE_POOL_2D", padded, win)
+        if even:
+            ctx.bind(node, y, mean, layout)
     if not even:
-        scale = ctx.builder.constant(f"{y.name}/count", factor.astype(np.float32)[None, :, :, None])
-        ctx.emit("MUL", [target, scale], [out], "MulOptions")
+        scale = ctx.builder.constant(f"{y.name}/count", factor.astype(np.float32)[None, ..., None])
+        ctx.emit("MUL", [mean, scale], [ctx.output(node, layout)], "MulOptions")
 
 
 @lowers("GlobalAveragePool", int8=True)
@@ -83,14 +112,76 @@ def _global(ctx: Context, node: ir.Node, code: str) -> None:
 def _window(ctx: Context, node: ir.Node) -> tuple[ir.Value, Window, Layout]:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
-    layout = image_layout(ctx.rank(x))
+    rank = ctx.rank(x)
     kernel = ints_attr(node, "kernel_shape")
     if kernel is None:
         raise Refused("kernel_shape is missing")
-    win = as_2d(window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], kernel))
-    if any(d != 1 for d in win.dilations):
-        raise Refused("dilated pooling is not supported")
-    return x, win, layout
+    win = window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], kernel)
+    same = string_attr(node, "auto_pad", "NOTSET").startswith("SAME")
+    if same and any(d != 1 for d in win.dilations):  # the specification and ONNX Runtime disagree on the output's size
+        raise Refused("auto_pad of dilated windows is not supported", "give pads instead")
+    return (x, win, channels_last(5)) if rank == 5 else (x, as_2d(win), image_layout(rank))
+
+
+def _planar(win: Window) -> bool:
+    """Whether one kernel pools it."""
+    return len(win.size) == 2 and all(d == 1 for d in win.dilations)
+
+
+def _pooled(ctx: Context, y: ir.Value, code: str, data: Tensor, win: Window) -> Tensor:
+    """The windows over explicitly padded data [N, ..., C], one or two axes at a time."""
+    axes = list(range(len(win.size)))
+    if all(win.dilations[i] == 1 for i in axes[-2:]):
+        planes = shaped(ctx, y, data, (math.prod(data.shape[:-3]), *data.shape[-3:]))
+        tail = slice(len(axes) - 2, None)
+        out = _pooled_plane(ctx, y, code, planes, win.kernel[tail], win.strides[tail])
+        data = shaped(ctx, y, out, (*data.shape[:-3], *out.shape[1:]))
+        axes = axes[:-2]
+    for i in axes:
+        if win.kernel[i] > 1 or win.strides[i] > 1:
+            data = _pooled_axis(ctx, y, code, data, win, i)
+    return data
+
+
+def _pooled_axis(ctx: Context, y: ir.Value, code: str, data: Tensor, win: Window, axis: int) -> Tensor:
+    position, dilation, stride = axis + 1, win.dilations[axis], win.strides[axis]
+    before, behind = data.shape[:position], data.shape[position + 1 :]
+    length, rows = data.shape[position], math.prod(behind[:-1])
+    if dilation == 1:
+        view = shaped(ctx, y, data, (math.prod(before), length, rows, behind[-1]))
+        out = _pooled_plane(ctx, y, code, view, (win.kernel[axis], 1), (stride, 1))
+        return shaped(ctx, y, out, (*before, win.out[axis], *behind))
+    whole = -(-length // dilation) * dilation
+    if whole > length:  # what is added is read by no window that is kept
+        pads = [(0, whole - length if i == position else 0) for i in range(len(data.shape))]
+        data = _padded(ctx, y, data, pads)
+    view = shaped(ctx, y, data, (math.prod(before), whole // dilation, dilation * rows, behind[-1]))
+    out = _pooled_plane(ctx, y, code, view, (win.kernel[axis], 1), (1, 1))
+    flat = shaped(ctx, y, out, (math.prod(before), out.shape[1] * dilation, math.prod(behind)))
+    count = win.out[axis]
+    kept = ctx.temporary(y, "kept", (flat.shape[0], count, flat.shape[2]), flat.dtype, flat.quant)
+    ends = ctx.ints("end", (flat.shape[0], (count - 1) * stride + 1, flat.shape[2]))
+    steps = ctx.ints("strides", (1, stride, 1))
+    ctx.emit("STRIDED_SLICE", [flat, ctx.ints("begin", (0, 0, 0)), ends, steps], [kept], "StridedSliceOptions")
+    return shaped(ctx, y, kept, (*before, count, *behind))
+
+
+def _pooled_plane(
+    ctx: Context, y: ir.Value, code: str, data: Tensor, kernel: Sequence[int], strides: Sequence[int]
+) -> Tensor:
+    """VALID windows over [N, H, W, C]."""
+    sizes = [(n - k) // s + 1 for n, k, s in zip(data.shape[1:3], kernel, strides, strict=True)]
+    out = ctx.temporary(y, "pooled", (data.shape[0], *sizes, data.shape[3]), data.dtype, data.quant)
+    win = Window(data.shape[1:3], tuple(sizes), tuple(kernel), tuple(strides), (1, 1), (0, 0))
+    _emit(ctx, code, data, out, win, padding_code("VALID"))
+    return out
+
+
+def _padded(ctx: Context, y: ir.Value, data: Tensor, pads: Sequence[tuple[int, int]]) -> Tensor:
+    shape = [d + sum(p) for d, p in zip(data.shape, pads, strict=True)]
+    out = ctx.temporary(y, "pad", shape, data.dtype, data.quant)
+    ctx.emit("PAD", [data, ctx.builder.constant("const/pads", np.asarray(pads, np.int32))], [out], "PadOptions")
+    return out
 
 
 def _emit(ctx: Context, code: str, data: Tensor, out: Tensor, win: Window, padding: int) -> None:
@@ -128,15 +219,16 @@ def _padded_end(node: ir.Node, win: Window) -> tuple[int, ...]:
         return win.after
     pads = ints_attr(node, "pads") or (0,)
     after = pads[len(pads) // 2 :]
-    return (0,) * (2 - len(after)) + tuple(after)
+    return (0,) * (len(win.size) - len(after)) + tuple(after)
 
 
 def _counted(win: Window, counted_after: tuple[int, ...] | None) -> Array:
-    """[out_h, out_w]: how many elements each window counts (`counted_after` None: only data)."""
-    counts = []
-    for i in range(2):
+    """[*out]: how many elements each window counts (`counted_after` None: only data)."""
+    total = np.ones((), np.float64)
+    for i, size in enumerate(win.size):
         low = -win.before[i] if counted_after is not None else 0
-        high = win.size[i] + (counted_after[i] if counted_after is not None else 0)
+        high = size + (counted_after[i] if counted_after is not None else 0)
         starts = np.arange(win.out[i]) * win.strides[i] - win.before[i]
-        counts.append(np.minimum(starts + win.kernel[i], high) - np.maximum(starts, low))
-    return np.asarray(counts[0][:, None] * counts[1][None, :], np.float64)
+        places = starts[:, None] + np.arange(win.kernel[i]) * win.dilations[i]
+        total = total[..., None] * ((places >= low) & (places < high)).sum(1)
+    return np.asarray(total)

@@ -151,9 +151,69 @@ def test_global_pool(tmp_path: Path, op: str, shape: tuple[int, ...]) -> None:
     assert assert_same(g, ["y"], tmp_path).facts["transposes"] == 0
 
 
-@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
-def test_dilated_pools_are_refused(tmp_path: Path, op: str) -> None:
+DILATED = [
+    {"kernel_shape": [3, 3], "dilations": [2, 2]},
+    {"kernel_shape": [2, 3], "dilations": [3, 1], "strides": [2, 1], "pads": [1, 1, 0, 1]},
+    {"kernel_shape": [3, 2], "dilations": [1, 2], "strides": [2, 3], "ceil_mode": 1},
+]
+VOLUMES = [
+    {"kernel_shape": [2, 2, 2], "strides": [2, 2, 2]},
+    {"kernel_shape": [3, 3, 3], "strides": [2, 1, 2], "pads": [1, 1, 1, 1, 1, 1]},
+    {
+        "kernel_shape": [3, 2, 3],
+        "dilations": [2, 1, 1],
+        "pads": [1, 0, 1, 0, 1, 1],
+        "ceil_mode": 1,
+        "strides": [1, 2, 2],
+    },
+    {"kernel_shape": [2, 2, 2], "dilations": [1, 2, 3]},
+]
+
+
+@pytest.mark.parametrize("attributes", [*DILATED, *VOLUMES], ids=str)
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool0", "AveragePool1"])
+def test_dilated_and_volumetric_pools(tmp_path: Path, op: str, attributes: dict[str, Any]) -> None:
     g = Graph()
-    g.op(op, g.input("x", normal(1, 3, 9, 9)), out="y", kernel_shape=[3, 3], dilations=[2, 2])
-    with pytest.raises(ModelError, match="dilated pooling"):
+    x = g.input("x", normal(2, 3, *(9, 8, 7)[-len(attributes["kernel_shape"]) :]) - 5)
+    counted = {} if op == "MaxPool" else {"count_include_pad": int(op[-1])}
+    g.op(op.rstrip("01"), x, out="y", **attributes, **counted)
+    assert_same(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("order", [0, 1])
+@pytest.mark.parametrize("attributes", [POOLS[1], POOLS[3], *DILATED[:3], *VOLUMES[:2]], ids=str)
+def test_max_pool_with_indices(tmp_path: Path, attributes: dict[str, Any], order: int) -> None:
+    g = Graph()
+    x = g.input("x", normal(2, 3, *(6, 8, 7)[-len(attributes["kernel_shape"]) :]) - 5)
+    g.op("MaxPool", x, out=["y", "places"], storage_order=order, **attributes)
+    assert_same(g, ["y", "places"], tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_max_pool_of_bytes(tmp_path: Path, dtype: type) -> None:
+    g = Graph()
+    x = np.random.default_rng(0).integers(np.iinfo(dtype).min, np.iinfo(dtype).max, (1, 3, 8, 8)).astype(dtype)
+    g.op("MaxPool", g.input("x", x), out="y", kernel_shape=[3, 3], strides=[2, 2])
+    assert_same(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("kernel", [2, 3])
+def test_max_unpool(tmp_path: Path, kernel: int) -> None:
+    g = Graph()
+    x = g.input("x", normal(2, 3, 6, 8))
+    y, places = g.op("MaxPool", x, out=["p", "i"], kernel_shape=[kernel, kernel], strides=[2, 2])
+    g.op("MaxUnpool", y, places, out="y", kernel_shape=[kernel, kernel], strides=[2, 2])
+    if kernel == 2:
+        assert_same(g, ["y"], tmp_path)
+    else:
+        with pytest.raises(ModelError, match="may repeat"):
+            lower(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+def test_automatic_pads_of_dilated_pools_are_refused(tmp_path: Path, op: str) -> None:
+    g = Graph()
+    attributes = {"kernel_shape": [3, 3], "dilations": [2, 2], "auto_pad": "SAME_UPPER"}
+    g.op(op, g.input("x", normal(1, 3, 9, 9)), out="y", **attributes)
+    with pytest.raises(ModelError, match="give pads"):
         lower(g, ["y"], tmp_path)

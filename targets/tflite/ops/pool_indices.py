@@ -1,0 +1,128 @@
+"""MaxPool that also says where its maxima are, and MaxUnpool, which puts them back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.targets.tflite.attributes import int_attr, ints_attr
+from edgeport.targets.tflite.builder import Tensor
+from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.layout import Layout
+from edgeport.targets.tflite.ops.elementwise import cast
+from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.window import Window
+
+
+def max_pool_with_indices(ctx: Context, node: ir.Node, padded: Tensor, win: Window, layout: Layout) -> None:
+    """A running maximum over the window's taps, and beside it the place of the tap that was largest first.
+
+    ONNX counts places in the whole input [N, C, ...]; `storage_order` 1 counts the spatial ones column by column.
+
+    Args:
+        ctx: the lowering's state.
+        node: the MaxPool.
+        padded: [N, ..., C] float32, padded explicitly.
+        win: the window.
+        layout: how its outputs are stored.
+    """
+    y, indices = node.outputs[0], node.outputs[1]
+    if padded.dtype != "float32":
+        raise Refused(f"Indices of {padded.dtype} are not supported", "cast to float32")
+    best: Tensor | None = None
+    place: Tensor | None = None
+    order = "F" if int_attr(node, "storage_order", 0) else "C"
+    for offsets in itertools.product(*(range(k) for k in win.kernel)):
+        tap = _tap(ctx, y, padded, win, offsets)
+        here = ctx.builder.constant("const/places", _places(win, offsets, order))
+        if best is None or place is None:
+            best, place = tap, here
+            continue
+        larger = ctx.step(y, "GREATER", [tap, best], "GreaterOptions", dtype="bool")
+        place = ctx.step(indices, "SELECT_V2", [larger, here, place], "SelectV2Options", tap.shape, "int32")
+        best = ctx.step(y, "MAXIMUM", [tap, best], "MaximumMinimumOptions")
+    assert best is not None
+    assert place is not None
+    batch, channels = padded.shape[0], padded.shape[-1]
+    planes = np.arange(batch * channels, dtype=np.int64).reshape(batch, *(1,) * len(win.size), channels)
+    total = batch * channels * math.prod(win.size)
+    if total >= 2**31:
+        raise Refused(f"an input of {total} elements is too large for Indices", code="unsupported-shape")
+    base = ctx.builder.constant(f"{indices.name}/planes", (planes * math.prod(win.size)).astype(np.int32))
+    whole = ctx.step(indices, "ADD", [place, base], "AddOptions", best.shape)
+    ctx.bind_float(node, y, best, layout)
+    ctx.bind(node, indices, cast(ctx, indices, whole, "int64"), layout)
+
+
+def _tap(ctx: Context, y: ir.Value, padded: Tensor, win: Window, offsets: tuple[int, ...]) -> Tensor:
+    begin = [0, *(o * d for o, d in zip(offsets, win.dilations, strict=True)), 0]
+    shape = (padded.shape[0], *win.out, padded.shape[-1])
+    strides = [1, *win.strides, 1]
+    end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, shape, strides, strict=True)]
+    where = [ctx.ints(name, v) for name, v in (("begin", begin), ("end", end), ("strides", strides))]
+    return ctx.step(y, "STRIDED_SLICE", [padded, *where], "StridedSliceOptions", shape)
+
+
+def _places(win: Window, offsets: tuple[int, ...], order: str) -> np.ndarray:
+    """[1, *out, 1] int32: where the tap lies in the data; anything for padding, which never wins."""
+    axes = []
+    for i, size in enumerate(win.size):
+        at = np.arange(win.out[i]) * win.strides[i] - win.before[i] + offsets[i] * win.dilations[i]
+        axes.append(np.clip(at, 0, size - 1))
+    grid = np.meshgrid(*axes, indexing="ij")
+    flat = np.ravel_multi_index(tuple(grid), win.size, order=order)
+    return flat.astype(np.int32)[None, ..., None]
+
+
+@lowers("MaxUnpool", attributes=("kernel_shape", "pads", "strides"), inputs=3)
+def max_unpool(ctx: Context, node: ir.Node) -> None:
+    """SCATTER_ND into zeros. It adds up what falls on one place, so the indices must not repeat."""
+    x, indices, y = node.inputs[0], node.inputs[1], node.outputs[0]
+    assert x is not None
+    assert indices is not None
+    shape, out_shape = ctx.shape(x), ctx.shape(y)
+    if out_shape != (*shape[:2], *_sizes(node, shape[2:])):
+        raise Refused("output_shape other than the kernel's own is not supported", "leave it out and use Pad")
+    known = ctx.constant(indices)
+    if known is not None and (
+        np.unique(known).size < known.size or known.min() < 0 or known.max() >= math.prod(out_shape)
+    ):
+        raise Refused("its indices repeat or lie outside of the output")
+    if known is None and not _apart(indices):
+        raise Refused(
+            "indices that may repeat are not supported", "take them from a MaxPool whose windows do not overlap"
+        )
+    count, total = math.prod(shape), math.prod(out_shape)
+    if known is not None:
+        where = ctx.builder.constant("const/index", known.astype(np.int32).reshape(-1, 1))
+    else:
+        where = ctx.temporary(y, "index", (count, 1), "int32")
+        ctx.reshape(cast(ctx, y, ctx.read(node, indices), "int32"), where)
+    updates = ctx.temporary(y, "updates", (count,), ctx.dtype(x))
+    ctx.reshape(ctx.read(node, x), updates)
+    flat = ctx.temporary(y, "flat", (total,), updates.dtype)
+    ctx.emit("SCATTER_ND", [where, updates, ctx.ints("shape", (total,))], [flat], "ScatterNdOptions")
+    ctx.reshape(flat, ctx.output(node))
+
+
+def _sizes(node: ir.Node, size: tuple[int, ...]) -> tuple[int, ...]:
+    """What the specification derives from the window."""
+    n = len(size)
+    kernel = ints_attr(node, "kernel_shape") or ()
+    strides, pads = ints_attr(node, "strides") or (1,) * n, ints_attr(node, "pads") or (0,) * 2 * n
+    return tuple((size[i] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n))
+
+
+def _apart(indices: ir.Value) -> bool:
+    """Whether they come from a MaxPool no two windows of which share an element."""
+    pool = indices.producer()
+    if pool is None or pool.domain or pool.op_type != "MaxPool":
+        return False
+    kernel = ints_attr(pool, "kernel_shape") or ()
+    strides = ints_attr(pool, "strides") or (1,) * len(kernel)
+    return ints_attr(pool, "dilations") in (None, (1,) * len(kernel)) and all(
+        k <= s for k, s in zip(kernel, strides, strict=True)
+    )
