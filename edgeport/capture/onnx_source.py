@@ -96,4 +96,5 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         if value.producer() is None:
             continue
         value.type = ir.TensorType(ir.DataType.from_numpy(as_dtype(spec.dtype)))
-        value.shape = ir.Shape(spec.shape)
+        if spec.shape:  # an empty one is a scalar or an operator whose result ONNX Runtime cannot tell beforehand
+            value.shape = ir.Shape(spec.shape)
