@@ -76,24 +76,41 @@ class Op:
 
 @dataclass
 class Builder:
-    """Collects the one subgraph of a file.
+    """Collects a subgraph of a file: the main one, or one that a WHILE or IF runs.
 
     Attributes:
+        name: name of the subgraph.
         tensors: in the file's order.
         ops: in execution order.
+        inputs: what a subgraph other than the main one takes.
+        outputs: what it gives.
+        nested: the subgraphs other than the main one; the first has index 1.
         limit: most bytes that all constants may take.
         dry: nothing will be packed, so constants are not kept.
     """
 
+    name: str = "main"
     tensors: list[Tensor] = field(default_factory=list)
     ops: list[Op] = field(default_factory=list)
+    inputs: Sequence[Tensor] = ()
+    outputs: Sequence[Tensor] = ()
+    nested: list[Builder] = field(default_factory=list)
     limit: int = _MAX_BYTES
     dry: bool = False
     _buffers: list[bytes] = field(default_factory=lambda: [b""])
     _buffer_of: dict[int, int] = field(default_factory=dict)
+    _block_scales: dict[int, int] = field(default_factory=dict)
     _by_digest: dict[bytes, int] = field(default_factory=dict)
     _constants: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
-    _names: set[str] = field(default_factory=set)
+    _names: dict[str, int] = field(default_factory=dict)
+    """Names that are taken, with the number from which on to look for a free variant."""
+
+    def subgraph(self, name: str) -> tuple[int, Builder]:
+        """A new subgraph with its index; its constants are stored beside those of all others, equal ones once."""
+        shared = {"_buffers": self._buffers, "_by_digest": self._by_digest, "nested": self.nested}
+        inner = Builder(name, limit=self.limit, dry=self.dry, **shared)
+        self.nested.append(inner)
+        return len(self.nested), inner
 
     def tensor(self, name: str, shape: Sequence[int], dtype: str, quant: QParams | None = None) -> Tensor:
         """Adds a tensor that an operator or the caller fills; a taken name gets a number."""
@@ -133,11 +150,12 @@ class Builder:
     def _add(self, name: str, shape: tuple[int, ...], dtype: str, quant: QParams | None, constant: bool) -> Tensor:
         if dtype not in _DTYPES:
             raise ModelError(f"tensor {name!r} is {dtype}, which the TFLite lowering does not write")
-        unique, count = name, 1
+        unique, count = name, self._names.get(name, 0)
         while unique in self._names:
             count += 1
             unique = f"{name};{count}"
-        self._names.add(unique)
+        self._names[unique] = 1
+        self._names[name] = max(count, 1)
         tensor = Tensor(len(self.tensors), unique, shape, dtype, quant, constant)
         self.tensors.append(tensor)
         return tensor
@@ -154,7 +172,8 @@ class Builder:
 
         s = schema()
         codes: dict[tuple[str, int], int] = {}
-        operators = [self._operator(op, codes) for op in self.ops]
+        main = self._subgraph(list(inputs.values()), list(outputs.values()), codes)
+        inner = [graph._subgraph(graph.inputs, graph.outputs, codes) for graph in self.nested]
         runtime = min_runtime(codes).encode()
         signature = s.SignatureDefT(
             inputs=[s.TensorMapT(name=n, tensorIndex=t.index) for n, t in inputs.items()],
@@ -162,17 +181,10 @@ class Builder:
             signatureKey="serving_default",
             subgraphIndex=0,
         )
-        subgraph = s.SubGraphT(
-            tensors=[self._tensor(t) for t in self.tensors],
-            inputs=[t.index for t in inputs.values()],
-            outputs=[t.index for t in outputs.values()],
-            operators=operators,
-            name="main",
-        )
         model = s.ModelT(
             version=3,
             operatorCodes=[_operator_code(name, version) for name, version in codes],
-            subgraphs=[subgraph],
+            subgraphs=[main, *inner],
             description=description,
             buffers=[_AlignedBuffer(raw) for raw in (*self._buffers, runtime.ljust(16, b"\0"))],
             metadata=[s.MetadataT(name="min_runtime_version", buffer=len(self._buffers))],
@@ -181,6 +193,15 @@ class Builder:
         packer = flatbuffers.Builder(sum(map(len, self._buffers)) + 256 * (len(self.tensors) + 4))
         packer.Finish(model.Pack(packer), b"TFL3")
         return bytes(packer.Output())
+
+    def _subgraph(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor], codes: dict[tuple[str, int], int]) -> Any:
+        return schema().SubGraphT(
+            tensors=[self._tensor(t) for t in self.tensors],
+            inputs=[t.index for t in inputs],
+            outputs=[t.index for t in outputs],
+            operators=[self._operator(op, codes) for op in self.ops],
+            name=self.name,
+        )
 
     def _operator(self, op: Op, codes: dict[tuple[str, int], int]) -> Any:
         s = schema()

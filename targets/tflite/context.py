@@ -6,7 +6,8 @@ their kernel wants; conversions (TRANSPOSE, RESHAPE, QUANTIZE, DEQUANTIZE) are e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -314,6 +315,16 @@ class Context:
             self.builder.op("DEQUANTIZE", [tensor], [out], "DequantizeOptions")
             self._decoded[tensor.index] = out
         return self._decoded[tensor.index]
+
+    @contextlib.contextmanager
+    def inside(self, graph: Builder) -> Iterator[None]:
+        """Operators are added to another subgraph meanwhile; of the values outside it can read constants only."""
+        outer, decoded = self.builder, self._decoded
+        self.builder, self._decoded = graph, {}
+        try:
+            yield
+        finally:
+            self.builder, self._decoded = outer, decoded
 
     # ---- writing ------------------------------------------------------------------------------------------
 

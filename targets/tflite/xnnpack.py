@@ -62,7 +62,7 @@ def left_over(engine: Any) -> tuple[list[str], list[Left]]:
 def _left(op: Mapping[str, Any], tensors: Mapping[int, Mapping[str, Any]]) -> Left:
     name = op["op_name"]
     inputs = [tensors[i] for i in op["inputs"].tolist() if i in tensors]
-    outputs = [tensors[i] for i in op["outputs"].tolist()]
+    outputs = [tensors[i] for i in op["outputs"].tolist() if i in tensors]  # a WHILE's unread ones are -1
     values = [t for t in (*outputs, *inputs) if np.dtype(t["dtype"]).kind == "f" or _scale(t) is not None]
     dtypes = list(dict.fromkeys(np.dtype(t["dtype"]).name for t in (values or [*outputs, *inputs])))
     reason = next(_reasons(name, dtypes, inputs, outputs))

@@ -6,6 +6,7 @@ one run to the next, take no initial states and return no last ones. docs/decisi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,8 +25,9 @@ from edgeport.targets.tflite.ops.recurrent_operands import (
     matrix,
     name_giver,
     operand,
+    shaped,
 )
-from edgeport.targets.tflite.ops.recurrent_steps import Lengths, unrolled
+from edgeport.targets.tflite.ops.recurrent_steps import Lengths, Run, run_steps
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _COMMON = ("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout")
@@ -72,24 +74,25 @@ def _recurrent(
     w = node.inputs[1]
     assert w is not None
     sequences: list[Tensor | None] = []
-    last: list[tuple[Tensor, ...]] = []
+    last: list[tuple[Tensor | None, ...]] = []
     wanted = _used(node, 0)
+    step_bytes = _step_bytes(ctx, node, sizes)
     for direction, backwards in enumerate(reversals):
         cell = cell_of(ctx, node, direction, sizes.hidden, functions[direction])
         weights = matrix(ctx, node, w, direction, 0, gates * sizes.hidden)
         fed = product(ctx, like, rows, weights, cell.bias)
         parts = [initial_state(ctx, node, index, direction) for index in states]
         initial = tuple(None if part is None else as_tensor(ctx, part, "state") for part in parts)
-        sequence, final = unrolled(
-            ctx, like, cell, fed, initial, (sizes.steps, sizes.batch), backwards, lengths, wanted
-        )
+        run = Run(like, cell, sizes.steps, backwards, lengths, wanted, step_bytes)
+        sequence, final = run_steps(ctx, run, fed, initial)
         sequences.append(sequence)
         last.append(final)
     if wanted:
         _bind_sequence(ctx, node, [s for s in sequences if s is not None], sizes)
     for offset in range(len(states)):
         if _used(node, 1 + offset):
-            _bind_state(ctx, node, node.outputs[1 + offset], [state[offset] for state in last], sizes)
+            parts_of = [state[offset] for state in last]
+            _bind_state(ctx, node, node.outputs[1 + offset], [p for p in parts_of if p is not None], sizes)
 
 
 def _checked(ctx: Context, node: ir.Node, gates: int) -> tuple[tuple[bool, ...], _Sizes]:
@@ -120,6 +123,16 @@ def _checked(ctx: Context, node: ir.Node, gates: int) -> tuple[tuple[bool, ...],
 
 def _used(node: ir.Node, index: int) -> bool:
     return index < len(node.outputs) and (bool(node.outputs[index].uses()) or node.outputs[index].is_graph_output())
+
+
+def _step_bytes(ctx: Context, node: ir.Node, sizes: _Sizes) -> int | None:
+    """Bytes of the recurrent weights of one direction; None if a step reads anything that is computed."""
+    if any(v is not None and ctx.constant(v) is None for v in (operand(node, index) for index in (2, 3, 7))):
+        return None
+    r = node.inputs[2]
+    assert r is not None
+    integers = ctx.plan.kernel(node.name) == "int8-dynamic"
+    return math.prod(ctx.shape(r)[1:]) * (1 if integers else 4)
 
 
 def _lengths(ctx: Context, node: ir.Node, sizes: _Sizes) -> Lengths | None:
@@ -154,8 +167,7 @@ def _bind_sequence(ctx: Context, node: ir.Node, parts: list[Tensor], sizes: _Siz
         layout = (0, 1, 3) if sizes.batch == 1 else (2, 0, 1, 3)
     shape = stored_shape(ctx.shape(y), layout)
     single = (*shape[: -1 - (sizes.directions > 1)], sizes.hidden)
-    shaped = [_shaped(ctx, y, part, single) for part in parts]
-    _bind_joined(ctx, node, y, shaped, layout)
+    _bind_joined(ctx, node, y, [shaped(ctx, y, part, single) for part in parts], layout)
 
 
 def _bind_state(ctx: Context, node: ir.Node, value: ir.Value, parts: list[Tensor], sizes: _Sizes) -> None:
@@ -170,12 +182,4 @@ def _bind_joined(ctx: Context, node: ir.Node, value: ir.Value, parts: list[Tenso
         shape = (*data.shape[:-1], 2 * data.shape[-1])
         axis = len(shape) - 1
         data = ctx.step(value, "CONCATENATION", parts, "ConcatenationOptions", shape=shape, axis=axis)
-    ctx.bind(node, value, _shaped(ctx, value, data, stored_shape(ctx.shape(value), layout)), layout)
-
-
-def _shaped(ctx: Context, like: ir.Value, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tensor.shape == shape:
-        return tensor
-    out = ctx.temporary(like, "shape", shape)
-    ctx.reshape(tensor, out)
-    return out
+    ctx.bind(node, value, shaped(ctx, value, data, stored_shape(ctx.shape(value), layout)), layout)

@@ -37,10 +37,12 @@ class Cell:
     """What one direction computes.
 
     Attributes:
+        hidden: number of elements of a state.
         bias: what is added to the product of the inputs with W, [gates * hidden].
         step: from that product, [batch, gates * hidden], and the states to the next states; the first is the output.
     """
 
+    hidden: int
     bias: Part | None
     step: Callable[[Tensor, tuple[State, ...]], tuple[Tensor, ...]]
 
@@ -155,7 +157,7 @@ def lstm_cell(ctx: Context, node: ir.Node, direction: int, hidden: int, function
         o = gates.activate(peep(o, 1, new), of_gates)
         return gates.mul(o, activate(ctx, like, new, of_output)), new
 
-    return Cell(gates.summed_biases(), step)
+    return Cell(hidden, gates.summed_biases(), step)
 
 
 def gru_cell(ctx: Context, node: ir.Node, direction: int, hidden: int, functions: tuple[Activation, ...]) -> Cell:
@@ -200,10 +202,10 @@ def gru_cell(ctx: Context, node: ir.Node, direction: int, hidden: int, functions
         return (mixed(gates.activate(n, of_new), gates.activate(z, of_gates), h),)
 
     if not int_attr(node, "linear_before_reset", 0):
-        return Cell(gates.summed_biases(), reset_before)
+        return Cell(hidden, gates.summed_biases(), reset_before)
     early = total(ctx, like, gates.biases(0, 2), gates.biases(3, 5))
     late = gates.biases(2, 3)
-    return Cell(None if early is None or late is None else joined(ctx, like, [early, late]), reset_after)
+    return Cell(hidden, None if early is None or late is None else joined(ctx, like, [early, late]), reset_after)
 
 
 def rnn_cell(ctx: Context, node: ir.Node, direction: int, hidden: int, functions: tuple[Activation, ...]) -> Cell:
@@ -214,4 +216,4 @@ def rnn_cell(ctx: Context, node: ir.Node, direction: int, hidden: int, functions
         (h,) = states
         return (gates.activate(gates.add(x, gates.recurrent(h, 0, 1)), functions[0]),)
 
-    return Cell(gates.summed_biases(), step)
+    return Cell(hidden, gates.summed_biases(), step)

@@ -49,9 +49,9 @@ def rows(ctx: Context, node: ir.Node, value: ir.Value, direction: int, start: in
     whole = ctx.read(node, value)
     rest = whole.shape[2:]
     if whole.shape[:2] == (1, stop - start):
-        return _reshaped(ctx, value, whole, (stop - start, *rest))
+        return shaped(ctx, value, whole, (stop - start, *rest))
     begin, size = (direction, start, *(0 for _ in rest)), (1, stop - start, *rest)
-    return _reshaped(ctx, value, sliced(ctx, value, whole, begin, size), (stop - start, *rest))
+    return shaped(ctx, value, sliced(ctx, value, whole, begin, size), (stop - start, *rest))
 
 
 def total(ctx: Context, like: ir.Value, a: Part | None, b: Part | None) -> Part | None:
@@ -89,7 +89,7 @@ def initial_state(ctx: Context, node: ir.Node, index: int, direction: int) -> Pa
     if directions == 1:
         return ctx.read(node, value, (1, 2))
     piece = sliced(ctx, value, ctx.read(node, value), (direction, 0, 0), (1, batch, hidden))
-    return _reshaped(ctx, value, piece, (batch, hidden))
+    return shaped(ctx, value, piece, (batch, hidden))
 
 
 def sliced(ctx: Context, like: ir.Value, x: Tensor, begin: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
@@ -100,7 +100,8 @@ def sliced(ctx: Context, like: ir.Value, x: Tensor, begin: tuple[int, ...], size
     return ctx.step(like, "SLICE", operands, "SliceOptions", shape=size)
 
 
-def _reshaped(ctx: Context, like: ir.Value, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+def shaped(ctx: Context, like: ir.Value, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The same elements in another shape."""
     if x.shape == shape:
         return x
     out = ctx.temporary(like, "reshape", shape, x.dtype)

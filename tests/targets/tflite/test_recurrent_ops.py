@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_graphs import Graph, assert_same, normal
+from tflite_graphs import Graph, assert_same, lower, normal
+
+from edgeport.targets.tflite.target import TFLITE
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 STEPS, BATCH, INPUTS, HIDDEN = 5, 2, 6, 8
@@ -107,3 +109,33 @@ def test_attributes(tmp_path: Path, op: str, optional: str, attributes: dict[str
 def test_sequences_of_several_lengths(tmp_path: Path, op: str, fed: str, direction: str) -> None:
     g, outputs = recurrent(op, lengths=[5, 3, 1], batch=3, fed=fed, direction=direction)
     assert_same(g, outputs, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes"), [("LSTM", {}), ("GRU", {"linear_before_reset": 1}), ("GRU", {}), ("RNN", {})]
+)
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(
+    ("batch", "lengths", "fed"), [(1, None, ""), (2, None, ""), (2, [203, 90], ""), (2, [41, 203], "lens")]
+)
+def test_long_sequences_run_in_a_loop(
+    tmp_path: Path, op: str, attributes: dict[str, Any], direction: str, batch: int, lengths: list[int] | None, fed: str
+) -> None:
+    g, outputs = recurrent(op, steps=203, batch=batch, lengths=lengths, fed=fed, direction=direction, **attributes)
+    artifact = assert_same(g, outputs, tmp_path)
+    assert artifact.facts["ops"]["WHILE"] == (2 if direction == "bidirectional" else 1)
+
+
+def test_a_run_leaves_no_state_behind(tmp_path: Path) -> None:
+    g, outputs = recurrent("LSTM", steps=80)
+    artifact, model = lower(g, outputs, tmp_path)
+    runner = TFLITE.runner(artifact, model)
+    first = runner.run(g.inputs)
+    runner.run({name: array * 2 + 1 for name, array in g.inputs.items()})
+    for name, array in runner.run(g.inputs).items():
+        np.testing.assert_array_equal(array, first[name])
+
+
+def test_a_long_sequence_costs_no_file_size(tmp_path: Path) -> None:
+    short, long = (lower(recurrent("LSTM", steps=steps)[0], ["yh"], tmp_path)[0] for steps in (96, 960))
+    assert long.facts["bytes"] < short.facts["bytes"] + 40_000  # 864 more steps written out are over a megabyte
