@@ -17,13 +17,13 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "clear_metadata",
     "lift_constants",
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
+    "expand_cum_prod",  # newer than the canonical opset
     "convert_version",
     "compute_in_float32",
     "expand_attention",
     "expand_mean_variance",
     "expand_rotary_embedding",
     "expand_einsum",
-    "expand_cum_prod",
     "expand_det",
     "fold_compress",
     "fold_eye_like",
