@@ -1,7 +1,5 @@
 """Other converters, each in its own virtual environment below benchmarks/.cache/peers, and the files they make.
 
-    python benchmarks/peers.py      makes every peer's files for the MobileNetV2 and says what could not be made
-
 A peer that does not install or does not convert is a `Skipped` with the reason, never an error.
 """
 
@@ -10,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from models import CACHE, INPUT, SPECS, onnx_model, samples
+from models import CACHE
 
 PEERS = CACHE / "peers"
 _MINUTES = 10
@@ -23,8 +22,10 @@ _PACKAGES = {
     # Its metadata asks for Python 3.12, but its own code runs on 3.11 with byte-identical output.
     "onnx2tf": ["--ignore-requires-python", "onnx2tf==2.6.9"],
     "litert-quantizer": ["litert-quantizer==0.11.0"],
+    "litert-torch": ["torch==2.13.0", "litert-torch==0.10.0"],
 }
-_QUANTIZE = Path(__file__).parent / "litert_quantize.py"
+VERSIONS = "onnx2tf 2.6.9, litert-quantizer 0.11.0, litert-torch 0.10.0"
+_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -37,47 +38,80 @@ class Skipped:
 Made = Path | Skipped
 
 
-def onnx2tf_files(model: str, calibration: Path) -> dict[str, Made]:
-    """onnx2tf's float file and its int8 files (per tensor: its per-channel files are refused by its own check).
+def onnx2tf_float(source: Path) -> Made:
+    """onnx2tf's float file of an ONNX file."""
+    out = source.parent / f"{source.stem}.onnx2tf"
+    path = out / f"{source.stem}_float32.tflite"
+    return _onnx2tf(source, out, [path], [])[0]
+
+
+def onnx2tf_int8(source: Path, calibration: Path) -> dict[str, Made]:
+    """onnx2tf's int8 files of a model of images (per tensor: its per-channel files are refused by its own check).
 
     Args:
-        model: a name in `models.SPECS`.
+        source: ONNX file with one input of shape (1, 3, H, W).
         calibration: folder of .npz files, one image each.
     """
-    source = onnx_model(model)
-    out = source.parent / f"{model}.onnx2tf"
+    out = source.parent / f"{source.stem}.onnx2tf-int8"
     files = {
-        "onnx2tf f32": out / f"{model}_float32.tflite",
-        "onnx2tf int8, float I/O": out / f"{model}_integer_quant.tflite",
-        "onnx2tf int8": out / f"{model}_full_integer_quant.tflite",
+        "onnx2tf int8, float I/O": out / f"{source.stem}_integer_quant.tflite",
+        "onnx2tf int8": out / f"{source.stem}_full_integer_quant.tflite",
     }
+    arrays = [dict(np.load(path)) for path in sorted(calibration.iterdir())]
+    (name,) = arrays[0]
+    with tempfile.TemporaryDirectory() as folder:
+        images = Path(folder) / "nhwc.npy"
+        np.save(images, np.concatenate([sample[name] for sample in arrays]).transpose(0, 2, 3, 1))
+        neutral = ["[[[[0.0,0.0,0.0]]]]", "[[[[1.0,1.0,1.0]]]]"]  # mean and deviation: images come normalized
+        options = ["-oiqt", "-qt", "per-tensor", "-cind", name, images, *neutral]
+        made = _onnx2tf(source, out, list(files.values()), options)
+    return dict(zip(files, made, strict=True))
+
+
+def _onnx2tf(source: Path, out: Path, files: Sequence[Path], options: Sequence[Path | str]) -> list[Made]:
     reason = ""
-    if not all(path.exists() for path in files.values()):
+    if not all(path.exists() for path in files):
         environment = _environment("onnx2tf")
         if isinstance(environment, Skipped):
-            return dict.fromkeys(files, environment)
+            return [environment] * len(files)
         out.mkdir(exist_ok=True)
-        images = np.concatenate([np.load(path)[INPUT] for path in sorted(calibration.iterdir())])
-        np.save(out / "nhwc.npy", images.transpose(0, 2, 3, 1))
-        neutral = ["[[[[0.0,0.0,0.0]]]]", "[[[[1.0,1.0,1.0]]]]"]  # mean and deviation: images come normalized
-        options = ["-v", "error", "-oiqt", "-qt", "per-tensor", "-cind", INPUT]
-        reason = _failure([environment / "onnx2tf", "-i", source, "-o", out, *options, out / "nhwc.npy", *neutral])
-        (out / "nhwc.npy").unlink()
-    return {name: path if path.exists() else Skipped(f"onnx2tf: {reason}") for name, path in files.items()}
+        reason = _failure([environment / "onnx2tf", "-i", source, "-o", out, "-v", "error", *options])
+    return [path if path.exists() else Skipped(f"onnx2tf: {reason}") for path in files]
 
 
-def litert_quantized(float_file: Path, calibration: Path) -> Made:
-    """litert-quantizer's static int8 form of any float .tflite, with min-max ranges (its default clips at batch 1)."""
-    out = CACHE / "litert-quantizer" / f"{float_file.stem}.{_content(float_file)}.tflite"
+def litert_torch_float(weights: Path, *network: str) -> Made:
+    """litert-torch's float file.
+
+    Args:
+        weights: the network's state_dict.
+        network: what litert_torch_convert.py takes to rebuild it.
+    """
+    out = weights.with_suffix(".litert_torch.tflite")
+    if out.exists():
+        return out
+    return _converted("litert-torch", _HERE / "litert_torch_convert.py", weights, out, *network)
+
+
+def litert_quantized(float_file: Path, calibration: Path | None) -> Made:
+    """litert-quantizer's int8 form of any float .tflite: static with min-max ranges (its default clips at batch 1), or
+    dynamic where there is no calibration data."""
+    kind = "dynamic" if calibration is None else "static"
+    out = CACHE / "litert-quantizer" / f"{float_file.stem}.{_content(float_file)}.{kind}.tflite"
     out.parent.mkdir(parents=True, exist_ok=True)
-    if not out.exists():
-        environment = _environment("litert-quantizer")
-        if isinstance(environment, Skipped):
-            return environment
-        reason = _failure([environment / "python", _QUANTIZE, float_file, calibration, out])
-        if not out.exists():
-            return Skipped(f"litert-quantizer: {reason}")
-    return out
+    if out.exists():
+        return out
+    script = _HERE / "litert_quantize.py"
+    return _converted("litert-quantizer", script, float_file, calibration or "dynamic", out)
+
+
+def _converted(peer: str, script: Path, *arguments: Path | str) -> Made:
+    """Runs a script of ours in a peer's environment; one of its arguments is the file that it writes."""
+    environment = _environment(peer)
+    if isinstance(environment, Skipped):
+        return environment
+    reason = _failure([environment / "python", script, *arguments])
+    out = next(a for a in reversed(arguments) if isinstance(a, Path) and a.suffix == ".tflite")
+    return out if out.exists() else Skipped(f"{peer}: {reason}")
 
 
 def _environment(name: str) -> Made:
@@ -110,18 +144,3 @@ def _failure(command: Sequence[Path | str]) -> str:
         return f"not finished after {_MINUTES} minutes"
     lines = (done.stderr + done.stdout).strip().splitlines()
     return "" if done.returncode == 0 else (lines or [f"exit code {done.returncode}"])[-1].strip()
-
-
-def main() -> None:
-    name = "mobilenetv2"
-    calibration = samples(64, SPECS[name].size)
-    files = onnx2tf_files(name, calibration)
-    float_file = files["onnx2tf f32"]
-    if isinstance(float_file, Path):
-        files["onnx2tf f32 + litert-quantizer int8"] = litert_quantized(float_file, calibration)
-    for label, made in files.items():
-        print(f"{label:40} ", f"{made.stat().st_size:,} bytes" if isinstance(made, Path) else f"skipped: {made.reason}")
-
-
-if __name__ == "__main__":
-    main()

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import accuracy
+import encoder_latency
 import export_time
 import latency
 from models import SPECS, onnx_model
@@ -53,6 +54,7 @@ def main() -> None:
     benchmarks: tuple[tuple[str, Callable[[], list[Line]]], ...] = (
         ("calibration", _calibration),
         ("latency", latency.report),
+        ("encoder latency", encoder_latency.report),
         ("export time", export_time.report),
         ("accuracy", accuracy.report),
     )

@@ -2,7 +2,7 @@
 
     x [1,1,64] --> Expand [1,128,64] --> Add <-- b [1,128,64]    ==>    x [1,1,64] --> Add <-- b [1,128,64]
 
-Applies per reader, where the operator's output keeps its shape without it: kernels broadcast while they compute, whereas
+Applies per reader, where the operator's output keeps its shape without it: kernels broadcast while they compute, while
 an Expand writes and reads the larger tensor (LiteRT runs it off XNNPACK).
 """
 

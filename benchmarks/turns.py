@@ -1,0 +1,103 @@
+"""Files side by side: each runs the same held-out samples and is then timed in turn with the others.
+
+LiteRT with XNNPACK, one thread. Files take turns in random order in every round, and ratios are taken from rounds, so
+that a busy machine slows all of them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tables import table
+from tflite_file import Floats, Sample, TfliteFile, sqnr
+
+
+@dataclass(frozen=True)
+class Row:
+    """One file's figures: seconds of each round, drift against ONNX Runtime's float, and what it holds."""
+
+    label: str
+    seconds: tuple[float, ...]
+    outputs: Floats
+    sqnr: float
+    operators: int
+    transposes: int
+    float_input: bool
+    size: int
+
+    @property
+    def milliseconds(self) -> float:
+        return float(np.median(self.seconds)) * 1e3
+
+
+def measure(
+    found: Mapping[str, Path], samples: Sequence[Sample], reference: Floats, counted: Floats, rounds: int
+) -> list[Row]:
+    """Runs every file on the samples, then times all of them in turns on the first.
+
+    Args:
+        found: label -> file.
+        samples: held-out inputs.
+        reference: the float outputs, (samples, elements).
+        counted: 1 where an output element counts, 0 where it doesn't (padding); broadcasts against `reference`.
+        rounds: how often each is timed.
+    """
+    opened = {label: TfliteFile(path) for label, path in found.items()}
+    outputs = {label: np.stack([file.run(s) for s in samples]) for label, file in opened.items()}
+    times = _take_turns(opened, samples[0], rounds)
+    rows = []
+    for label, file in opened.items():
+        ops, out = file.operators(), outputs[label]
+        drift = sqnr(reference * counted, out * counted)
+        size = file.path.stat().st_size
+        rows.append(Row(label, times[label], out, drift, sum(ops.values()), ops["TRANSPOSE"], file.float_input, size))
+    return rows
+
+
+def _take_turns(opened: Mapping[str, TfliteFile], sample: Sample, rounds: int) -> dict[str, tuple[float, ...]]:
+    """Seconds of each inference, one for every round; the order in a round is shuffled from a seed."""
+    times: dict[str, list[float]] = {label: [] for label in opened}
+    order = np.random.default_rng(0)
+    labels = list(opened)
+    for file in opened.values():
+        file.prepare(sample)
+    for number in range(-5, rounds):  # the first five warm up
+        for label in order.permutation(labels):
+            opened[label].seconds()  # brings its weights back into the cache after the others' turns
+            seconds = opened[label].seconds()
+            if number >= 0:
+                times[label].append(seconds)
+    return {label: tuple(values) for label, values in times.items()}
+
+
+def ratio(ours: Row, theirs: Row) -> float:
+    """Median over the rounds of our time over theirs in the same round."""
+    return float(np.median(np.array(ours.seconds) / np.array(theirs.seconds)))
+
+
+def fastest(rows: Sequence[Row]) -> Row | None:
+    """The row with the lowest median."""
+    return min(rows, key=lambda row: row.milliseconds, default=None)
+
+
+def show(rows: Sequence[Row], base: Row, extra: Mapping[str, Sequence[str]] | None = None) -> str:
+    """The rows as a table; times beside those of `base`; `extra`: further columns, heading -> a cell a row."""
+    extra = extra or {}
+    head = ("file", "ms", f"/ {base.label}", "SQNR dB", *extra, "ops", "TRANSPOSE", "MB")
+    cells = [
+        (
+            r.label,
+            f"{r.milliseconds:.2f}",
+            f"{ratio(r, base):.3f}",
+            f"{r.sqnr:.1f}",
+            *(column[i] for column in extra.values()),
+            str(r.operators),
+            str(r.transposes),
+            f"{r.size / 1e6:.2f}",
+        )
+        for i, r in enumerate(rows)
+    ]
+    return table(head, cells)
