@@ -15,13 +15,23 @@ import numpy.typing as npt
 
 from edgeport.sample import Array
 
-Kernel = Literal["float32", "int8", "int8-dynamic", "int8-weights", "fp16-weights"]
-"""How a node runs: in float, in integers, in integers with activations quantized at run time, or in float on
-weights that are stored as int8 or fp16."""
+Kernel = Literal[
+    "float32", "int8", "int16x8", "int8-dynamic", "int4-dynamic", "int8-weights", "int4-weights", "fp16-weights"
+]
+"""How a node runs: in float; in integers (activations of 8 or 16 bits); in integers with activations quantized at run
+time; or in float on weights that are stored as int8, int4 or fp16."""
+INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
+"""Kernels whose activations are integers with parameters of the plan."""
 
 InputLayout = Literal["source", "nhwc"]
 
-_LIMITS = {"int8": (-128, 127), "int16": (-32768, 32767), "int32": (-(2**31), 2**31 - 1)}
+_LIMITS = {
+    "int4": (-8, 7),
+    "int8": (-128, 127),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+    "int64": (-(2**62), 2**62),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +39,21 @@ class QParams:
     """Affine quantization parameters: real = scale * (q - zero_point).
 
     Attributes:
-        dtype: `int8`, `int16` or `int32`.
-        scale: float32, shape () per tensor or (channels,) per channel.
+        dtype: `int4`, `int8`, `int16`, `int32` or `int64`.
+        scale: float32, shape () per tensor, (channels,) per channel, or with blocks that of the tensor with `axis`
+            divided by `block`.
         zero_point: int32, same shape as `scale`.
-        axis: channel axis of the ONNX tensor, None per tensor.
+        axis: channel axis of the ONNX tensor, None per tensor; with blocks the axis that is cut into them.
         narrow: int8 weights leave -128 out, so that the range is symmetric.
+        block: how many elements along `axis` share a scale; None without blocks.
     """
 
-    dtype: Literal["int8", "int16", "int32"]
+    dtype: Literal["int4", "int8", "int16", "int32", "int64"]
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int32]
     axis: int | None = None
     narrow: bool = False
+    block: int | None = None
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -51,14 +64,19 @@ class QParams:
     def _along_axis(self, values: Array, rank: int) -> Array:
         if self.axis is None:
             return values
+        if self.block is not None:
+            return np.repeat(values, self.block, axis=self.axis)
         return values.reshape([-1 if i == self.axis % rank else 1 for i in range(rank)])
 
     def quantize(self, x: Array) -> Array:
-        """Rounds half to even and saturates, as ONNX QuantizeLinear does (x/scale in float32)."""
+        """Rounds half to even and saturates, as ONNX QuantizeLinear does (x/scale in float32).
+
+        int4 comes as int8 with values in [-8, 7].
+        """
         scale, zero = self._along_axis(self.scale, x.ndim), self._along_axis(self.zero_point, x.ndim)
         low, high = self.limits
-        ratio = x.astype(np.float64) / scale if self.dtype == "int32" else x / scale
-        stored: Array = np.clip(np.rint(ratio) + zero, low, high).astype(self.dtype)
+        ratio = x.astype(np.float64) / scale if self.dtype in ("int32", "int64") else x / scale
+        stored: Array = np.clip(np.rint(ratio) + zero, low, high).astype("int8" if self.dtype == "int4" else self.dtype)
         return stored
 
     def dequantize(self, q: Array) -> npt.NDArray[np.float32]:

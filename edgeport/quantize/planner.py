@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgeport.errors import CalibrationError
 from edgeport.quantize.assign import Assignment, Cluster, integer_inputs, rule_of
+from edgeport.quantize.four_bits import four_bit_qparams
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
@@ -45,8 +46,12 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
             tensors[name] = TensorPlan(name, "activation", qparams, reason)
     _limit_gains(tensors, assignment, scheme)
     for name, (value, axis) in assignment.weights.items():
-        if scheme.kernel == "fp16-weights":
+        kernel = scheme.kernel_of(assignment.kernels[name][0].anchor)
+        if kernel == "fp16-weights":
             tensors[name] = TensorPlan(name, "weight", None, "stored as float16")
+            continue
+        if kernel.startswith("int4") and axis is not None and (entry := _four_bits(value, axis, scheme)) is not None:
+            tensors[name] = entry
             continue
         biases = [
             (_input_qparams(group, tensors), constant(group.bias_value))
@@ -58,6 +63,25 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
             name, "weight", weight_qparams(constant(value), axis, biases), f"symmetric int8, {granularity}"
         )
     return Plan(scheme.precision, tensors, assignment.nodes)
+
+
+def _four_bits(value: ir.Value, axis: int, scheme: Scheme) -> TensorPlan | None:
+    """int4 for a matrix whose rows fill whole bytes; None for other constants, which get int8."""
+    weight = constant(value)
+    if weight.ndim != 2 or weight.shape[1 - axis] % 2:
+        return None
+    length = weight.shape[1 - axis]
+    block = scheme.block if scheme.block is not None and length % scheme.block == 0 else None
+    if block is None:
+        said = (
+            "one scale a channel"
+            if scheme.block is None
+            else f"one scale a channel ({length} is no multiple of {scheme.block})"
+        )
+    else:
+        said = f"one scale a block of {block}"
+    qparams = four_bit_qparams(weight, axis, block)
+    return TensorPlan(value.name or "", "weight", qparams, f"symmetric int4, {said}, least squared error")
 
 
 def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme: Scheme) -> None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.passes.attention_parts import spell_out
 from edgeport.quantize.assign import integer_inputs, integer_outputs
-from edgeport.quantize.attention import spell_out
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan, QParams, bias_qparams
 from edgeport.quantize.planner import constant
@@ -104,7 +104,7 @@ class _Writer:
 
     def dequantized_constant(self, name: str, array: Array, qparams: QParams) -> ir.Value:
         """Stores `array` as integers and returns its dequantized value."""
-        return self._dequantize(self.initializer(f"{name}:q", qparams.quantize(array)), name, qparams)
+        return self._dequantize(self.initializer(f"{name}:q", _stored(qparams, qparams.quantize(array))), name, qparams)
 
     def round_trip(self, value: ir.Value, qparams: QParams) -> ir.Value:
         """Q and DQ of a value, shared by everything that reads it as integers."""
@@ -121,7 +121,7 @@ class _Writer:
     def _parameters(self, name: str, qparams: QParams) -> tuple[ir.Value, ir.Value]:
         return (
             self.initializer(f"{name}:scale", np.asarray(qparams.scale, np.float32)),
-            self.initializer(f"{name}:zero_point", qparams.zero_point.astype(qparams.dtype)),
+            self.initializer(f"{name}:zero_point", _stored(qparams, qparams.zero_point)),
         )
 
     def replace(self, node: ir.Node, old: ir.Value, new: ir.Value) -> None:
@@ -145,4 +145,14 @@ class _Writer:
 
 
 def _axis(qparams: QParams) -> dict[str, int]:
-    return {} if qparams.axis is None else {"axis": qparams.axis}
+    if qparams.axis is None:
+        return {}
+    return {"axis": qparams.axis} | ({} if qparams.block is None else {"block_size": qparams.block})
+
+
+def _stored(qparams: QParams, integers: Array) -> Array:
+    if qparams.dtype != "int4":
+        return integers.astype(qparams.dtype)
+    import ml_dtypes
+
+    return integers.astype(ml_dtypes.int4)

@@ -43,8 +43,8 @@ class OpRule:
         weight: index of the constant input that is quantized as weights, None if there is none.
         weight_axis: channel axis of that constant in ONNX layout.
         more_weights: indices of further constant inputs that are weights, with the same channel axis.
-        kernel: what these nodes run as under a scheme of integers, where they have no integer kernel worth having;
-            None: the scheme's kernel.
+        kernel: what these nodes run as where the scheme's kernel is not to be had or not worth having; None: the
+            scheme's kernel.
         activations: indices of the inputs that carry integers; None means every input that is not constant
             data. A constant among them (Add with a constant operand) is quantized like an activation.
         output: fixed output parameters (Sigmoid, Softmax, Tanh); None means chosen from the statistics.
@@ -94,6 +94,7 @@ class Scheme:
         per_channel: weights have one scale a channel.
         needs_data: whether statistics of activations are needed.
         max_gain: no output's scale is finer than its rule's `result_step` divided by this.
+        block: how many int4 weights of a channel share a scale where that divides them; None: all of them.
     """
 
     precision: str
@@ -104,6 +105,7 @@ class Scheme:
     per_channel: bool = True
     needs_data: bool = False
     max_gain: float = math.inf
+    block: int | None = None
 
     def rule(self, node: ir.Node) -> OpRule | None:
         """The rule of a node, None if it has none."""
@@ -116,4 +118,4 @@ class Scheme:
     def kernel_of(self, node: ir.Node) -> Kernel:
         """What a node with a rule runs as."""
         rule = self.rule(node)
-        return self.kernel if rule is None or rule.kernel is None or self.kernel != "int8" else rule.kernel
+        return self.kernel if rule is None or rule.kernel is None else rule.kernel

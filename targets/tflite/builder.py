@@ -23,6 +23,7 @@ from edgeport.targets.tflite.versions import TensorFacts, min_runtime, op_versio
 _DTYPES = {
     "float32": "FLOAT32",
     "float16": "FLOAT16",
+    "int4": "INT4",
     "int8": "INT8",
     "int16": "INT16",
     "int32": "INT32",
@@ -117,18 +118,25 @@ class Builder:
         return self._add(name, tuple(int(d) for d in shape), dtype, quant, constant=False)
 
     def constant(self, name: str, data: Array, quant: QParams | None = None) -> Tensor:
-        """Adds a tensor that holds `data`; equal data with equal parameters is one tensor."""
+        """Adds a tensor that holds `data`; equal data with equal parameters is one tensor.
+
+        int4 comes as int8 with `quant.dtype` "int4". Scales of blocks become a float16 constant of their own.
+        """
+        dtype = "int4" if quant is not None and quant.dtype == "int4" else data.dtype.name
         if self.dry:
-            return self._add(name, data.shape, data.dtype.name, quant, constant=True)
-        raw = data.tobytes()
+            return self._add(name, data.shape, dtype, quant, constant=True)
+        raw = _two_a_byte(data) if dtype == "int4" else data.tobytes()
         digest = hashlib.sha256(raw).digest()
         scales = None if quant is None else (quant.scale.tobytes(), quant.zero_point.tobytes(), quant.axis)
-        key = (digest, data.shape, data.dtype.name, scales)
+        key = (digest, data.shape, dtype, scales)
         if key not in self._constants:
             if digest not in self._by_digest:
                 self._by_digest[digest] = len(self._buffers)
                 self._buffers.append(raw)
-            tensor = self._add(name, data.shape, data.dtype.name, quant, constant=True)
+            tensor = self._add(name, data.shape, dtype, quant, constant=True)
+            if quant is not None and quant.block is not None:
+                scales_of_blocks = self.constant(f"{name}/scales", quant.scale.astype(np.float16))
+                self._block_scales[tensor.index] = scales_of_blocks.index
             self._buffer_of[tensor.index] = self._by_digest[digest]
             self._constants[key] = tensor
         return self._constants[key]
@@ -221,7 +229,14 @@ class Builder:
             name=tensor.name,
             hasRank=True,
         )
-        if tensor.quant is not None:
+        if tensor.quant is not None and tensor.quant.block is not None:
+            out.quantization = s.QuantizationParametersT(
+                detailsType=s.QuantizationDetails.BlockwiseQuantization,
+                details=s.BlockwiseQuantizationT(
+                    scales=self._block_scales[tensor.index], zeroPoints=-1, blockSize=tensor.quant.block
+                ),
+            )
+        elif tensor.quant is not None:
             q = tensor.quant
             out.quantization = s.QuantizationParametersT(
                 scale=np.atleast_1d(q.scale).astype(np.float32),
@@ -229,6 +244,14 @@ class Builder:
                 quantizedDimension=q.axis or 0,
             )
         return out
+
+
+def _two_a_byte(data: Array) -> bytes:
+    """int4 values as the format packs them: in row-major order, the first of two in the low half of a byte."""
+    flat = data.astype(np.int8).reshape(-1).view(np.uint8) & 15
+    if flat.size % 2:
+        flat = np.append(flat, np.uint8(0))
+    return bytes(flat[0::2] | flat[1::2] << 4)
 
 
 @dataclass(frozen=True)

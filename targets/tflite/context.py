@@ -33,6 +33,7 @@ from edgeport.targets.tflite.layout import (
     stored_shape,
 )
 from edgeport.targets.tflite.registry import Refused
+from edgeport.targets.tflite.widening import emit_cast, needs_width, wide_result, widened
 
 SUPPORTED_DTYPES = ("float32", "float16", "int32", "int64", "bool", "uint8", "int8")
 
@@ -186,8 +187,9 @@ class Context:
 
     def check_values(self, node: ir.Node, int8: bool) -> None:
         """Refuses dtypes and shapes that no lowering handles, and a plan that asks for integers in vain."""
-        for value in (*node.inputs, *node.outputs):
-            if value is not None and (value in node.inputs or value.uses() or value.is_graph_output()):
+        inputs = node.inputs[:1] if node.op_type == "Reshape" else node.inputs  # a scalar's shape is empty
+        for value in (*inputs, *node.outputs):
+            if value is not None and (value in inputs or value.uses() or value.is_graph_output()):
                 self._check(value)
         if self.int8(node) and not int8:
             raise Refused("the plan runs it in integers, for which there is no kernel", "keep it in float")
@@ -301,9 +303,11 @@ class Context:
         assert data is not None
         source, kernel = self.plan.qparams(value.name), self.plan.kernel(node.name)
         name = value.name or "weight"
-        if source is None or not kernel.startswith("int8"):
+        if source is None or not kernel.startswith("int"):
             return self.float_weights(node, f"{name}|w", arrange(data))
         moved = source if source.axis is None else replace(source, axis=axis)
+        if source.block is not None:
+            moved = replace(source, scale=arrange(source.scale), zero_point=arrange(source.zero_point), axis=1 - axis)
         stored = self.builder.constant(f"{name}|w", arrange(source.quantize(data)), moved)
         decode = kernel == "int8-weights" or (kernel == "int8-dynamic" and not hybrid)
         return self.decoded(stored) if decode else stored
@@ -415,11 +419,18 @@ class Context:
         options_type: str | None = None,
         **options: Any,
     ) -> None:
-        """Adds an operator.
+        """Adds an operator; arithmetic on plain 8-bit integers runs in int32.
 
         Raises:
             Refused: LiteRT has no kernel of that operator for the operands' dtype or rank.
         """
+        if needs_width(code, inputs):
+            wide = [wide_result(self.builder, t) for t in outputs]
+            self.emit(code, [widened(self.builder, t) for t in inputs], wide, options_type, **options)
+            for source, target in zip(wide, outputs, strict=True):
+                if source is not target:
+                    emit_cast(self.builder, source, target)
+            return
         check_kernel(code, inputs)
         self.builder.op(code, inputs, outputs, options_type, **options)
 

@@ -59,7 +59,7 @@ _BYTES_TOO = frozenset(
 )
 """Operators that may touch 8-bit integers that are plain numbers; kernels of arithmetic take them for quantized."""
 
-_HALVES_TOO = frozenset({"CAST", "DEQUANTIZE", "RESHAPE"})
+_HALVES_TOO = frozenset({"CAST", "DEQUANTIZE", "GATHER", "RESHAPE"})
 """Operators that may touch float16: what turns a float16 model's inputs, outputs and stored weights into float32."""
 
 

@@ -24,7 +24,7 @@ class TfliteTarget:
 
     name: str = "tflite"
     suffix: str = ".tflite"
-    precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"ai_edge_litert": "ai-edge-litert>=2.3"})
 
     def scheme(self, precision: str, profile: Profile | None) -> Scheme:

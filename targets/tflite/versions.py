@@ -211,7 +211,7 @@ def _depthwise(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int
 
 def _fully_connected(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
     x, w = _dtypes(inputs)[:2]
-    if x == "float32" and w == "int8" and _per_channel(inputs[1]):
+    if x == "float32" and w in ("int4", "int8") and _per_channel(inputs[1]):
         return 12
     if x == "float32" and w == "int8":
         return 9
@@ -291,8 +291,10 @@ def _gather(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
 
 
 _Rule = Callable[[Facts, Facts, Mapping[str, Any]], int]
+
+
 def _embedding_lookup(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
-    return 4 if _per_channel(inputs[1]) else 1
+    return 4 if _per_channel(inputs[1]) or _dtypes(inputs)[1] == "int4" else 1
 
 
 _SPECIAL: dict[str, _Rule] = {

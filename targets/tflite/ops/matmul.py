@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
@@ -38,6 +39,9 @@ def _fully_connected(ctx: Context, node: ir.Node, x: ir.Value, w: ir.Value, cont
     layout = last_axis_layout(ctx, x, contracted)
     rows = ctx.row_orders.get(x)
     data = ctx.read(node, x, layout)
+    quant = ctx.plan.qparams(w.name)
+    if rows is not None and quant is not None and quant.block is not None:  # blocks hold neighbours in ONNX order
+        data, rows = _in_order(ctx, x, data, rows), None
     if rank == 1:
         data = _reshaped(ctx, ctx.result(node), data, (1, *data.shape))
 
@@ -57,6 +61,14 @@ def _fully_connected(ctx: Context, node: ir.Node, x: ir.Value, w: ir.Value, cont
         keepNumDims=rank > 2,
         asymmetricQuantizeInputs=data.quant is None and kernel.quant is not None,
     )
+
+
+def _in_order(ctx: Context, x: ir.Value, data: Tensor, rows: Array) -> Tensor:
+    """The elements of the last axis in ONNX order."""
+    out = ctx.temporary(x, "in_order", data.shape, data.dtype, data.quant)
+    where = ctx.ints("index", np.argsort(rows).tolist())
+    ctx.emit("GATHER", [data, where], [out], "GatherOptions", axis=len(data.shape) - 1, batchDims=0)
+    return out
 
 
 def _batch_matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None:
