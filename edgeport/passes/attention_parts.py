@@ -1,8 +1,8 @@
-"""An Attention whose products run in integers, spelled out for the simulation.
+"""An Attention spelled out: for the simulation of one whose products run in integers, and where all must be integers.
 
-    q, k -> MatMul -> Mul(scale) -> Q -> DQ -> + mask -> Softmax -> Q -> DQ -> MatMul(v) -> y
+    q, k -> MatMul -> Mul(scale) -> [Q -> DQ] -> Add(mask) -> Softmax -> [Q -> DQ] -> MatMul(v) -> y
 
-Masked scores exist in float only: next to -1e4, or minus infinity, integers would have no step left for the scores.
+The simulation keeps masked scores in float: next to -1e4, or minus infinity, integers have no step left for the scores.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.inner import SCORES, WEIGHTS, inner_name
+from edgeport.passes.attention_mask import FLOOR, lower_bound
 from edgeport.passes.edit import (
+    Array,
     add_initializer,
-    constant,
     get_float,
     get_int,
     input_of,
@@ -47,13 +48,17 @@ def why_whole(node: ir.Node) -> str | None:
     return None
 
 
-def spell_out(model: ir.Model, node: ir.Node, round_trip: RoundTrip) -> ir.Value:
+def spell_out(
+    model: ir.Model, node: ir.Node, round_trip: RoundTrip, never: np.float32 = _NEVER, zero_rows: bool = True
+) -> ir.Value:
     """Replaces an Attention, for which `why_whole` has no reason, by its parts; returns its output's successor.
 
     Args:
         model: receives constants.
         node: its inputs have gone through Q/DQ where they do.
         round_trip: for the two inner values.
+        never: what is added to the scores of a key that must not be looked at.
+        zero_rows: a query that may look at no key gets zeros, as ONNX says, rather than the mean of V.
     """
     y = node.outputs[0]
     q, k, v = node.inputs[:3]
@@ -86,19 +91,25 @@ def spell_out(model: ir.Model, node: ir.Node, round_trip: RoundTrip) -> ir.Value
     )
     scores.shape = None
     masked = fold(round_trip(scores), "unfolded", (batch, heads, queries, keys))
-    alive = None
-    if get_int(node, "is_causal", 0):
-        future = np.where(np.tril(np.ones((queries, keys), bool)), np.float32(0), _NEVER)
-        masked = add("Add", [masked, number(future, "future")], "causal")
-    mask = input_of(node, 3)
+    causal = np.tril(np.ones((queries, keys), bool)) if get_int(node, "is_causal", 0) else None
+    mask, alive = input_of(node, 3), None
     if mask is not None and mask.dtype == ir.DataType.BOOL:
-        bias = add("Where", [mask, number(np.float32(0), "zero"), number(_NEVER, "never")], "bias")
+        allowed = mask if causal is None else add("And", [mask, number(causal, "causal")], "allowed")
+        bias = add("Where", [allowed, number(np.float32(0), "zero"), number(never, "never")], "bias")
         masked = add("Add", [masked, bias], "masked")
-        if constant(mask) is None:
-            ones = add("Cast", [mask], "ones", to=int(ir.DataType.FLOAT))
+        if zero_rows:
+            ones = add("Cast", [allowed], "ones", to=int(ir.DataType.FLOAT))
             alive = add("ReduceMax", [ones, number(np.asarray([-1]), "last")], "alive", keepdims=1)
-    elif mask is not None:
-        masked = add("Add", [masked, mask], "masked")
+    else:
+        if mask is not None:
+            lowest = lower_bound(mask)
+            if zero_rows and (lowest is None or lowest < FLOOR):
+                alive = _rows_with_keys(add, number, mask, causal)
+                mask = add("Max", [mask, number(np.float32(-3e38), "floor")], "floored")
+            masked = add("Add", [masked, mask], "masked")
+        if causal is not None:
+            future = np.where(causal, np.float32(0), never if mask is None else 2 * never)
+            masked = add("Add", [masked, number(future, "future")], "causal")
     weights = add("Softmax", [masked], "softmax" if alive is not None or heads != shared else WEIGHTS, axis=-1)
     if alive is not None:
         weights = add("Mul", [weights, alive], "kept" if heads != shared else WEIGHTS)
@@ -110,3 +121,14 @@ def spell_out(model: ir.Model, node: ir.Node, round_trip: RoundTrip) -> ir.Value
     context = add("MatMul", [rounded, v], "context")
     dims_y = number(np.asarray((batch, heads, queries, (static_shape(v) or (0,))[-1]), np.int64), "dims")
     return take_over(y, "Reshape", [context, dims_y])
+
+
+def _rows_with_keys(
+    add: Callable[..., ir.Value], number: Callable[[object, str], ir.Value], mask: ir.Value, causal: Array | None
+) -> ir.Value:
+    """1 for a query with a key whose mask is above the lowest float, 0 for one without."""
+    seen = add("Greater", [mask, number(np.float32(-3.402e38), "forbidden")], "seen")
+    if causal is not None:
+        seen = add("And", [seen, number(causal, "past")], "seen_past")
+    ones = add("Cast", [seen], "ones", to=int(ir.DataType.FLOAT))
+    return add("ReduceMax", [ones, number(np.asarray([-1]), "last")], "alive", keepdims=1)
