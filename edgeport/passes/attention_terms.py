@@ -99,11 +99,13 @@ def _aligned(site: Site, mask: Term, lengths: Lengths) -> Term:
     target = (*full[:-2], *rows)
     if isinstance(mask, np.ndarray):
         return np.ascontiguousarray(np.broadcast_to(mask.reshape(full), target))
+    dtype = mask.dtype
+    assert dtype is not None, "checked by the caller"
     if full != shape:
-        mask = site.reshape(mask, full, "mask_of_rank")
+        mask = _made(site.reshape(mask, full, "mask_of_rank"), dtype, full)
     if full != target:
         ones = site.constant("rows", np.asarray((*(1,) * (len(full) - 2), *rows), np.int64))
-        mask = site.op("Expand", [mask, ones], "mask_rows")
+        mask = _made(site.op("Expand", [mask, ones], "mask_rows"), dtype, target)
     return mask
 
 
