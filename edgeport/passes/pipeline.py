@@ -20,6 +20,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "expand_cum_prod",  # newer than the canonical opset
     "convert_version",
     "compute_in_float32",
+    "time_major_recurrence",
     "expand_attention",
     "expand_mean_variance",
     "expand_rotary_embedding",
