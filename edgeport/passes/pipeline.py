@@ -18,6 +18,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "lift_constants",
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
     "expand_cum_prod",  # newer than the canonical opset
+    "expand_causal_conv",  # newer, too
     "convert_version",
     "compute_in_float32",
     "time_major_recurrence",
@@ -26,8 +27,15 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "expand_rotary_embedding",
     "expand_einsum",
     "expand_det",
+    "expand_dft",
+    "expand_stft",
     "fold_compress",
     "fold_eye_like",
+    "expand_lp_pool",
+    "expand_center_crop_pad",
+    "expand_affine_grid",
+    "expand_col2im",
+    "expand_deform_conv",
     "remove_empty",
     "remove_identities",
     "fold_constants",
