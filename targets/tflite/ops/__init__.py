@@ -3,6 +3,7 @@
 from edgeport.targets.tflite.ops import (
     activation,
     attention,
+    bits,
     composed,
     conv,
     conv_transpose,
@@ -25,6 +26,7 @@ from edgeport.targets.tflite.ops import (
 __all__ = [
     "activation",
     "attention",
+    "bits",
     "composed",
     "conv",
     "conv_transpose",

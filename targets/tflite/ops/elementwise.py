@@ -7,11 +7,12 @@ from collections.abc import Callable
 import onnx_ir as ir
 
 from edgeport.targets.tflite.attributes import int_attr
-from edgeport.targets.tflite.builder import Tensor, schema
+from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.layout import Layout, aligned
+from edgeport.targets.tflite.layout import Layout, aligned, identity
 from edgeport.targets.tflite.ops.unary import operand, same, unary
-from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.registry import lowers
+from edgeport.targets.tflite.widening import emit_cast
 
 Handler = Callable[[Context, ir.Node], None]
 
@@ -66,8 +67,8 @@ def _unary(code: str, options_type: str | None = None) -> Handler:
 for _op in ("Add", "Sub", "Mul"):
     lowers(_op, inputs=2, int8=True)(_arithmetic(_op.upper(), f"{_op}Options"))
 lowers("Div", inputs=2)(_arithmetic("DIV", "DivOptions"))
-lowers("Max", inputs=None)(_chain("MAXIMUM", "MaximumMinimumOptions"))
-lowers("Min", inputs=None)(_chain("MINIMUM", "MaximumMinimumOptions"))
+lowers("Max", inputs=None, int8=True)(_chain("MAXIMUM", "MaximumMinimumOptions"))
+lowers("Min", inputs=None, int8=True)(_chain("MINIMUM", "MaximumMinimumOptions"))
 lowers("Sum", inputs=None)(_chain("ADD", "AddOptions"))
 for _op, _code, _options in (
     ("Equal", "EQUAL", "EqualOptions"),
@@ -80,9 +81,8 @@ for _op, _code, _options in (
     ("Xor", "NOT_EQUAL", "NotEqualOptions"),
 ):
     lowers(_op, inputs=2)(_binary(_code, _options))
-lowers("Where", inputs=3)(_binary("SELECT_V2", "SelectV2Options"))
+lowers("Where", inputs=3, int8=True)(_binary("SELECT_V2", "SelectV2Options"))
 for _op, _code in (
-    ("Abs", "ABS"),
     ("Ceil", "CEIL"),
     ("Cos", "COS"),
     ("Exp", "EXP"),
@@ -91,11 +91,33 @@ for _op, _code in (
     ("Neg", "NEG"),
     ("Not", "LOGICAL_NOT"),
     ("Round", "ROUND"),
-    ("Sign", "SIGN"),
     ("Sin", "SIN"),
     ("Sqrt", "SQRT"),
 ):
-    lowers(_op)(_unary(_code))
+    lowers(_op, int8=True)(_unary(_code))
+
+
+@lowers("Abs", int8=True)
+def absolute(ctx: Context, node: ir.Node) -> None:
+    """ABS; of int64 the greater of x and -x."""
+    x, layout = operand(ctx, node)
+    if x.dtype != "int64":
+        ctx.emit("ABS", [x], [ctx.output(node, layout)])
+    else:
+        ctx.bind(node, node.outputs[0], magnitude(ctx, node.outputs[0], x), layout)
+
+
+@lowers("Sign")
+def sign(ctx: Context, node: ir.Node) -> None:
+    """SIGN; of int64 as (x > 0) - (x < 0)."""
+    x, layout = operand(ctx, node)
+    if x.dtype != "int64":
+        ctx.emit("SIGN", [x], [ctx.output(node, layout)])
+        return
+    y, zero = node.outputs[0], ctx.number(0, x.dtype)
+    signs = (ctx.step(y, code, [x, zero], f"{code.capitalize()}Options", dtype="bool") for code in ("GREATER", "LESS"))
+    positive, negative = (cast(ctx, y, s, x.dtype) for s in signs)
+    ctx.emit("SUB", [positive, negative], [ctx.output(node, layout)], "SubOptions")
 
 
 @lowers("Mean", inputs=None)
@@ -108,7 +130,7 @@ def mean(ctx: Context, node: ir.Node) -> None:
     ctx.emit("MUL", [total, ctx.number(1 / len(inputs))], [ctx.output(node, layout)], "MulOptions")
 
 
-@lowers("Pow", inputs=2)
+@lowers("Pow", inputs=2, int8=True)
 def power(ctx: Context, node: ir.Node) -> None:
     """SQUARE, SQRT or POW."""
     y, exponent = node.outputs[0], node.inputs[1]
@@ -121,36 +143,59 @@ def power(ctx: Context, node: ir.Node) -> None:
         ctx.emit("SQUARE" if single == 2.0 else "SQRT", [x], [ctx.output(node, layout)])
         return
     (base, by), layout = operands(ctx, node)
+    if by.dtype == "float32" and base.dtype != "float32":
+        _power_of_integer(ctx, node, base, by, layout)
+        return
     if by.dtype != base.dtype:
         by = cast(ctx, y, by, base.dtype)
     ctx.emit("POW", [base, by], [ctx.output(node, layout)], "PowOptions")
 
 
+def _power_of_integer(ctx: Context, node: ir.Node, base: Tensor, by: Tensor, layout: Layout) -> None:
+    """An integer to a float power: exact where the power is an integer that is not negative, else cut off."""
+    y, dtype = node.outputs[0], base.dtype
+    whole = cast(ctx, y, ctx.step(y, "MAXIMUM", [by, ctx.number(0)], "MaximumMinimumOptions"), dtype)
+    exact = ctx.step(y, "POW", [base, whole], "PowOptions")
+    rough = cast(ctx, y, ctx.step(y, "POW", [cast(ctx, y, base, "float32"), by], "PowOptions"), dtype)
+    is_whole = ctx.step(y, "EQUAL", [cast(ctx, y, whole, "float32"), by], "EqualOptions", dtype="bool")
+    ctx.emit("SELECT_V2", [is_whole, exact, rough], [ctx.output(node, layout)], "SelectV2Options")
+
+
 @lowers("Mod", attributes=("fmod",), inputs=2)
 def mod(ctx: Context, node: ir.Node) -> None:
-    """FLOOR_MOD; the sign follows the divisor, as in numpy."""
-    if int_attr(node, "fmod", 0):
-        raise Refused("fmod=1 is not supported", "TFLite's remainder takes the sign of the divisor")
-    inputs, layout = operands(ctx, node)
-    ctx.emit("FLOOR_MOD", inputs, [ctx.output(node, layout)], "FloorModOptions")
+    """FLOOR_MOD, whose sign follows the divisor as in numpy; with fmod=1 that of magnitudes, signed as the dividend."""
+    (x, by), layout = operands(ctx, node)
+    y = node.outputs[0]
+    if not int_attr(node, "fmod", 0):
+        ctx.emit("FLOOR_MOD", [x, by], [ctx.output(node, layout)], "FloorModOptions")
+        return
+    rest = ctx.step(y, "FLOOR_MOD", [magnitude(ctx, y, x), magnitude(ctx, y, by)], "FloorModOptions")
+    negative = ctx.step(y, "LESS", [x, ctx.number(0, x.dtype)], "LessOptions", dtype="bool")
+    out = ctx.output(node, layout)
+    ctx.emit("SELECT_V2", [negative, ctx.step(y, "NEG", [rest]), rest], [out], "SelectV2Options")
+
+
+def magnitude(ctx: Context, like: ir.Value, x: Tensor) -> Tensor:
+    """ABS, which TFLite lacks for int64."""
+    if x.dtype != "int64":
+        return ctx.step(like, "ABS", [x])
+    return ctx.step(like, "MAXIMUM", [x, ctx.step(like, "NEG", [x])], "MaximumMinimumOptions")
 
 
 @lowers("Cast", attributes=("to", "saturate"))
 def cast_op(ctx: Context, node: ir.Node) -> None:
-    """CAST (`saturate` concerns float8 only, which is refused as a dtype)."""
-    x, layout = operand(ctx, node)
-    out = ctx.output(node, layout)
-    _emit_cast(ctx, x, out)
+    """CAST (`saturate` concerns float8 only, which is refused as a dtype).
+
+    Elements move before they become float16, for which there is no TRANSPOSE.
+    """
+    value, y = node.inputs[0], node.outputs[0]
+    assert value is not None
+    layout = identity(ctx.rank(y)) if ctx.dtype(y) == "float16" else ctx.common_layout([value], ctx.shape(value))
+    emit_cast(ctx.builder, ctx.read(node, value, layout), ctx.output(node, layout))
 
 
 def cast(ctx: Context, like: ir.Value, x: Tensor, dtype: str) -> Tensor:
     """`x` converted to another dtype."""
     out = ctx.temporary(like, "cast", x.shape, dtype)
-    _emit_cast(ctx, x, out)
+    emit_cast(ctx.builder, x, out)
     return out
-
-
-def _emit_cast(ctx: Context, x: Tensor, out: Tensor) -> None:
-    types = schema().TensorType
-    codes = (int(getattr(types, t.dtype.upper())) for t in (x, out))
-    ctx.emit("CAST", [x], [out], "CastOptions", **dict(zip(("inDataType", "outDataType"), codes, strict=True)))

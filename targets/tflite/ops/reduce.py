@@ -10,6 +10,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, stored_shape
+from edgeport.targets.tflite.ops.elementwise import magnitude
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _ATTRIBUTES = ("keepdims", "noop_with_empty_axes")
@@ -38,14 +39,14 @@ def reduce_sum(ctx: Context, node: ir.Node) -> None:
 
 @lowers("ReduceMax", attributes=_ATTRIBUTES, inputs=2)
 def reduce_max(ctx: Context, node: ir.Node) -> None:
-    """REDUCE_MAX."""
-    _plain(ctx, node, "REDUCE_MAX")
+    """REDUCE_MAX; of booleans whether any is true."""
+    _plain(ctx, node, "REDUCE_ANY" if ctx.dtype(node.outputs[0]) == "bool" else "REDUCE_MAX")
 
 
 @lowers("ReduceMin", attributes=_ATTRIBUTES, inputs=2)
 def reduce_min(ctx: Context, node: ir.Node) -> None:
-    """REDUCE_MIN."""
-    _plain(ctx, node, "REDUCE_MIN")
+    """REDUCE_MIN; of booleans whether all are true."""
+    _plain(ctx, node, "REDUCE_ALL" if ctx.dtype(node.outputs[0]) == "bool" else "REDUCE_MIN")
 
 
 @lowers("ReduceProd", attributes=_ATTRIBUTES, inputs=2)
@@ -57,15 +58,15 @@ def reduce_prod(ctx: Context, node: ir.Node) -> None:
 @lowers("ReduceL1", attributes=_ATTRIBUTES, inputs=2)
 def reduce_l1(ctx: Context, node: ir.Node) -> None:
     """SUM(ABS(x))."""
-    r = _float_reduction(ctx, node)
-    absolute = ctx.step(node.outputs[0], "ABS", [r.data])
+    r = _reduction(ctx, node)
+    absolute = magnitude(ctx, node.outputs[0], r.data)
     ctx.emit("SUM", [absolute, r.positions], [ctx.output(node, r.layout)], "ReducerOptions", keepDims=r.keep)
 
 
 @lowers("ReduceSumSquare", attributes=_ATTRIBUTES, inputs=2)
 def reduce_sum_square(ctx: Context, node: ir.Node) -> None:
     """SUM(x * x)."""
-    r = _float_reduction(ctx, node)
+    r = _reduction(ctx, node)
     square = ctx.step(node.outputs[0], "MUL", [r.data, r.data], "MulOptions")
     ctx.emit("SUM", [square, r.positions], [ctx.output(node, r.layout)], "ReducerOptions", keepDims=r.keep)
 
@@ -125,12 +126,15 @@ def _float_reduction(ctx: Context, node: ir.Node) -> _Reduction:
 def _reduction(ctx: Context, node: ir.Node) -> _Reduction:
     x = node.inputs[0]
     assert x is not None
-    rank, keep = ctx.rank(x), bool(int_attr(node, "keepdims", 1))
+    rank, keep = ctx.rank(x), int_attr(node, "keepdims", 1) == 1
     given = ctx.constant_ints(node, 1)
     if not given and int_attr(node, "noop_with_empty_axes", 0):
         raise Refused("a reduction over no axes is not supported", "remove the node")
     if rank == 0:
-        raise Refused("a reduction of a scalar is not supported", "remove the node")
+        data = ctx.read(node, x)
+        vector = ctx.temporary(node.outputs[0], "vector", (1,), data.dtype, data.quant)
+        ctx.reshape(data, vector)
+        return _Reduction(vector, ctx.ints("axes", [0]), keep=False, layout=(), kept_shape=(1,))
     axes = {a % rank for a in given} if given else set(range(rank))
     layout = ctx.full_layout(x)
     positions = [i for i, axis in enumerate(layout) if axis in axes]
