@@ -168,8 +168,14 @@ class Builder:
         self.tensors.append(tensor)
         return tensor
 
-    def pack(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], description: str) -> bytes:
-        """The file: one subgraph, signature `serving_default` from the given names to the given tensors.
+    def pack(
+        self,
+        inputs: Mapping[str, Tensor],
+        outputs: Mapping[str, Tensor],
+        description: str,
+        metadata: Mapping[str, bytes] | None = None,
+    ) -> bytes:
+        """The file: signature `serving_default` from the given names to the given tensors, and named metadata.
 
         Raises:
             ModelError: the constants do not fit in the 2 GB that the format can address.
@@ -182,7 +188,7 @@ class Builder:
         codes: dict[tuple[str, int], int] = {}
         main = self._subgraph(list(inputs.values()), list(outputs.values()), codes)
         inner = [graph._subgraph(graph.inputs, graph.outputs, codes) for graph in self.nested]
-        runtime = min_runtime(codes).encode()
+        notes = {"min_runtime_version": min_runtime(codes).encode().ljust(16, b"\0"), **(metadata or {})}
         signature = s.SignatureDefT(
             inputs=[s.TensorMapT(name=n, tensorIndex=t.index) for n, t in inputs.items()],
             outputs=[s.TensorMapT(name=n, tensorIndex=t.index) for n, t in outputs.items()],
@@ -194,8 +200,8 @@ class Builder:
             operatorCodes=[_operator_code(name, version) for name, version in codes],
             subgraphs=[main, *inner],
             description=description,
-            buffers=[_AlignedBuffer(raw) for raw in (*self._buffers, runtime.ljust(16, b"\0"))],
-            metadata=[s.MetadataT(name="min_runtime_version", buffer=len(self._buffers))],
+            buffers=[_AlignedBuffer(raw) for raw in (*self._buffers, *notes.values())],
+            metadata=[s.MetadataT(name=name, buffer=len(self._buffers) + i) for i, name in enumerate(notes)],
             signatureDefs=[signature],
         )
         packer = flatbuffers.Builder(sum(map(len, self._buffers)) + 256 * (len(self.tensors) + 4))

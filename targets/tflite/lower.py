@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 
 from edgeport.errors import ModelError
@@ -17,7 +19,7 @@ from edgeport.targets.tflite.registry import LOWERINGS, Refused, objections
 assert ops  # imported for its registrations
 
 
-def lower_graph(model: ir.Model, plan: Plan) -> bytes:
+def lower_graph(model: ir.Model, plan: Plan, metadata: Mapping[str, bytes] | None = None) -> bytes:
     """Lowers a canonical graph to the bytes of a .tflite file.
 
     Raises:
@@ -30,7 +32,7 @@ def lower_graph(model: ir.Model, plan: Plan) -> bytes:
     outputs: dict[str, Tensor] = {}
     for value in model.graph.outputs:
         outputs[value.name or ""] = _distinct(ctx, value, taken=[*inputs.values(), *outputs.values()])
-    return ctx.builder.pack(inputs, outputs, description="")
+    return ctx.builder.pack(inputs, outputs, description="", metadata=metadata)
 
 
 def refusal(findings: list[Finding]) -> ModelError:

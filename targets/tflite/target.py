@@ -12,6 +12,7 @@ from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile
+from edgeport.targets.tflite.half import half_arithmetic
 from edgeport.targets.tflite.lower import lower_graph, walk
 from edgeport.targets.tflite.runner import LiteRtRunner
 from edgeport.targets.tflite.scheme import tflite_scheme
@@ -42,11 +43,12 @@ class TfliteTarget:
         Raises:
             ModelError: a node cannot be lowered, or LiteRT does not take the file.
         """
-        data = lower_graph(graph, plan)
+        notes, remarks = half_arithmetic(graph, plan)
+        data = lower_graph(graph, plan, notes)
         facts, findings = inspect_file(data, name)
         path = out / f"{name}.tflite"
         path.write_bytes(data)
-        return Artifact(self.name, plan.precision, path, (path,), findings, facts)
+        return Artifact(self.name, plan.precision, path, (path,), (*remarks, *findings), facts)
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> LiteRtRunner:
         """LiteRT on this machine."""
