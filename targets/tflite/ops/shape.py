@@ -26,6 +26,8 @@ def transpose(ctx: Context, node: ir.Node) -> None:
     """Nothing: the same tensors with another label. A kernel that needs another order asks for it later."""
     x = _first(node)
     perm = ints_attr(node, "perm") or tuple(reversed(range(ctx.rank(x))))
+    if len(perm) != ctx.rank(x):
+        raise Refused(f"attribute perm has {len(perm)} axes, its input has {ctx.rank(x)}")
     for form in ctx.forms(node, x):
         ctx.bind(node, node.outputs[0], form.tensor, transposed(form.layout, perm))
 
@@ -58,6 +60,8 @@ def view(ctx: Context, node: ir.Node) -> None:
     """Binds the output to the input's elements in ONNX order under the output's shape."""
     x, y = _first(node), node.outputs[0]
     shape, out_shape = ctx.shape(x), ctx.shape(y)
+    if math.prod(shape) != math.prod(out_shape):
+        raise Refused(f"the shape {list(out_shape)} declared for its output does not hold {list(shape)}")
     forms = ctx.forms(node, x)
     large, out_large = [a for a, d in enumerate(shape) if d != 1], [a for a, d in enumerate(out_shape) if d != 1]
     if [shape[a] for a in large] == [out_shape[a] for a in out_large]:
