@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.capture import Captured, capture
-from edgeport.errors import ModelError, UsageError
+from edgeport.errors import EdgeportError, ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.passes import canonicalize
 from edgeport.sample import Array, InputSpec, Sample, as_dtype, parse_input_spec
@@ -53,10 +53,35 @@ def prepare(
     specs = [parse_input_spec(i) if isinstance(i, str) else i for i in inputs]
     _check_size(specs)
     captured = capture(source, inputs=specs)
-    canonical = canonicalize(captured.model, drop=drop_passes, add=add_passes)
+    try:
+        canonical = canonicalize(captured.model, drop=drop_passes, add=add_passes)
+    except EdgeportError:
+        raise
+    except Exception:
+        _run_source(captured)  # a graph that contradicts itself can trip a pass
+        raise
     prepared = Prepared(captured, canonical, OnnxRunner(canonical))
     _check_size(prepared.inputs)
     return prepared
+
+
+def _run_source(captured: Captured) -> None:
+    """Runs the source on a made-up sample.
+
+    Raises:
+        ModelError: it cannot be run.
+    """
+    specs = [
+        InputSpec(v.name or "", v.dtype.numpy().name, tuple(v.shape))
+        for v in captured.model.graph.inputs
+        if v.dtype is not None and v.shape is not None
+    ]
+    if not all(spec.static for spec in specs):
+        return
+    try:
+        captured.reference.run(example_samples(specs, 1)[0])
+    except EdgeportError as error:
+        raise ModelError(f"{captured.name} cannot be run: {error}; export the model again", error.findings) from error
 
 
 def _check_size(inputs: Sequence[InputSpec]) -> None:

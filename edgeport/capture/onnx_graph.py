@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgeport.capture.input_shapes import DeclaredInput, FixedInputs
 from edgeport.capture.onnx_file import tensors
+from edgeport.capture.soundness import check_sound
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 
@@ -32,13 +33,13 @@ def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Findi
         where: what to call the source in messages.
 
     Raises:
-        ModelError: opset below 9, sparse weights, a cycle, a duplicate definition, or inputs and outputs that are
-            not tensors.
+        ModelError: opset below 9, sparse weights, a cycle, a duplicate definition, inputs and outputs that are not
+            tensors, or what `check_sound` refuses.
     """
     findings: list[Finding] = []
     _check_opset(proto, where)
     _refuse_sparse(proto, where)
-    _check_constants(proto, where)
+    check_sound(proto, where)
     _drop_repeated_inputs(proto.graph)
     _drop_value_info(proto)
     untyped = [t.name for t in tensors(proto) if t.data_type == onnx.TensorProto.UNDEFINED]
@@ -138,18 +139,6 @@ def _refuse_sparse(proto: onnx.ModelProto, where: str) -> None:
             f"{where} stores {len(names)} weights sparse ({', '.join(names[:3])}); store them dense and export again",
             findings,
         )
-
-
-def _check_constants(proto: onnx.ModelProto, where: str) -> None:
-    """ONNX Runtime takes the value among other attributes, the passes take the one attribute."""
-    nodes = [n for graph in _graphs(proto.graph) for n in graph.node] + [n for f in proto.functions for n in f.node]
-    for node in nodes:
-        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and (len(node.attribute) != 1 or node.input):
-            name = node.name or "".join(node.output)
-            has = f"{len(node.attribute)} attributes and {len(node.input)} inputs"
-            raise ModelError(
-                f"{where} is damaged: Constant {name!r} has {has} instead of a value; export the model again"
-            )
 
 
 def _drop_repeated_inputs(graph: onnx.GraphProto) -> None:

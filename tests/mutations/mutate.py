@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -26,7 +27,7 @@ _WORDS = (
 )
 _OPERATORS = (
     "Relu", "Abs", "Softmax", "Transpose", "Identity", "Flatten", "Shape", "Size", "NonZero", "Sigmoid", "ReduceSum",
-    "Add", "MatMul", "Div", "Concat", "Gemm", "Conv", "MaxPool", "Squeeze", "Cast", "Gather", "Where", "Sqrt", "Nothing",
+    "Add", "MatMul", "Div", "Concat", "Gemm", "Conv", "MaxPool", "Squeeze", "Cast", "Gather", "Where", "Sqrt", "None",
 )  # fmt: skip
 Rng = np.random.Generator
 Mutation = Callable[[ModelProto, Rng], str]
@@ -42,7 +43,10 @@ def mutate(model: ModelProto, rng: Rng) -> tuple[bytes, str]:
     if rng.random() < 0.12:
         return _damaged_bytes(model.SerializeToString(), rng)
     copy = ModelProto.FromString(model.SerializeToString())
-    said = [_MUTATIONS[int(rng.integers(len(_MUTATIONS)))](copy, rng) for _ in range(int(rng.choice([1, 1, 1, 2, 3])))]
+    said = []
+    for _ in range(int(rng.choice([1, 1, 1, 2, 3]))):
+        with contextlib.suppress(ValueError, TypeError, KeyError):  # a weight that is damaged already
+            said.append(_MUTATIONS[int(rng.integers(len(_MUTATIONS)))](copy, rng))
     return copy.SerializeToString(), "; ".join(word for word in said if word)
 
 

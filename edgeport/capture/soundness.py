@@ -1,0 +1,71 @@
+"""What ONNX forbids and ONNX Runtime lets pass: refused here, since every reader would take it in its own way."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+import onnx
+
+from edgeport.errors import ModelError
+from edgeport.findings import Finding
+
+_SWITCHES = frozenset(
+    {
+        "align_corners", "allowzero", "antialias", "ceil_mode", "center_point_box", "count_include_pad",
+        "exclude_outside", "exclusive", "fmod", "input_forget", "interleaved", "is_causal", "keepdims", "largest",
+        "linear_before_reset", "noop_with_empty_axes", "reverse", "select_last_index", "sorted", "storage_order",
+        "training_mode", "transA", "transB", "unidirectional", "upper",
+    }
+)  # fmt: skip
+"""Attributes that are 0 or 1. With another number one kernel asks for 1 and the next for anything but 0."""
+
+
+def check_sound(proto: onnx.ModelProto, where: str) -> None:
+    """Looks at every node, those of subgraphs and functions included.
+
+    Raises:
+        ModelError: an output or an attribute stands twice, a Constant is not one value, a switch is neither 0 nor 1,
+            or a permutation is none. The findings name every place.
+    """
+    findings = [
+        Finding("error", "repeated-output", f"output {name!r} stands {count} times in the list of outputs")
+        for name, count in Counter(value.name for value in proto.graph.output).items()
+        if count > 1
+    ]
+    for node in _nodes(proto):
+        name = node.name or next(filter(None, node.output), "")
+        findings += [Finding("error", "unsound-node", text, name, node.op_type) for text in _faults(node)]
+    if findings:
+        first = findings[0]
+        place = f"{first.op} {first.node!r}: " if first.op else ""
+        raise ModelError(f"{where} is damaged: {place}{first.message}; export the model again", findings)
+
+
+def _faults(node: onnx.NodeProto) -> Iterator[str]:
+    if node.domain not in ("", "ai.onnx"):
+        return
+    names = [attribute.name for attribute in node.attribute]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"attribute {name} stands {names.count(name)} times"
+    if node.op_type == "Constant" and (len(names) != 1 or node.input):
+        yield f"it has {len(names)} attributes and {len(node.input)} inputs instead of one value"
+    for attribute in node.attribute:
+        if attribute.name in _SWITCHES and attribute.type == onnx.AttributeProto.INT and attribute.i not in (0, 1):
+            yield f"attribute {attribute.name} is {attribute.i}, it can be 0 or 1"
+        if attribute.name == "perm" and sorted(attribute.ints) != list(range(len(attribute.ints))):
+            yield f"attribute perm is {list(attribute.ints)}, which is no permutation"
+
+
+def _nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+        for node in nodes:
+            yield from _with_inner(node)
+
+
+def _with_inner(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    yield node
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in graph.node:
+                yield from _with_inner(inner)
