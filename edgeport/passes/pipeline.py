@@ -36,6 +36,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "expand_affine_grid",
     "expand_col2im",
     "expand_deform_conv",
+    "fold_empty",
     "remove_empty",
     "remove_identities",
     "fold_constants",

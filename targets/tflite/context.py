@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.groups import KernelGroup
-from edgeport.quantize.plan import Plan, QParams
+from edgeport.quantize.plan import INTEGERS, Plan, QParams
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Builder, Tensor, schema
 from edgeport.targets.tflite.fusion import fused_activation
@@ -101,7 +101,7 @@ class Context:
 
     def int8(self, node: ir.Node) -> bool:
         """Whether the plan runs this node in integers."""
-        return self.plan.kernel(node.name) == "int8"
+        return self.plan.kernel(node.name) in INTEGERS
 
     def quant(self, node: ir.Node, value: ir.Value) -> QParams | None:
         """Parameters of a value as this node reads or writes it: None where it does so in float."""
@@ -168,7 +168,7 @@ class Context:
     def graph_input(self, value: ir.Value) -> None:
         """Adds a graph input: float or integer as in the source, in the order that the plan wants."""
         shape = self.shape(value)
-        self._check(value)
+        self._check(value, may_be_empty=True)
         layout = self.input_layout(value)
         tensor = self.builder.tensor(self.name(value, layout), stored_shape(shape, layout), self.dtype(value))
         self._remember(value, Stored(tensor, layout))
@@ -190,7 +190,7 @@ class Context:
         inputs = node.inputs[:1] if node.op_type == "Reshape" else node.inputs  # a scalar's shape is empty
         for value in (*inputs, *node.outputs):
             if value is not None and (value in inputs or value.uses() or value.is_graph_output()):
-                self._check(value)
+                self._check(value, may_be_empty=node.op_type == "Identity")
         if self.int8(node) and not int8:
             raise Refused("the plan runs it in integers, for which there is no kernel", "keep it in float")
 
@@ -203,11 +203,11 @@ class Context:
         dtype = dtype if dtype in SUPPORTED_DTYPES else "float32"
         self._remember(value, Stored(self.builder.tensor("stand-in", shape, dtype), identity(len(shape))))
 
-    def _check(self, value: ir.Value) -> None:
+    def _check(self, value: ir.Value, may_be_empty: bool) -> None:
         if self.dtype(value) not in SUPPORTED_DTYPES:
             hint = "cast the model to float32" if self.dtype(value).startswith(("float", "bfloat")) else None
             raise Refused(f"{value.name!r} is {self.dtype(value)}", hint, "unsupported-dtype")
-        if 0 in self.shape(value):
+        if 0 in self.shape(value) and not may_be_empty:
             raise Refused(f"{value.name!r} is empty (shape {list(self.shape(value))})", code="unsupported-shape")
         if self.rank(value) > 8:
             raise Refused(f"{value.name!r} has {self.rank(value)} dimensions, at most 8 work", code="unsupported-shape")
@@ -378,6 +378,14 @@ class Context:
     ) -> Tensor:
         """A tensor inside a decomposition of the operator that computes `like`."""
         return self.builder.tensor(f"{like.name}/{what}", shape, dtype, quant)
+
+    def rescaled(self, like: ir.Value, tensor: Tensor, quant: QParams) -> Tensor:
+        """An integer tensor in other parameters."""
+        if tensor.quant is None or same_quant(tensor.quant, quant):
+            return tensor
+        out = self.temporary(like, "rescaled", tensor.shape, quant.dtype, quant)
+        self.emit("QUANTIZE", [tensor], [out], "QuantizeOptions")
+        return out
 
     def step(
         self,
