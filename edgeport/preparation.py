@@ -14,6 +14,7 @@ from edgeport.capture import Captured, capture
 from edgeport.errors import EdgeportError, ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.passes import canonicalize
+from edgeport.passes.edit import static_shape
 from edgeport.sample import Array, InputSpec, Sample, as_dtype, parse_input_spec
 from edgeport.validate.onnx_runner import OnnxRunner
 
@@ -71,13 +72,12 @@ def _run_source(captured: Captured) -> None:
     Raises:
         ModelError: it cannot be run.
     """
-    specs = [
-        InputSpec(v.name or "", v.dtype.numpy().name, tuple(v.shape))
-        for v in captured.model.graph.inputs
-        if v.dtype is not None and v.shape is not None
-    ]
-    if not all(spec.static for spec in specs):
-        return
+    specs = []
+    for value in captured.model.graph.inputs:
+        dims = static_shape(value)
+        if dims is None or value.dtype is None:
+            return
+        specs.append(InputSpec(value.name or "", value.dtype.numpy().name, dims))
     try:
         captured.reference.run(example_samples(specs, 1)[0])
     except EdgeportError as error:
