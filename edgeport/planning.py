@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from edgeport.calibration import Statistics, choose_range
-from edgeport.quantize.assign import Assignment, assign
+from edgeport.errors import ModelError
+from edgeport.findings import Finding
+from edgeport.quantize.assign import Assignment, assign, left_in_float
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import make_plan
 from edgeport.quantize.scheme import Scheme
@@ -23,8 +25,28 @@ class Assigned:
 
 
 def assign_for(graph: ir.Model, scheme: Scheme) -> Assigned:
-    """Applies a scheme to a canonical graph."""
-    return Assigned(scheme, assign(graph.graph, scheme))
+    """Applies a scheme to a canonical graph.
+
+    Raises:
+        ModelError: the scheme wants integers everywhere, and a node has no integer kernel.
+    """
+    return Assigned(scheme, _checked(graph, scheme, assign(graph.graph, scheme)))
+
+
+def _checked(graph: ir.Model, scheme: Scheme, assignment: Assignment) -> Assignment:
+    if not scheme.everywhere:
+        return assignment
+    left = left_in_float(graph.graph, assignment)
+    if left:
+        raise ModelError(
+            f"{len(left)} node(s) have no integer kernel ({', '.join(sorted({node.op for node in left}))}): "
+            "leave --scheme full-integer out, and they run in float",
+            [
+                Finding("error", "no-integer-kernel", f"it would run in float: {node.reason}", node.name, node.op)
+                for node in left
+            ],
+        )
+    return assignment
 
 
 def tensors_to_observe(assigned: Sequence[Assigned]) -> tuple[str, ...]:
@@ -37,12 +59,17 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
 
     Raises:
         CalibrationError: the statistics do not cover a tensor.
+        ModelError: as for `assign_for`.
     """
     scheme = assigned.scheme
     if statistics is None or not scheme.needs_data:
         return make_plan(assigned.assignment, scheme, None, method)
+    if scheme.kernel == "int16x8":  # with 65,536 steps there is nothing to gain from clipping
+        method = "min-max"
     unbounded = [name for name, s in statistics.tensors.items() if s.non_finite]
-    assignment = assign(graph.graph, scheme, unbounded) if unbounded else assigned.assignment
+    assignment = assigned.assignment
+    if unbounded:
+        assignment = _checked(graph, scheme, assign(graph.graph, scheme, unbounded))
 
     def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
         return choose_range(statistics.tensors[tensor], method, symmetric=symmetric, within=within)

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgeport.inner import inner_name
 from edgeport.quantize.groups import KernelGroup, find_groups
-from edgeport.quantize.plan import NodePlan, QParams
+from edgeport.quantize.plan import INTEGERS, NodePlan, QParams
 from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 
@@ -94,6 +94,18 @@ def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
     return tuple(group.nodes[-1].outputs)
 
 
+def left_in_float(graph: ir.Graph, assignment: Assignment) -> tuple[NodePlan, ...]:
+    """The plans of nodes that compute in float; turning plain integers into floats is no computation."""
+    found = []
+    for node in graph:
+        plan = assignment.nodes[node.name or ""]
+        values = [v for v in (*node.inputs, *node.outputs) if v is not None and v.dtype == ir.DataType.FLOAT]
+        entering = node.op_type == "Cast" and not any(v in node.inputs for v in values)
+        if plan.kernel != "int8" and values and not entering:
+            found.append(plan)
+    return tuple(found)
+
+
 def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> Assignment:
     """Decides the kernel of every node of a canonical graph under a scheme.
 
@@ -104,7 +116,7 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> 
     """
     groups = find_groups(graph, scheme.fusible)
     kernels, reasons = _first_guess(groups, scheme, unbounded)
-    others = {node: group for node, group in kernels.items() if scheme.kernel_of(node) != "int8"}
+    others = {node: group for node, group in kernels.items() if scheme.kernel_of(node) not in INTEGERS}
     kernels = {node: group for node, group in kernels.items() if node not in others}
     _relax(kernels, reasons, groups, scheme)
     weights, users = _weights((kernels, others), reasons, scheme)
@@ -142,9 +154,9 @@ def _first_guess(
             reasons[node] = "its weights hold NaN or infinite values"
         elif kernel == "fp16-weights" and not all(_fits_float16(node, index) for index in rule.weights):
             reasons[node] = f"its weights are beyond float16, which ends at {_FLOAT16_MAX:.0f}"
-        elif kernel == "int8" and not integer_inputs(group, rule):
+        elif kernel in INTEGERS and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
-        elif kernel == "int8" and (names := _touched(group, rule) & set(unbounded)):
+        elif kernel in INTEGERS and (names := _touched(group, rule) & set(unbounded)):
             reasons[node] = f"{min(names)} was NaN or infinite in calibration"
         else:
             kernels[node] = group
@@ -195,6 +207,10 @@ def _out_of_place(
     group: KernelGroup, kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme
 ) -> str | None:
     rule = rule_of(group.anchor, scheme)
+    if rule.shared and any(_fixed_origin(v, kernels, groups, scheme) is not None for v in integer_inputs(group, rule)):
+        return "one of its inputs has fixed quantization parameters, the others do not"
+    if scheme.everywhere:
+        return None
     for value in symmetric_inputs(group.anchor, rule):
         origin = _fixed_origin(value, kernels, groups, scheme)
         if origin is not None and origin.zero_point.any():
@@ -206,8 +222,6 @@ def _out_of_place(
         return "nothing before it runs in integers"
     if rule.role == "passthrough":
         return None
-    if rule.shared and any(_fixed_origin(v, kernels, groups, scheme) is not None for v in inputs):
-        return "one of its inputs has fixed quantization parameters, the others do not"
     if not any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group)):
         return "nothing after it runs in integers"
     return None

@@ -87,9 +87,13 @@ class QParams:
 
 
 def bias_qparams(x: QParams, weight: QParams) -> QParams:
-    """int32 bias parameters of a kernel: scale = input scale * weight scale, zero point 0, one a channel."""
+    """Bias parameters of a kernel: scale = input scale * weight scale, zero point 0, one a channel.
+
+    int32, for int16 activations int64.
+    """
     scale = np.atleast_1d(x.scale.astype(np.float32) * weight.scale)
-    return QParams("int32", scale.astype(np.float32), np.zeros(scale.shape, np.int32), 0 if scale.size > 1 else None)
+    dtype: Literal["int32", "int64"] = "int64" if x.dtype == "int16" else "int32"
+    return QParams(dtype, scale.astype(np.float32), np.zeros(scale.shape, np.int32), 0 if scale.size > 1 else None)
 
 
 @dataclass(frozen=True)

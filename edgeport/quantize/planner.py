@@ -13,9 +13,10 @@ from edgeport.errors import CalibrationError
 from edgeport.quantize.assign import Assignment, Cluster, integer_inputs, rule_of
 from edgeport.quantize.four_bits import four_bit_qparams
 from edgeport.quantize.groups import KernelGroup
+from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
-from edgeport.quantize.saturation import Interval
+from edgeport.quantize.saturation import EVERYTHING, Interval
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
 
@@ -40,8 +41,16 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
         CalibrationError: statistics of a tensor are missing.
     """
     tensors: dict[str, TensorPlan] = {}
+    masks = {}
+    if scheme.everywhere:
+        masks = mask_ranges(assignment.integer_groups, lambda v: _interval(v, ranges, EVERYTHING, symmetric=False))
     for cluster in assignment.clusters:
-        qparams, reason = _cluster_qparams(cluster, scheme, ranges, method)
+        masked = [masks[name] for name in cluster.members if name in masks]
+        if masked:
+            low, high = min(a for a, _ in masked), max(b for _, b in masked)
+            qparams, reason = activation_qparams(low, high), f"[{low:.6g}, {high:.6g}] of masked attention scores"
+        else:
+            qparams, reason = _cluster_qparams(cluster, scheme, ranges, method)
         for name in cluster.members:
             tensors[name] = TensorPlan(name, "activation", qparams, reason)
     _limit_gains(tensors, assignment, scheme)
@@ -131,7 +140,7 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
     for value in cluster.sources:
         a, b = _interval(value, ranges, cluster.within, symmetric)
         low, high = min(low, a), max(high, b)
-    qparams = activation_qparams(low, high, symmetric=symmetric)
+    qparams = activation_qparams(low, high, symmetric=symmetric, wide=scheme.kernel == "int16x8")
     sources = [v.name or "" for v in cluster.sources]
     if len(cluster.members) == 1:
         origin = "its own values" if cluster.sources[0].const_value is not None else method

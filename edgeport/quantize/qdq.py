@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgeport.passes.attention_parts import spell_out
 from edgeport.quantize.assign import integer_inputs, integer_outputs
 from edgeport.quantize.groups import find_groups
-from edgeport.quantize.plan import Plan, QParams, bias_qparams
+from edgeport.quantize.plan import INTEGERS, Plan, QParams, bias_qparams
 from edgeport.quantize.planner import constant
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
@@ -35,7 +35,7 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
         if kernel == "float32" or rule is None:
             continue
         x = None
-        if kernel == "int8":
+        if kernel in INTEGERS:
             first = group.anchor.inputs[0]
             x = plan.qparams(first.name) if first is not None else None
             for value in integer_inputs(group, rule):
@@ -103,7 +103,9 @@ class _Writer:
         return self._made[name]
 
     def dequantized_constant(self, name: str, array: Array, qparams: QParams) -> ir.Value:
-        """Stores `array` as integers and returns its dequantized value."""
+        """Stores `array` as integers and returns its dequantized value; ONNX has no DequantizeLinear of int64."""
+        if qparams.dtype == "int64":
+            return self.initializer(f"{name}:dq", qparams.dequantize(qparams.quantize(array)))
         return self._dequantize(self.initializer(f"{name}:q", _stored(qparams, qparams.quantize(array))), name, qparams)
 
     def round_trip(self, value: ir.Value, qparams: QParams) -> ir.Value:

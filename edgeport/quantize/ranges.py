@@ -13,22 +13,22 @@ _INT32_HEADROOM = 2.0**30
 """Quantized biases stay below this, so that bias plus accumulator cannot overflow int32."""
 
 
-def activation_qparams(low: float, high: float, *, symmetric: bool = False) -> QParams:
-    """int8 parameters for the range [low, high], widened to contain 0 so that zero is stored exactly.
+def activation_qparams(low: float, high: float, *, symmetric: bool = False, wide: bool = False) -> QParams:
+    """int8 (if `wide`, symmetric int16) parameters for the range [low, high], widened to contain 0 so that zero is stored exactly.
 
     Asymmetric: scale = (high - low) / 255 with the zero point rounded to an integer (Jacob et al. 2018,
-    arXiv:1712.05877, section 2.1). Symmetric: scale = max(|low|, |high|) / 127, zero point 0. A range of only
+    arXiv:1712.05877, section 2.1). Symmetric: scale = max(|low|, |high|) / 127 (32767), zero point 0. A range of only
     zeros gets scale 1.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    if symmetric:
-        scale = max(-low, high) / 127
+    if symmetric or wide:
+        scale = max(-low, high) / (32767 if wide else 127)
         zero = 0
     else:
         scale = (high - low) / 255
         zero = 0 if scale == 0 else int(np.clip(np.rint(-128 - low / scale), -128, 127))
     scale32 = np.float32(scale) if np.float32(scale) >= np.finfo(np.float32).tiny else np.float32(1)
-    return QParams("int8", np.asarray(scale32), np.asarray(zero, np.int32))
+    return QParams("int16" if wide else "int8", np.asarray(scale32), np.asarray(zero, np.int32))
 
 
 def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QParams | None, Array]] = ()) -> QParams:
@@ -50,7 +50,7 @@ def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QPara
         peak = magnitudes.max(axis=tuple(i for i in range(weight.ndim) if i != axis % weight.ndim), initial=0.0)
     scale = peak / 127
     for x, bias in biases:
-        if x is not None:
+        if x is not None and x.dtype == "int8":  # biases of wider kernels are int64
             bound = np.abs(bias.astype(np.float64)).reshape(-1) / (float(x.scale) * _INT32_HEADROOM)
             scale = np.maximum(scale, bound if axis is not None else bound.max(initial=0.0))
     largest = scale.max(initial=0.0) or 1.0

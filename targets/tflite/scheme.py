@@ -28,6 +28,7 @@ KERNELS: dict[str, Kernel] = {
     "int8-dynamic": "int8-dynamic",
     "int8-weights": "int8-weights",
     "int4-weights": "int4-dynamic",
+    "int16x8": "int16x8",
 }
 """Precision -> the kernel of the nodes that hold weights."""
 
@@ -54,6 +55,10 @@ def tflite_scheme(precision: str) -> Scheme:
     if kernel == "int8":
         rules = _ANCHORS | _TABLES | _PRODUCTS | _GLUE | _PASSTHROUGH
         return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
+    if kernel == "int16x8":
+        rules = _ANCHORS | _TABLES | _GLUE_16 | _PASSTHROUGH_16
+        scheme = Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
+        return replace(scheme, symmetric_activations=True)
     rules = _ANCHORS | _TABLES
     if kernel == "int4-dynamic":
         return Scheme(precision, kernel, {op: _beside_int4(op, r) for op, r in rules.items()}, fusible, block=_BLOCK)
@@ -200,3 +205,10 @@ _PASSTHROUGH = {
     ),
     _passthrough,
 )
+_half_open = QParams("int16", np.asarray(1 / 32768, np.float32), np.asarray(0, np.int32))
+_GLUE_16 = {
+    op: _GLUE[op] for op in ("Add", "Sub", "Mul", "Concat", "ReduceMean", "GlobalAveragePool", "Relu", "LeakyRelu")
+}
+_GLUE_16 |= dict.fromkeys(("Sigmoid", "Tanh"), replace(_glue, output=_half_open))
+_PASSTHROUGH_16 = {op: rule for op, rule in _PASSTHROUGH.items() if op not in ("DepthToSpace", "SpaceToDepth")}
+"""LiteRT's reference kernels, and those of microcontrollers, have these in int16."""

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from edgeport.errors import UsageError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile
+from edgeport.targets.tflite.full_integer import PASSES, full_integer_scheme
 from edgeport.targets.tflite.half import half_arithmetic
 from edgeport.targets.tflite.lower import lower_graph, walk
 from edgeport.targets.tflite.runner import LiteRtRunner
@@ -25,12 +27,21 @@ class TfliteTarget:
 
     name: str = "tflite"
     suffix: str = ".tflite"
-    precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights")
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights", "int16x8")
+    schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": (), "full-integer": PASSES})
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"ai_edge_litert": "ai-edge-litert>=2.3"})
 
-    def scheme(self, precision: str, profile: Profile | None) -> Scheme:
-        """What LiteRT's XNNPACK kernels demand at that precision."""
-        return tflite_scheme(precision)
+    def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
+        """What LiteRT's XNNPACK kernels demand at that precision; `full-integer` wants integers everywhere.
+
+        Raises:
+            UsageError: full-integer at another precision than int8.
+        """
+        if name == "default":
+            return tflite_scheme(precision)
+        if precision != "int8":
+            raise UsageError(f"--scheme {name} is for --precision int8, not {precision}")
+        return full_integer_scheme()
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that cannot be lowered, from a dry run of the lowering in float."""

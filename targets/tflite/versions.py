@@ -151,6 +151,34 @@ _SINCE = {
     ("UNSORTED_SEGMENT_PROD", 1): "2.10.0",
 }
 _OLDEST = "1.15.0"
+_INT16 = {
+    "ADD": (3, "2.4.0"),
+    "AVERAGE_POOL_2D": (3, "2.3.0"),
+    "BATCH_MATMUL": (3, "2.4.0"),
+    "CONCATENATION": (3, "2.3.0"),
+    "CONV_2D": (4, "2.3.0"),
+    "DEPTHWISE_CONV_2D": (5, "2.3.0"),
+    "DEQUANTIZE": (3, "2.1.0"),
+    "FULLY_CONNECTED": (7, "2.3.0"),
+    "GATHER": (4, "2.4.0"),
+    "LEAKY_RELU": (2, "2.3.0"),
+    "LOGISTIC": (3, "2.3.0"),
+    "MAX_POOL_2D": (3, "2.3.0"),
+    "MEAN": (3, "2.4.0"),
+    "MUL": (4, "2.3.0"),
+    "PAD": (3, "2.4.0"),
+    "PADV2": (3, "2.4.0"),
+    "RELU": (3, "2.5.0"),
+    "RESIZE_BILINEAR": (4, "2.5.0"),
+    "RESIZE_NEAREST_NEIGHBOR": (4, "2.4.0"),
+    "SLICE": (4, "2.4.0"),
+    "SPLIT": (4, "2.3.0"),
+    "SUB": (5, "2.4.0"),
+    "TANH": (3, "2.3.0"),
+    "TRANSPOSE": (5, "2.4.0"),
+}
+"""Version of an operator on quantized int16, and its first runtime."""
+_SINCE |= {(code, version): since for code, (version, since) in _INT16.items()}
 
 
 def min_runtime(codes: Iterable[tuple[str, int]]) -> str:
@@ -162,6 +190,9 @@ def min_runtime(codes: Iterable[tuple[str, int]]) -> str:
 
 def op_version(code: str, inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
     """The version of one operator."""
+    carried = inputs[1] if code == "SPLIT" else next((t for t in inputs if t is not None), None)
+    if carried is not None and carried.dtype == "int16" and code in _INT16:
+        return _INT16[code][0]
     special = _SPECIAL.get(code)
     if special is not None:
         return special(inputs, outputs, options)
@@ -236,6 +267,10 @@ def _dequantize(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> in
     return 5 if _per_channel(inputs[0]) else 2
 
 
+def _quantize(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
+    return 2 if _dtypes(outputs)[0] == "int16" else 1
+
+
 def _mul(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
     a, b, y = inputs[0], inputs[1], outputs[0]
     assert a is not None
@@ -298,6 +333,7 @@ def _embedding_lookup(inputs: Facts, outputs: Facts, options: Mapping[str, Any])
 
 
 _SPECIAL: dict[str, _Rule] = {
+    "QUANTIZE": _quantize,
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
     "FULLY_CONNECTED": _fully_connected,

@@ -53,7 +53,7 @@ def _clamp(ctx: Context, node: ir.Node, code: str, low: float, high: float) -> N
     x, layout = operand(ctx, node)
     if x.quant is not None and quant is not None and _saturates_at(quant, x.quant, low, high):
         ctx.emit("QUANTIZE", [x], [ctx.output(node, layout)], "QuantizeOptions")
-    elif x.quant is not None and quant is not None and code == "RELU":
+    elif x.quant is not None and quant is not None and code == "RELU" and quant.dtype == "int8":
         # Two requantizations with one rounding: the first saturates at 0, the second only moves the zero point.
         at_zero = replace(quant, zero_point=np.full_like(quant.zero_point, quant.limits[0]))
         positive = ctx.temporary(y, "positive", x.shape, x.dtype, at_zero)
@@ -106,7 +106,7 @@ def leaky_relu(ctx: Context, node: ir.Node) -> None:
     unary(ctx, node, "LEAKY_RELU", "LeakyReluOptions", alpha=float_attr(node, "alpha", 0.01))
 
 
-@lowers("PRelu", inputs=2)
+@lowers("PRelu", inputs=2, int8=True)
 def prelu(ctx: Context, node: ir.Node) -> None:
     """PRELU."""
     x, slope = node.inputs[0], node.inputs[1]
@@ -134,7 +134,7 @@ def swish(ctx: Context, node: ir.Node) -> None:
     ctx.bind_float(node, y, ctx.step(y, "MUL", [x, gate], "MulOptions"), layout)
 
 
-@lowers("HardSwish")
+@lowers("HardSwish", int8=True)
 def hard_swish(ctx: Context, node: ir.Node) -> None:
     """HARD_SWISH."""
     unary(ctx, node, "HARD_SWISH", "HardSwishOptions")
@@ -156,7 +156,7 @@ def hard_sigmoid(ctx: Context, node: ir.Node) -> None:
         ctx.emit("MINIMUM", [low, ctx.number(1)], [ctx.output(node, layout)], "MaximumMinimumOptions")
 
 
-@lowers("Gelu", attributes=("approximate",))
+@lowers("Gelu", attributes=("approximate",), int8=True)
 def gelu(ctx: Context, node: ir.Node) -> None:
     """GELU, exact or by tanh."""
     mode = string_attr(node, "approximate", "none")
@@ -165,7 +165,7 @@ def gelu(ctx: Context, node: ir.Node) -> None:
     unary(ctx, node, "GELU", "GeluOptions", approximate=mode == "tanh")
 
 
-@lowers("Elu", attributes=("alpha",))
+@lowers("Elu", attributes=("alpha",), int8=True)
 def elu(ctx: Context, node: ir.Node) -> None:
     """ELU; with alpha other than 1 as RELU(x) + alpha * ELU(min(x, 0))."""
     alpha = float_attr(node, "alpha", 1.0)
@@ -213,13 +213,13 @@ def last_axis_layout(ctx: Context, value: ir.Value, axis: int) -> Layout:
     return (*(a for a in ctx.full_layout(value) if a != axis), axis)
 
 
-@lowers("Softmax", attributes=("axis",))
+@lowers("Softmax", attributes=("axis",), int8=True)
 def softmax(ctx: Context, node: ir.Node) -> None:
     """SOFTMAX, which works on the last stored axis."""
     _softmax(ctx, node, "SOFTMAX", "SoftmaxOptions", beta=1.0)
 
 
-@lowers("LogSoftmax", attributes=("axis",))
+@lowers("LogSoftmax", attributes=("axis",), int8=True)
 def log_softmax(ctx: Context, node: ir.Node) -> None:
     """LOG_SOFTMAX, which works on the last stored axis."""
     _softmax(ctx, node, "LOG_SOFTMAX", "LogSoftmaxOptions")

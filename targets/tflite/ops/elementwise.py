@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeport.targets.tflite.attributes import int_attr
@@ -37,8 +40,10 @@ def _binary(code: str, options_type: str | None) -> Handler:
 def _arithmetic(code: str, options_type: str) -> Handler:
     def handler(ctx: Context, node: ir.Node) -> None:
         inputs, layout = operands(ctx, node)
-        activation = ctx.activation(node)
-        ctx.emit(code, inputs, [ctx.output(node, layout)], options_type, fusedActivationFunction=activation)
+        options: dict[str, Any] = {"fusedActivationFunction": ctx.activation(node)}
+        if code in ("ADD", "SUB") and inputs[0].dtype == "int16":
+            options["potScaleInt16"] = False  # by default the kernels want scales that are powers of two
+        ctx.emit(code, inputs, [ctx.output(node, layout)], options_type, **options)
 
     return handler
 
@@ -49,9 +54,18 @@ def _chain(code: str, options_type: str) -> Handler:
         if len(inputs) == 1:
             same(ctx, node)
             return
+        quant = ctx.quant(node, node.outputs[0])
+        if (
+            quant is not None
+        ):  # integer kernels compare what is stored: all in the output's scale, whose ends clip alike
+            inputs = [ctx.rescaled(node.outputs[0], term, quant) for term in inputs]
         total = inputs[0]
         for term in inputs[1:-1]:
-            total = ctx.step(node.outputs[0], code, [total, term], options_type)
+            partial = ctx.temporary(
+                node.outputs[0], code.lower(), np.broadcast_shapes(total.shape, term.shape), total.dtype, quant
+            )
+            ctx.emit(code, [total, term], [partial], options_type)
+            total = partial
         ctx.emit(code, [total, inputs[-1]], [ctx.output(node, layout)], options_type)
 
     return handler
@@ -94,7 +108,7 @@ for _op, _code in (
     ("Sin", "SIN"),
     ("Sqrt", "SQRT"),
 ):
-    lowers(_op, int8=True)(_unary(_code))
+    lowers(_op, int8=_op in ("Exp", "Log", "Sqrt"))(_unary(_code))
 
 
 @lowers("Abs", int8=True)
@@ -130,17 +144,20 @@ def mean(ctx: Context, node: ir.Node) -> None:
     ctx.emit("MUL", [total, ctx.number(1 / len(inputs))], [ctx.output(node, layout)], "MulOptions")
 
 
+_POWERS = {2.0: "SQUARE", 0.5: "SQRT", -0.5: "RSQRT"}
+
+
 @lowers("Pow", inputs=2, int8=True)
 def power(ctx: Context, node: ir.Node) -> None:
-    """SQUARE, SQRT or POW."""
+    """SQUARE, SQRT, RSQRT or POW."""
     y, exponent = node.outputs[0], node.inputs[1]
     assert exponent is not None
     constant = ctx.constant(exponent)
-    single = float(constant.reshape(-1)[0]) if constant is not None and constant.size == 1 else None
+    single = float(constant.reshape(-1)[0]) if constant is not None and constant.size == 1 else math.nan
     is_float = ctx.dtype(y) == "float32"
-    if is_float and single in (2.0, 0.5) and ctx.shape(node.inputs[0] or y) == ctx.shape(y):
+    if is_float and single in _POWERS and ctx.shape(node.inputs[0] or y) == ctx.shape(y):
         x, layout = operand(ctx, node)
-        ctx.emit("SQUARE" if single == 2.0 else "SQRT", [x], [ctx.output(node, layout)])
+        ctx.emit(_POWERS[single], [x], [ctx.output(node, layout)])
         return
     (base, by), layout = operands(ctx, node)
     if by.dtype == "float32" and base.dtype != "float32":
