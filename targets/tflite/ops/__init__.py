@@ -22,6 +22,7 @@ from edgeport.targets.tflite.ops import (
     scatter,
     sequence,
     shape,
+    trigonometry,
 )
 
 __all__ = [
@@ -46,4 +47,5 @@ __all__ = [
     "scatter",
     "sequence",
     "shape",
+    "trigonometry",
 ]

@@ -23,66 +23,6 @@ def reciprocal(ctx: Context, node: ir.Node) -> None:
     ctx.emit("DIV", [ctx.number(1), x], [ctx.output(node, layout)], "DivOptions")
 
 
-@lowers("Tan")
-def tan(ctx: Context, node: ir.Node) -> None:
-    """SIN / COS."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    ctx.emit("DIV", [ctx.step(y, "SIN", [x]), ctx.step(y, "COS", [x])], [ctx.output(node, layout)], "DivOptions")
-
-
-@lowers("Atan")
-def atan(ctx: Context, node: ir.Node) -> None:
-    """ATAN2(x, 1)."""
-    x, layout = operand(ctx, node)
-    ones = ctx.builder.constant("const/ones", np.ones(x.shape, np.float32))
-    ctx.emit("ATAN2", [x, ones], [ctx.output(node, layout)], "ATan2Options")
-
-
-@lowers("Asin")
-def asin(ctx: Context, node: ir.Node) -> None:
-    """ATAN2(x, sqrt((1 - x) (1 + x)))."""
-    x, layout = operand(ctx, node)
-    ctx.emit("ATAN2", [x, _cosine_of_asin(ctx, node, x)], [ctx.output(node, layout)], "ATan2Options")
-
-
-@lowers("Acos")
-def acos(ctx: Context, node: ir.Node) -> None:
-    """ATAN2(sqrt((1 - x) (1 + x)), x)."""
-    x, layout = operand(ctx, node)
-    ctx.emit("ATAN2", [_cosine_of_asin(ctx, node, x), x], [ctx.output(node, layout)], "ATan2Options")
-
-
-def _cosine_of_asin(ctx: Context, node: ir.Node, x: Tensor) -> Tensor:
-    y = node.outputs[0]
-    below = ctx.step(y, "SUB", [ctx.number(1), x], "SubOptions")
-    above = ctx.step(y, "ADD", [ctx.number(1), x], "AddOptions")
-    return ctx.step(y, "SQRT", [ctx.step(y, "MUL", [below, above], "MulOptions")])
-
-
-@lowers("Cosh")
-def cosh(ctx: Context, node: ir.Node) -> None:
-    """(EXP(x) + EXP(-x)) / 2."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    powers = [ctx.step(y, "EXP", [x]), ctx.step(y, "EXP", [ctx.step(y, "NEG", [x])])]
-    both = ctx.step(y, "ADD", powers, "AddOptions")
-    ctx.emit("MUL", [both, ctx.number(0.5)], [ctx.output(node, layout)], "MulOptions")
-
-
-@lowers("Erf")
-def erf(ctx: Context, node: ir.Node) -> None:
-    """(GELU(a) + GELU(-a)) / a with a = sqrt(2) x, and 0 at 0; LiteRT has no kernel for erf itself."""
-    x, layout = operand(ctx, node)
-    y = node.outputs[0]
-    a = ctx.step(y, "MUL", [x, ctx.number(float(np.sqrt(2)))], "MulOptions")
-    minus = ctx.step(y, "GELU", [ctx.step(y, "NEG", [a])], "GeluOptions", approximate=False)
-    both = ctx.step(y, "ADD", [ctx.step(y, "GELU", [a], "GeluOptions", approximate=False), minus], "AddOptions")
-    zero = ctx.step(y, "EQUAL", [a, ctx.number(0)], "EqualOptions", dtype="bool")
-    below = ctx.step(y, "SELECT_V2", [zero, ctx.number(1), a], "SelectV2Options", dtype="float32")
-    ctx.emit("DIV", [both, below], [ctx.output(node, layout)], "DivOptions")
-
-
 @lowers("Softplus")
 def softplus(ctx: Context, node: ir.Node) -> None:
     """RELU(x) + LOG(1 + EXP(-|x|)), which does not overflow."""
@@ -151,7 +91,8 @@ def is_inf(ctx: Context, node: ir.Node) -> None:
     x, layout = operand(ctx, node)
     positive, negative = (int_attr(node, f"detect_{sign}", 1) for sign in ("positive", "negative"))
     if not positive and not negative:
-        raise Refused("an IsInf that detects neither sign is not supported", "remove the node")
+        ctx.emit("LESS", [x, x], [ctx.output(node, layout)], "LessOptions")
+        return
     if positive and negative:
         x = ctx.step(node.outputs[0], "ABS", [x])
     limit = ctx.number(float("inf") if positive else float("-inf"))
