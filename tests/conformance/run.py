@@ -107,19 +107,18 @@ def run_case(case: Case, target: str, folder: Path) -> Outcome:
     """
     import onnx
 
+    from edgeport.emission import check_target, emit
+    from edgeport.planning import assign_for, plan_for
     from edgeport.preparation import prepare
-    from edgeport.progress import Silent
     from edgeport.targets.registry import load_target
-    from edgeport.work import assign_target, emit_target, plan_target
 
     chosen = load_target(target)
     try:
         prepared = prepare(onnx.ModelProto.FromString(case.model))
-        work = plan_target(assign_target(chosen, None, prepared, "fp32"), prepared, None, "min-max", "source")
-        if work.error is None:
-            work = emit_target(work, None, prepared, folder, None, 0, Silent())
-        if work.error is not None:
-            raise work.error
+        check_target(chosen, prepared, "fp32", None)
+        assigned = assign_for(prepared.canonical, chosen.scheme("fp32", None))
+        plan = plan_for(prepared.canonical, assigned, None, "min-max")
+        artifact = emit(chosen, None, prepared, assigned, plan, folder, None).artifact
     except EdgeportError as error:
         reasons = [f"{f.op}: {f.message}" for f in error.findings if f.op and f.severity == "error"]
         if isinstance(error, ModelError) and reasons:
@@ -127,9 +126,8 @@ def run_case(case: Case, target: str, folder: Path) -> Outcome:
         return Outcome("crash", f"{type(error).__name__} that names no operator: {error}")
     except Exception as error:
         return Outcome("crash", _described(error))
-    assert work.emitted is not None
     try:
-        got = chosen.runner(work.emitted.artifact, prepared.canonical).run(case.feeds)
+        got = chosen.runner(artifact, prepared.canonical).run(case.feeds)
     except Exception as error:
         return Outcome("crash", _described(error))
     problem = difference(list(got.values()), case.wanted)
