@@ -24,6 +24,15 @@ def inline_constant_ifs(model: ir.Model) -> bool:
 
 
 def _inline(model: ir.Model, node: ir.Node, branch: ir.Graph) -> None:
+    for old, new in zip(tuple(node.outputs), splice(model, node, branch), strict=True):
+        assert old.name is not None
+        output = insert_before(node, "Identity", [new], name=old.name, like=old)
+        old.replace_all_uses_with(output, replace_graph_outputs=True)
+    sweep(node)
+
+
+def splice(model: ir.Model, node: ir.Node, branch: ir.Graph) -> list[ir.Value]:
+    """Moves the nodes of a branch in front of its If and its constants to the main graph; returns its results."""
     assert node.graph is not None
     for name, value in tuple(branch.initializers.items()):
         if value.const_value is None:
@@ -35,8 +44,4 @@ def _inline(model: ir.Model, node: ir.Node, branch: ir.Graph) -> None:
     body = list(branch)
     branch.remove(body)
     node.graph.insert_before(node, body)
-    for old, new in zip(tuple(node.outputs), results, strict=True):
-        assert old.name is not None
-        output = insert_before(node, "Identity", [new], name=old.name, like=old)
-        old.replace_all_uses_with(output, replace_graph_outputs=True)
-    sweep(node)
+    return results

@@ -72,11 +72,12 @@ def check() -> Check:
         tolerance: float = 1e-5,
         initializers: Arrays | None = None,
         seeds: Sequence[int] = (0,),
+        without: Sequence[str] = (),
     ) -> Checked:
         proto = onnx.parser.parse_model(source) if isinstance(source, str) else source
         for name, array in (initializers or {}).items():
             proto.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
-        drop = [name for name in DEFAULT_PIPELINE if passes and name not in passes]
+        drop = [name for name in DEFAULT_PIPELINE if (passes and name not in passes) or name in without]
         extra = [name for name in passes if name not in DEFAULT_PIPELINE]
         model = canonicalize(ir.serde.deserialize_model(proto), drop=drop, add=extra)
         result = ir.serde.serialize_model(model)
