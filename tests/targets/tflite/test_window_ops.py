@@ -65,6 +65,26 @@ def test_a_convolution_read_twice_keeps_its_own_value(tmp_path: Path) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+CONV_3D = [
+    {},
+    {"pads": [1, 1, 1, 1, 1, 1]},
+    {"strides": [2, 1, 2], "pads": [0, 1, 1, 1, 0, 1]},
+    {"dilations": [2, 1, 2]},
+    {"auto_pad": "SAME_UPPER", "strides": [2, 2, 2]},
+]
+
+
+@pytest.mark.parametrize("attributes", CONV_3D, ids=str)
+@pytest.mark.parametrize("groups", [1, 2, 4], ids=["dense", "grouped", "depthwise"])
+def test_conv_3d(tmp_path: Path, attributes: dict[str, Any], groups: int) -> None:
+    g = Graph()
+    w, b = g.const(normal(8, 4 // groups, 3, 2, 3, seed=1)), g.const(normal(8))
+    g.op("Relu", g.op("Conv", g.input("x", normal(2, 4, 7, 6, 8)), w, b, group=groups, **attributes), out="y")
+    facts = assert_same(g, ["y"], tmp_path).facts
+    assert facts["transposes"] == 2
+    assert set(facts["not_on_xnnpack"]) <= {"STRIDED_SLICE"}
+
+
 TRANSPOSED = [
     {"strides": [2, 2]},
     {"strides": [2, 2], "pads": [1, 1, 1, 1]},
