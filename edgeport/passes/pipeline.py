@@ -45,7 +45,6 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_constants",
     "remove_identities",
     "select_branches",
-    "select_branches",
     "merge_duplicates",
     "merge_transposes",
     "merge_reshapes",

@@ -113,3 +113,25 @@ def test_not_an_rms_norm(check):
     other = RMS["division"].replace("Div(x, s)", "Div(h, s)")
     text = model(f"h = Relu(x) {other}")
     assert "RMSNormalization" not in check(text, initializers={"gamma": WEIGHTS["gamma"]}).ops
+
+
+GROUPS = {"group": np.array([2, 3, -1], np.int64), "whole": np.array([2, 6, 4, 5], np.int64)} | {
+    name: np.random.default_rng(i).standard_normal(shape).astype(np.float32)
+    for i, (name, shape) in enumerate({"a": 3, "b": 3, "g": (6, 1, 1), "s": (1, 6, 1, 1)}.items())
+}
+
+
+@pytest.mark.parametrize("tail", ["m = Mul(c, g) y = Add(m, s)", "y = Add(c, s)", "y = Mul(g, c)", "y = Identity(c)"])
+def test_group_norm(check, tail):
+    body = f"r = Reshape(x, group) i = InstanceNormalization(r, a, b) c = Reshape(i, whole) {tail}"
+    source = f'<ir_version: 10, opset_import: ["": 24]> g (float[2,6,4,5] x) => (float[2,6,4,5] y) {{ {body} }}'
+    checked = check(source, initializers=GROUPS)
+    assert checked.ops == {"GroupNormalization": 1}
+    assert checked.node("GroupNormalization").attributes["num_groups"].as_int() == 3
+
+
+def test_group_norm_of_other_groups_stays(check):
+    body = "r = Reshape(x, group) i = InstanceNormalization(r, a, b) y = Reshape(i, flat)"
+    source = f'<ir_version: 10, opset_import: ["": 24]> g (float[2,6,4,5] x) => (float[2,120] y) {{ {body} }}'
+    checked = check(source, initializers={**GROUPS, "flat": np.array([2, 120], np.int64)})
+    assert "GroupNormalization" not in checked.ops

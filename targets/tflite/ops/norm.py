@@ -116,7 +116,7 @@ def group_normalization(ctx: Context, node: ir.Node) -> None:
     x, y = first(node), node.outputs[0]
     shape, rank = ctx.shape(x), ctx.rank(x)
     groups = int_attr(node, "num_groups", 1)
-    plain = identity(rank) in ctx.layouts(x)
+    plain = identity(rank) in ctx.layouts(x) and rank != 4  # a convolution of the result wants it channels last anyway
     layout = identity(rank) if plain else channels_last(rank)
     data = ctx.read(node, x, layout)
     pixels, depth = math.prod(shape[2:]), shape[1] // groups
