@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeport.datasets import Datasets, open_source
 from edgeport.errors import UsageError
+from edgeport.exporting import scheme_passes
 from edgeport.observation import observe
 from edgeport.planning import assign_for
 from edgeport.preparation import check_capture, prepare
@@ -26,6 +27,7 @@ def calibrate(
     target: str | Sequence[str] = "tflite",
     profile: str | None = None,
     precision: str = "int8",
+    scheme: str = "default",
     inputs: Sequence[str | InputSpec] = (),
     preprocessing: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
@@ -51,14 +53,16 @@ def calibrate(
     progress = progress or Silent()
     device = load_profile(profile) if profile is not None else None
     names = [target] if isinstance(target, str) else list(target)
-    schemes = [load_target(name).scheme(precision, device) for name in names]
+    targets = [load_target(name) for name in names]
+    passes = (*add_passes, *scheme_passes(targets, scheme))
+    schemes = [target.scheme(precision, device, scheme) for target in targets]
     if not any(s.needs_data for s in schemes):
         raise UsageError(f"--precision {precision} needs no statistics; export directly")
     path = Path(out)
     if path.is_dir():
         raise UsageError(f"--out {out} is a folder; give a file, e.g. {path / 'statistics.safetensors'}")
     progress.stage("capture", None)
-    prepared = prepare(source, inputs, drop_passes, add_passes)
+    prepared = prepare(source, inputs, drop_passes, passes)
     samples = open_source(prepared, calib, preprocessing, Path(tokenizer) if tokenizer is not None else None)
     check_capture(prepared, samples.read(0, min(1, len(samples))))
     datasets = Datasets(samples, samples, samples.findings)

@@ -46,6 +46,7 @@ class Config(BaseModel):
     target: Names = None
     profile: str | None = None
     precision: str | None = None
+    scheme: str | None = None
     ranges: str | None = None
     calib: str | None = None
     data: str | None = None

@@ -41,6 +41,7 @@ def export(
     target: str | Sequence[str] = "tflite",
     profile: str | None = None,
     precision: str = "int8",
+    scheme: str = "default",
     ranges: str = DEFAULT_RANGES,
     calib: Any = None,
     data: Any = None,
@@ -67,6 +68,8 @@ def export(
         target: one or several target names.
         profile: a device profile.
         precision: fp32, fp16, int8, int8-dynamic or int8-weights.
+        scheme: `full-integer` leaves no float operator between the inputs and the outputs, for NPUs and
+            microcontrollers; `default` runs in integers what the target's CPU kernels run fast.
         ranges: how clipping ranges follow from the statistics: min-max, percentile, entropy or mse.
         calib: calibration samples (see docs/calibration.md). int8 needs them, or `statistics`.
         data: held-out samples for the drift; by default the last eighth of `calib`.
@@ -100,7 +103,7 @@ def export(
         raise UsageError(f"--input-layout {input_layout}: no such layout; {did_you_mean(input_layout, known)}")
     if statistics is not None and calib is not None:
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
-    _check_options(loaded, device, precision, ranges, statistics is not None, calib is not None)
+    _check_options(loaded, device, precision, scheme, ranges, statistics is not None, calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
     budgets = tuple(parse_budget(text) for text in budget)
     if budgets and not validate:
@@ -109,13 +112,13 @@ def export(
         check_replaceable(Path(out))
 
     progress.stage("capture", None)
-    prepared = prepare(source, inputs, drop_passes, add_passes)
+    prepared = prepare(source, inputs, drop_passes, (*add_passes, *scheme_passes(loaded, scheme)))
     tokenizer_path = Path(tokenizer) if tokenizer is not None else None
     datasets = open_datasets(prepared, calib, data, preprocessing, tokenizer_path)
     check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
     check_capture(prepared, datasets.held_out.read(0, min(_CHECKED_SAMPLES, len(datasets.held_out))))
 
-    works = [assign_target(t, device, prepared, precision) for t in loaded]
+    works = [assign_target(t, device, prepared, precision, scheme) for t in loaded]
     assigned = [w.assigned for w in works if w.assigned is not None]
     observed = observe(
         prepared,
@@ -133,6 +136,7 @@ def export(
         "target": names,
         "profile": profile,
         "precision": precision,
+        "scheme": scheme,
         "ranges": ranges,
         "calib": _said(calib),
         "data": _said(data),
@@ -243,14 +247,34 @@ def _said(argument: Any) -> str | None:
     return Path(os.path.abspath(file)).name + colon + name
 
 
+def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
+    """The graph passes that a scheme adds for any of the targets.
+
+    Raises:
+        UsageError: a target has no such scheme.
+    """
+    for target in targets:
+        if scheme not in target.schemes:
+            near = did_you_mean(scheme, tuple(target.schemes))
+            raise UsageError(f"--scheme {scheme}: the {target.name} target takes {', '.join(target.schemes)}; {near}")
+    return tuple(dict.fromkeys(name for target in targets for name in target.schemes[scheme]))
+
+
 def _check_options(
-    targets: Sequence[Target], profile: Profile | None, precision: str, ranges: str, statistics: bool, calib: bool
+    targets: Sequence[Target],
+    profile: Profile | None,
+    precision: str,
+    scheme: str,
+    ranges: str,
+    statistics: bool,
+    calib: bool,
 ) -> None:
     """Refuses combinations that can be refused before the model is read."""
     if not targets:
         raise UsageError("--target is empty; `edgeport targets` lists what there is")
     if ranges not in METHODS:
         raise UsageError(f"--ranges {ranges}: no such method; {did_you_mean(ranges, METHODS)}")
+    scheme_passes(targets, scheme)
     for target in targets:
         if precision not in target.precisions:
             raise UsageError(
@@ -264,7 +288,7 @@ def _check_options(
                 f"--precision {precision} does not run as such on {profile.name}; "
                 f"it takes {', '.join(profile.facts['precisions'])}"
             )
-        if target.scheme(precision, profile).needs_data and not (calib or statistics):
+        if target.scheme(precision, profile, scheme).needs_data and not (calib or statistics):
             raise UsageError(
                 f"--precision {precision} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl or "
                 "file.py:callable), or --statistics FILE of an earlier run, or a precision that needs none"

@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeport.bundle.manifest import describe_file
 from edgeport.calibration import Statistics
 from edgeport.emission import Emitted, Evidence, check_target, emit
-from edgeport.errors import BudgetError, EdgeportError, ToolchainError
+from edgeport.errors import BudgetError, EdgeportError, ModelError, ToolchainError
 from edgeport.findings import Finding
 from edgeport.planning import Assigned, assign_for, plan_for
 from edgeport.preparation import Prepared
@@ -46,14 +46,16 @@ class Work:
     findings: tuple[Finding, ...] = ()
 
 
-def assign_target(target: Target, profile: Profile | None, prepared: Prepared, precision: str) -> Work:
+def assign_target(target: Target, profile: Profile | None, prepared: Prepared, precision: str, scheme: str) -> Work:
     """Checks the graph against the target and decides the kernels."""
+    findings: tuple[Finding, ...] = ()
     try:
         require_toolchain(target)
         findings = check_target(target, prepared, precision, profile)
+        assigned = assign_for(prepared.canonical, target.scheme(precision, profile, scheme))
     except EdgeportError as error:
-        return Work(target, error=error, findings=error.findings)
-    return Work(target, assign_for(prepared.canonical, target.scheme(precision, profile)), findings=findings)
+        return Work(target, error=error, findings=(*findings, *error.findings))
+    return Work(target, assigned, findings=findings)
 
 
 def plan_target(
@@ -66,7 +68,10 @@ def plan_target(
     """
     if work.assigned is None:
         return work
-    plan = plan_for(prepared.canonical, work.assigned, statistics, method)
+    try:
+        plan = plan_for(prepared.canonical, work.assigned, statistics, method)
+    except ModelError as error:
+        return replace(work, error=error, findings=(*work.findings, *error.findings))
     return replace(work, plan=replace(plan, input_layout=input_layout))
 
 
@@ -117,6 +122,7 @@ def target_report(work: Work, precision: str) -> TargetReport:
         ladder=emitted.ladder if emitted is not None else None,
         budgets=emitted.budgets if emitted is not None else (),
         findings=work.findings,
+        second=emitted.second if emitted is not None else None,
     )
 
 

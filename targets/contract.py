@@ -13,6 +13,7 @@ from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.validate.runner import Runner
+from edgeport.validate.second import SecondRunner
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,19 @@ class Target(Protocol):
         """The `--precision` values it takes."""
 
     @property
+    def schemes(self) -> Mapping[str, tuple[str, ...]]:
+        """The `--scheme` values it takes, `default` among them -> the graph passes that each adds."""
+
+    @property
     def toolchain(self) -> Mapping[str, str]:
         """Importable module -> the pip requirement that provides it."""
 
-    def scheme(self, precision: str, profile: Profile | None) -> Scheme:
-        """What the target's kernels demand at that precision."""
+    def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
+        """What the target's kernels demand at that precision; `name` is one of `schemes`.
+
+        Raises:
+            UsageError: there is no such scheme at that precision.
+        """
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every reason, at once, why the canonical graph cannot be lowered, with node and way out."""
@@ -75,3 +84,6 @@ class Target(Protocol):
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> Runner:
         """Loads the artifact in the most faithful runtime on this machine; `graph` gives names and shapes."""
+
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> SecondRunner | None:
+        """Another runtime for the same file, None where there is none, or it is not installed or not meant for it."""

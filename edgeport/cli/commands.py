@@ -25,7 +25,8 @@ def cli() -> None:
 
 
 @cli.command(short_help="Build and prove files for devices.")
-@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.RANGES, o.CALIB, o.DATA, o.INPUT, o.INPUT_LAYOUT, o.METRIC)
+@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.RANGES, o.CALIB, o.DATA, o.INPUT)
+@o.flags(o.INPUT_LAYOUT, o.METRIC)
 @o.flags(
     o.BUDGET, o.STATISTICS, o.OUT_FOLDER, o.CONFIG, o.TOKENIZER, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS
 )
@@ -66,7 +67,7 @@ def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job
 
 
 @cli.command(short_help="Collect statistics once, for later exports.")
-@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.CALIB, o.INPUT, o.OUT_FILE, o.CONFIG, o.TOKENIZER)
+@o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.CALIB, o.INPUT, o.OUT_FILE, o.CONFIG, o.TOKENIZER)
 @o.flags(o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS, o.QUIET, o.JSON)
 def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
     """Run SOURCE over the calibration data once and write its statistics, for `export --statistics`."""

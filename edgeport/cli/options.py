@@ -25,6 +25,9 @@ PROFILE = click.option("--profile", metavar="DEVICE", help="The device, by the n
 PRECISION = click.option(
     "--precision", metavar="NAME", help="fp32, fp16, int8, ... ; `edgeport targets` lists them [default: int8]."
 )
+SCHEME = click.option(
+    "--scheme", metavar="NAME", help="What runs in integers: default, or full-integer for NPUs and MCUs."
+)
 RANGES = click.option("--ranges", metavar="METHOD", help="min-max, percentile, entropy or mse [default: mse].")
 CALIB = click.option("--calib", metavar="DATA", help="Calibration samples: folder, file, or file.py:callable.")
 DATA = click.option(

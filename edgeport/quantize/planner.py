@@ -16,7 +16,7 @@ from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
-from edgeport.quantize.saturation import EVERYTHING, Interval
+from edgeport.quantize.saturation import Interval
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
 
@@ -43,7 +43,8 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
     tensors: dict[str, TensorPlan] = {}
     masks = {}
     if scheme.everywhere:
-        masks = mask_ranges(assignment.integer_groups, lambda v: _interval(v, ranges, EVERYTHING, symmetric=False))
+        clusters = {name: cluster for cluster in assignment.clusters for name in cluster.members}
+        masks = mask_ranges(assignment.integer_groups, lambda v: _spread(clusters[v.name or ""], ranges))
     for cluster in assignment.clusters:
         masked = [masks[name] for name in cluster.members if name in masks]
         if masked:
@@ -136,10 +137,7 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
     if cluster.fixed is not None:
         return cluster.fixed, "fixed by the kernel"
     symmetric = scheme.symmetric_activations or cluster.symmetric
-    low, high = 0.0, 0.0
-    for value in cluster.sources:
-        a, b = _interval(value, ranges, cluster.within, symmetric)
-        low, high = min(low, a), max(high, b)
+    low, high = _spread(cluster, ranges, symmetric)
     qparams = activation_qparams(low, high, symmetric=symmetric, wide=scheme.kernel == "int16x8")
     sources = [v.name or "" for v in cluster.sources]
     if len(cluster.members) == 1:
@@ -148,6 +146,15 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
         shown = ", ".join(sources[:3]) + (f" and {len(sources) - 3} more" if len(sources) > 3 else "")
         origin = f"{method} over {shown}; shared by {len(cluster.members)} tensors"
     return qparams, f"[{low:.6g}, {high:.6g}] by {origin}"
+
+
+def _spread(cluster: Cluster, ranges: Ranges | None, symmetric: bool = False) -> Interval:
+    """The range over all members of a cluster."""
+    low, high = 0.0, 0.0
+    for value in cluster.sources:
+        a, b = _interval(value, ranges, cluster.within, symmetric)
+        low, high = min(low, a), max(high, b)
+    return low, high
 
 
 def _interval(value: ir.Value, ranges: Ranges | None, within: Interval, symmetric: bool) -> Interval:

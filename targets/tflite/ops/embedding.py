@@ -12,7 +12,7 @@ from edgeport.targets.tflite.ops.elementwise import cast
 
 def is_embedding(ctx: Context, node: ir.Node) -> bool:
     """Whether the plan stores the table of this Gather as integers or float16."""
-    return ctx.plan.kernel(node.name) != "float32"
+    return ctx.plan.kernel(node.name) not in ("float32", "int8")
 
 
 def embedding(ctx: Context, node: ir.Node) -> None:

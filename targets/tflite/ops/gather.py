@@ -15,7 +15,7 @@ from edgeport.targets.tflite.ops.positions import computed_positions, constant_p
 from edgeport.targets.tflite.registry import lowers
 
 
-@lowers("Gather", attributes=("axis",), inputs=2)
+@lowers("Gather", attributes=("axis",), inputs=2, int8=True)
 def gather(ctx: Context, node: ir.Node) -> None:
     """GATHER; one constant index is a SLICE.
 

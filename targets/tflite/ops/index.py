@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
-from edgeport.targets.tflite.context import Context, same_quant
+from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_shape
 from edgeport.targets.tflite.registry import Refused, lowers
 
@@ -35,11 +35,7 @@ def concat(ctx: Context, node: ir.Node) -> None:
     parts = []
     for value in values:
         part = ctx.read(node, value, layout)
-        if part.quant is not None and out_quant is not None and not same_quant(part.quant, out_quant):
-            scaled = ctx.temporary(y, "rescaled", part.shape, part.dtype, out_quant)
-            ctx.emit("QUANTIZE", [part], [scaled], "QuantizeOptions")
-            part = scaled
-        parts.append(part)
+        parts.append(part if out_quant is None else ctx.rescaled(y, part, out_quant))
     axis = layout.index(int_attr(node, "axis", 0) % rank)
     ctx.emit("CONCATENATION", parts, [ctx.output(node, layout)], "ConcatenationOptions", axis=axis)
 
@@ -120,7 +116,7 @@ def slice_op(ctx: Context, node: ir.Node) -> None:
     ctx.bind(node, y, out, layout)
 
 
-@lowers("Expand", inputs=2)
+@lowers("Expand", inputs=2, int8=True)
 def expand(ctx: Context, node: ir.Node) -> None:
     """BROADCAST_TO."""
     x, y = first(node), node.outputs[0]
@@ -130,7 +126,7 @@ def expand(ctx: Context, node: ir.Node) -> None:
     ctx.emit("BROADCAST_TO", [data, ctx.ints("shape", stored_shape(shape, layout))], [ctx.output(node, layout)])
 
 
-@lowers("Tile", inputs=2)
+@lowers("Tile", inputs=2, int8=True)
 def tile(ctx: Context, node: ir.Node) -> None:
     """TILE."""
     x = first(node)

@@ -58,7 +58,7 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
     ctx.bind(node, y, cast(ctx, y, out, kind) if plain_bytes else out, layout)
 
 
-@lowers("AveragePool", attributes=(*_ATTRIBUTES, "count_include_pad"))
+@lowers("AveragePool", attributes=(*_ATTRIBUTES, "count_include_pad"), int8=True)
 def average_pool(ctx: Context, node: ir.Node) -> None:
     """AVERAGE_POOL_2D, whose SAME does not count padding.
 
@@ -94,7 +94,7 @@ def global_average_pool(ctx: Context, node: ir.Node) -> None:
     _global(ctx, node, "MEAN")
 
 
-@lowers("GlobalMaxPool")
+@lowers("GlobalMaxPool", int8=True)
 def global_max_pool(ctx: Context, node: ir.Node) -> None:
     """REDUCE_MAX over the spatial axes."""
     _global(ctx, node, "REDUCE_MAX")

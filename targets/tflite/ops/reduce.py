@@ -31,19 +31,19 @@ def reduce_mean(ctx: Context, node: ir.Node) -> None:
     _plain(ctx, node, "MEAN")
 
 
-@lowers("ReduceSum", attributes=_ATTRIBUTES, inputs=2)
+@lowers("ReduceSum", attributes=_ATTRIBUTES, inputs=2, int8=True)
 def reduce_sum(ctx: Context, node: ir.Node) -> None:
     """SUM."""
     _plain(ctx, node, "SUM")
 
 
-@lowers("ReduceMax", attributes=_ATTRIBUTES, inputs=2)
+@lowers("ReduceMax", attributes=_ATTRIBUTES, inputs=2, int8=True)
 def reduce_max(ctx: Context, node: ir.Node) -> None:
     """REDUCE_MAX; of booleans whether any is true."""
     _plain(ctx, node, "REDUCE_ANY" if ctx.dtype(node.outputs[0]) == "bool" else "REDUCE_MAX")
 
 
-@lowers("ReduceMin", attributes=_ATTRIBUTES, inputs=2)
+@lowers("ReduceMin", attributes=_ATTRIBUTES, inputs=2, int8=True)
 def reduce_min(ctx: Context, node: ir.Node) -> None:
     """REDUCE_MIN; of booleans whether all are true."""
     _plain(ctx, node, "REDUCE_ALL" if ctx.dtype(node.outputs[0]) == "bool" else "REDUCE_MIN")
@@ -126,7 +126,7 @@ def _float_reduction(ctx: Context, node: ir.Node) -> _Reduction:
 def _reduction(ctx: Context, node: ir.Node) -> _Reduction:
     x = node.inputs[0]
     assert x is not None
-    rank, keep = ctx.rank(x), int_attr(node, "keepdims", 1) == 1
+    rank, keep = ctx.rank(x), bool(int_attr(node, "keepdims", 1))
     given = ctx.constant_ints(node, 1)
     if not given and int_attr(node, "noop_with_empty_axes", 0):
         raise Refused("a reduction over no axes is not supported", "remove the node")
