@@ -1,4 +1,4 @@
-"""Scaled dot-product attention written out becomes one operator; the mask stays a separate input.
+"""Scaled dot-product attention written out becomes one operator; the masks become one input.
 
     q [B,H,S,D] ------------------> MatMul --> Mul(scale) --> Add(mask) --> Softmax --> MatMul --> y [B,H,S,E]
     k [B,H,T,D] --> Transpose -------^                                                    ^
@@ -6,23 +6,27 @@
 
         ==>     Attention(q, k, v, mask; scale)
 
-Applies to four-dimensional q, k, v with a Softmax over the last axis whose result only the second product reads. The
-factor may be Mul or Div by a constant on the scores, on q, on k, or any of them together (their product must be
-positive). The transposition of k may be merged with the split into heads: k is then transposed by the rest of the
-permutation. The mask is whatever is added to the scaled scores (see `attention_mask` for its form). Three-dimensional
-products [B*H,S,D] of static shape are reshaped to [1,B*H,S,D]. Not applied where anything in between has another
-reader, where Where instead of Add does the masking, or to grouped heads.
-Vaswani et al. 2017, arXiv 1706.03762, equation 1; ONNX operator Attention-23.
+Applies to four-dimensional q, k, v with a Softmax over the last axis whose result only the second product reads, or
+only behind a Where that replaces NaN by zero. The factor may be Mul or Div by a constant on the scores, on q, on k, or
+any of them together (their product must be positive). The transposition of k may be merged with the split into heads:
+k is then transposed by the rest of the permutation. Masks are added or chosen by Where, in any number and also behind
+reshapes that regroup batch and heads (see `attention_scores` and `attention_mask`). Three-dimensional products
+[B*H,S,D] of static shape are reshaped to [B,H,S,D] as a mask tells, else to [1,B*H,S,D]. Keys and values that are
+repeated for groups of query heads are taken before the repetition. Not applied where anything in between has another
+reader.
+Vaswani et al. 2017, arXiv 1706.03762, equation 1; Ainslie et al. 2023, arXiv 2305.13245; ONNX operator Attention-23.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.attention_mask import attention_mask
+from edgeport.passes.attention_mask import combined_mask
+from edgeport.passes.attention_scores import Term, readings, without_scale
 from edgeport.passes.edit import (
     add_initializer,
     get_int,
@@ -37,6 +41,9 @@ from edgeport.passes.edit import (
     used_once,
 )
 from edgeport.passes.registry import register
+from edgeport.passes.repeated_heads import before_repetition
+
+_Masks = dict[tuple[object, ...], ir.Value]
 
 
 @dataclass(frozen=True)
@@ -47,26 +54,39 @@ class _Match:
     k: ir.Value
     k_order: list[int]
     v: ir.Value
-    mask: ir.Value | None
+    terms: tuple[Term, ...]
     scale: float
+    guarded: bool
 
 
 @register("fuse_attention")
 def fuse_attention(model: ir.Model) -> bool:
     """Fuses every attention of that form."""
     changed = False
-    masks: dict[tuple[ir.Value, tuple[int | None, ...]], ir.Value] = {}
+    masks: _Masks = {}
     for node in nodes(model, "Softmax"):
-        context = _context(node)
-        match = None if context is None else _match(node, context)
+        weights, guarded = _weights(node)
+        context = _context(node, weights)
+        match = None if context is None else _match(node, context, guarded)
         if context is not None and match is not None:
             changed |= _replace(model, node, context.outputs[0], match, masks)
     return changed
 
 
-def _context(softmax: ir.Node) -> ir.Node | None:
+def _weights(softmax: ir.Node) -> tuple[ir.Value, bool]:
+    """The weights, and whether NaN among them becomes zero: Where(IsNaN(p), 0, p) as PyTorch writes it."""
+    weights = softmax.outputs[0]
+    users = {user.op_type: user for user in weights.consumers() if user.domain == ""}
+    check, where = users.get("IsNaN"), users.get("Where")
+    if len(weights.uses()) != 2 or weights.is_graph_output() or check is None or where is None:
+        return weights, False
+    is_guard = where.inputs[0] is check.outputs[0] and scalar(where.inputs[1]) == 0 and where.inputs[2] is weights
+    return (where.outputs[0], True) if is_guard and used_once(check.outputs[0]) else (weights, False)
+
+
+def _context(softmax: ir.Node, weights: ir.Value) -> ir.Node | None:
     """The product of the weights with v, if that is all they are used for."""
-    weights, dims = softmax.outputs[0], rank(softmax.outputs[0])
+    dims = rank(softmax.outputs[0])
     if dims not in (3, 4) or get_int(softmax, "axis", -1) % dims != dims - 1 or not used_once(weights):
         return None
     user = weights.consumers()[0]
@@ -74,83 +94,57 @@ def _context(softmax: ir.Node) -> ir.Node | None:
     return user if multiplies and user.graph is softmax.graph else None
 
 
-def _match(softmax: ir.Node, context: ir.Node) -> _Match | None:
+def _match(softmax: ir.Node, context: ir.Node, guarded: bool) -> _Match | None:
     scores, v = softmax.inputs[0], context.inputs[1]
-    if scores is None or v is None or not used_once(scores):
+    if scores is None or v is None:
         return None
-    for scaled, mask in _without_mask(scores):
-        core, factor = _without_scale(scaled)
-        product = producer(core, "MatMul")
-        if product is None or not used_once(core) or product.inputs[0] is None or product.inputs[1] is None:
+    for reading in readings(scores):
+        left, right = reading.product.inputs[:2]
+        if left is None or right is None or not _same_leading(reading.product.outputs[0], scores):
             continue
-        q, q_factor = _without_scale(product.inputs[0])
-        k, k_factor, order = _untransposed(product.inputs[1])
-        scale = factor * q_factor * k_factor
+        q, q_factor = without_scale(left)
+        k, k_factor, order = _untransposed(right)
+        scale = reading.factor * q_factor * k_factor
         if scale > 0 and rank(q) == rank(k) == rank(v) == rank(scores):
-            return _Match(q, k, order, v, mask, scale)
+            return _Match(q, k, order, v, reading.terms, scale, guarded)
     return None
 
 
-def _without_mask(scores: ir.Value) -> list[tuple[ir.Value, ir.Value | None]]:
-    add = producer(scores, "Add")
-    if add is None:
-        return [(scores, None)]
-    a, b = add.inputs[0], add.inputs[1]
-    return [(x, mask) for x, mask in ((a, b), (b, a)) if x is not None and mask is not None and used_once(x)]
-
-
-def _without_scale(value: ir.Value) -> tuple[ir.Value, float]:
-    """(x, c) with value = c * x: Mul and Div by constants that nothing else reads are taken off."""
-    factor = 1.0
-    while used_once(value):
-        node = producer(value, "Mul", "Div")
-        if node is None or node.inputs[0] is None or node.inputs[1] is None:
-            break
-        x, other = node.inputs[0], node.inputs[1]
-        if node.op_type == "Mul" and scalar(x) is not None:
-            x, other = other, x
-        number = scalar(other)
-        if not number or rank(x) != rank(value):
-            break
-        factor = factor * number if node.op_type == "Mul" else factor / number
-        value = x
-    return value, factor
+def _same_leading(a: ir.Value, b: ir.Value) -> bool:
+    return a.shape is not None and b.shape is not None and list(a.shape) == list(b.shape)
 
 
 def _untransposed(value: ir.Value) -> tuple[ir.Value, float, list[int]]:
     """(k, c, order) with value = c * transposed k, where Transpose(k, order) is [.., T, D]."""
-    k, factor = _without_scale(value)
+    k, factor = without_scale(value)
     dims = rank(k) or 2
     order = list(range(dims))
     moved = producer(k, "Transpose")
     permutation = None if moved is None else get_ints(moved, "perm")
     if moved is not None and moved.inputs[0] is not None and permutation is not None and used_once(k):
         order = permutation
-        k, inner = _without_scale(moved.inputs[0])
+        k, inner = without_scale(moved.inputs[0])
         factor *= inner
     return k, factor, [*order[:-2], order[-1], order[-2]]
 
 
-def _replace(
-    model: ir.Model,
-    softmax: ir.Node,
-    y: ir.Value,
-    match: _Match,
-    masks: dict[tuple[ir.Value, tuple[int | None, ...]], ir.Value],
-) -> bool:
+def _replace(model: ir.Model, softmax: ir.Node, y: ir.Value, match: _Match, masks: _Masks) -> bool:
     scores, node = softmax.inputs[0], y.producer()
     assert scores is not None
+    assert scores.shape is not None
     assert node is not None
     flat = rank(scores) == 3
-    shapes = [static_shape(value) for value in (match.q, match.k, match.v, y)]
-    if flat and None in shapes:
+    if flat and None in [static_shape(value) for value in (match.q, match.k, match.v, y, scores)]:
         return False
-    if not _same_heads(match):
+    ungrouped = _ungrouped(match)
+    if ungrouped is None:
         return False
+    match = ungrouped
+    sizes = _sizes(scores.shape, match.terms)
     mask = None
-    if match.mask is not None:
-        key = (match.mask, tuple(d if isinstance(d, int) else None for d in scores.shape or ()))
-        mask = masks.get(key) or attention_mask(model, node, match.mask, scores)
+    if match.terms:
+        key = (*((t.value, t.kind, tuple(t.scores.shape or ())) for t in match.terms), tuple(sizes), match.guarded)
+        mask = masks.get(key) or combined_mask(model, node, match.terms, sizes, match.guarded)
         if mask is None:
             return False
         masks[key] = mask
@@ -162,8 +156,9 @@ def _replace(
         k.shape = None if dims is None else ir.Shape([dims[i] for i in match.k_order])
     q, v = match.q, match.v
     if flat:
+        outer = tuple(d for d in sizes[:2] if isinstance(d, int))
         q, k, v = (
-            _with_batch(model, node, value, f"{y.name}/{role}") for value, role in ((q, "q"), (k, "k"), (v, "v"))
+            _with_heads(model, node, value, outer, f"{y.name}/{role}") for value, role in ((q, "q"), (k, "k"), (v, "v"))
         )
     inputs = [q, k, v] if mask is None else [q, k, v, mask]
     if not flat:
@@ -176,19 +171,42 @@ def _replace(
     return True
 
 
-def _same_heads(match: _Match) -> bool:
-    """Batch and heads must agree one to one: MatMul would broadcast, Attention would group."""
+def _sizes(shape: ir.Shape, terms: Sequence[Term]) -> list[int | ir.SymbolicDim]:
+    """[B, H, S, T] of the attention; B and H of three-dimensional scores are those of a mask, if one tells."""
+    if len(shape) == 4:
+        return list(shape)
+    for term in terms:
+        dims = static_shape(term.scores)
+        if dims is not None and len(dims) == 4:
+            return list(dims)
+    return [1, *shape]
+
+
+def _ungrouped(match: _Match) -> _Match | None:
+    """k and v before they were repeated for groups of heads; None where batch or heads don't agree one to one.
+
+    MatMul would broadcast them, Attention would group.
+    """
     if match.q.shape is None or match.k.shape is None or match.v.shape is None:
-        return False
-    k = [match.k.shape[i] for i in match.k_order]
+        return None
+    q, k, v = list(match.q.shape), [match.k.shape[i] for i in match.k_order], list(match.v.shape)
     outer = len(k) - 2
-    return list(match.q.shape)[:outer] == k[:outer] == list(match.v.shape)[:outer]
+    if not q[:outer] == k[:outer] == v[:outer]:
+        return None
+    if match.k_order != sorted(match.k_order):
+        return match
+    few_k, few_v = before_repetition(match.k), before_repetition(match.v)
+    if few_k is None or few_v is None or few_k.shape is None or few_v.shape is None:
+        return match
+    same = list(few_k.shape)[:2] == list(few_v.shape)[:2]
+    return replace(match, k=few_k, v=few_v) if same else match
 
 
-def _with_batch(model: ir.Model, node: ir.Node, value: ir.Value, name: str) -> ir.Value:
+def _with_heads(model: ir.Model, node: ir.Node, value: ir.Value, outer: tuple[int, ...], name: str) -> ir.Value:
     dims = static_shape(value)
     assert dims is not None
-    target = add_initializer(model, f"{name}/shape", np.asarray((1, *dims), np.int64))
+    shape = (*outer, *dims[1:])
+    target = add_initializer(model, f"{name}/shape", np.asarray(shape, np.int64))
     result = insert_before(node, "Reshape", [value, target], name=name)
-    result.type, result.shape = value.type, ir.Shape((1, *dims))
+    result.type, result.shape = value.type, ir.Shape(shape)
     return result
