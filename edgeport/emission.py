@@ -21,6 +21,7 @@ from edgeport.validate.budgets import Budget, BudgetResult, judge
 from edgeport.validate.ladder import measure_ladder
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder
+from edgeport.validate.second import SecondDrift, measure_second
 from edgeport.validate.user_metric import UserMetric
 
 _LEAST_LOWERING_DB = 30.0
@@ -42,13 +43,15 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Emitted:
-    """A target's artifact with what is known about it. `ladder` is None where nothing was run."""
+    """A target's artifact with what is known about it. `ladder` is None where nothing was run, `second` where the
+    target has no second runtime for the file."""
 
     artifact: Artifact
     plan: Plan
     ladder: Ladder | None
     budgets: tuple[BudgetResult, ...]
     findings: tuple[Finding, ...]
+    second: SecondDrift | None = None
 
 
 def check_target(target: Target, prepared: Prepared, precision: str, profile: Profile | None) -> tuple[Finding, ...]:
@@ -115,7 +118,11 @@ def emit(
     write_golden(out, evidence.samples, runner, source, plan.input_layout)
     results, remarks = judge(evidence.budgets, ladder)
     findings = (*artifact.findings, *ladder.findings, *_large_drift(ladder), *remarks)
-    return Emitted(artifact, plan, ladder, results, findings)
+    other = target.second_runner(artifact, prepared.canonical)
+    second = None if other is None else measure_second(other, evidence.samples, source, runner)
+    if isinstance(second, Finding):
+        return Emitted(artifact, plan, ladder, results, (*findings, second))
+    return Emitted(artifact, plan, ladder, results, findings, second)
 
 
 def refuse_defects(target: str, ladder: Ladder) -> None:

@@ -52,6 +52,7 @@ def _target(target: TargetReport) -> dict[str, Json]:
         "facts": jsonable(target.facts),
         "ladder": None if target.ladder is None else _without(jsonable(target.ladder), "findings"),
         "budgets": jsonable(target.budgets),
+        "second": jsonable(target.second),
         "findings": jsonable(target.findings),
         "plan": None if target.plan is None else plan_data(target.plan),
     }

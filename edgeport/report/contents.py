@@ -11,6 +11,7 @@ from edgeport.quantize.plan import Plan
 from edgeport.validate.budgets import BudgetResult
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.runner import Verdict
+from edgeport.validate.second import SecondDrift
 
 Status = Literal["ok", "planned", "over-budget", "failed", "skipped"]
 
@@ -40,6 +41,7 @@ class TargetReport:
         ladder: None where nothing was measured.
         budgets: one result a budget.
         findings: about this target; the ladder's and the budgets' included.
+        second: the same file in a second runtime of its format.
     """
 
     target: str
@@ -52,6 +54,7 @@ class TargetReport:
     ladder: Ladder | None = None
     budgets: tuple[BudgetResult, ...] = ()
     findings: tuple[Finding, ...] = ()
+    second: SecondDrift | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,20 @@ class LiteRtRunner:
             found[name] = _onnx_order(stored, _shape(values[name]), match["layout"])
         return found
 
+    def stored_inputs(self, sample: Sample) -> list[Array]:
+        """A sample as the file's input tensors, in the file's order, for another runtime of the same file."""
+        opened, runner = self._open(preserve_all=False)
+        feeds, details = self._feeds(runner, sample), runner.get_input_details()
+        named = {int(details[name]["index"]): array for name, array in feeds.items()}
+        return [named[int(detail["index"])] for detail in opened.get_input_details()]
+
+    def named_outputs(self, tensors: Sequence[Array]) -> dict[str, Array]:
+        """The file's output tensors, in the file's order, by canonical name."""
+        opened, runner = self._open(preserve_all=False)
+        order = [int(detail["index"]) for detail in opened.get_output_details()]
+        details = runner.get_output_details()
+        return self._results(runner, {name: tensors[order.index(int(d["index"]))] for name, d in details.items()})
+
     def _open(self, preserve_all: bool) -> tuple[Any, Any]:
         """The interpreter and the runner of its signature."""
         try:
@@ -91,6 +105,15 @@ class LiteRtRunner:
             ) from error
 
     def _invoke(self, runner: Any, sample: Sample) -> dict[str, Array]:
+        feeds = self._feeds(runner, sample)
+        try:
+            raw = runner(**feeds)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ModelError(f"LiteRT stopped while running {self.path.name}: {reason}") from error
+        return self._results(runner, raw)
+
+    def _feeds(self, runner: Any, sample: Sample) -> dict[str, Array]:
         details = runner.get_input_details()
         if set(sample) != set(details):
             raise UsageError(f"the sample has inputs {sorted(sample)}, {self.path.name} takes {sorted(details)}")
@@ -102,11 +125,9 @@ class LiteRtRunner:
                     f"input {name!r} has shape {array.shape}, {self.path.name} takes {tuple(detail['shape'])}"
                 )
             feeds[name] = _as_stored(array, detail)
-        try:
-            raw = runner(**feeds)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(f"LiteRT stopped while running {self.path.name}: {reason}") from error
+        return feeds
+
+    def _results(self, runner: Any, raw: Mapping[str, Array]) -> dict[str, Array]:
         results = {}
         for value in self.graph.graph.outputs:
             name = value.name or ""

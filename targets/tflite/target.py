@@ -16,9 +16,12 @@ from edgeport.targets.contract import Artifact, Profile
 from edgeport.targets.tflite.full_integer import PASSES, full_integer_scheme
 from edgeport.targets.tflite.half import half_arithmetic
 from edgeport.targets.tflite.lower import lower_graph, walk
+from edgeport.targets.tflite.micro import MicroRunner, micro_runner
 from edgeport.targets.tflite.runner import LiteRtRunner
 from edgeport.targets.tflite.scheme import tflite_scheme
 from edgeport.targets.tflite.verify import inspect_file
+
+_MICRO = ("int8", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class TfliteTarget:
     def runner(self, artifact: Artifact, graph: ir.Model) -> LiteRtRunner:
         """LiteRT on this machine."""
         return LiteRtRunner(artifact.path, graph)
+
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> MicroRunner | None:
+        """tflite-micro, where it is installed, for files that may be meant for microcontrollers: static integers."""
+        return micro_runner(artifact.path, self.runner(artifact, graph)) if artifact.precision in _MICRO else None
 
 
 TFLITE = TfliteTarget()
