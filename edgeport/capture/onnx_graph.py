@@ -15,7 +15,7 @@ from edgeport.capture.soundness import check_sound
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 
-_OLDEST_OPSET = 9
+_OLDEST_OPSET = 1
 _IR_VERSION = 8
 """From here on initializers need not be inputs and models may hold functions."""
 

@@ -3,10 +3,11 @@
     ai.onnx 11                               ai.onnx 24
     x --> Softmax(axis=1) --> y     ==>      x --> Flatten(1) --> Softmax(-1) --> Reshape(Shape(x)) --> y
 
-Applies to opset 9 and newer. Operators whose meaning or form changed on the way are rewritten by the functions of
-`opset_changes`; every other operator is checked against its canonical schema (not deprecated, no attribute or input
-that it doesn't know). A model above the canonical opset is relabelled when none of its operators uses anything newer.
-Other domains are left alone. Functions must have been inlined.
+Operators whose meaning or form changed on the way from opset 7 are rewritten by the functions of `opset_changes`; of
+older models only operators that did not change before it are read. Every other operator is checked against its
+canonical schema (not deprecated, no attribute or input that it doesn't know). A model above the canonical opset is
+relabelled when none of its operators uses anything newer. Other domains are left alone. Functions must have been
+inlined.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from edgeport.passes.registry import register
 
 CANONICAL_OPSET = 24
 """Has Swish, Gelu, RMSNormalization and Attention."""
-OLDEST_OPSET = 9
+OLDEST_OPSET = 7
+"""Before it broadcasting was an attribute and training a mode that models were stored in; ONNX Runtime starts here."""
 _IR_VERSION = 12  # the IR version that opset 24 was released with
 
 
@@ -39,7 +41,7 @@ def convert_version(model: ir.Model) -> bool:
     version = model.opset_imports.setdefault("", CANONICAL_OPSET)
     if version == CANONICAL_OPSET:
         return False
-    if not OLDEST_OPSET <= version <= onnx.defs.onnx_opset_version():
+    if not 1 <= version <= onnx.defs.onnx_opset_version():
         known = f"{OLDEST_OPSET} to {onnx.defs.onnx_opset_version()}"
         raise ModelError(f"the model uses opset {version}; export it again with one of {known}")
     for node in nodes(model):
@@ -61,6 +63,10 @@ def _convert(model: ir.Model, node: ir.Node, version: int) -> Finding | None:
     source = _schema(op, version)
     if source is None:
         return _finding(node, place, f"is not an operator of opset {version}")
+    present = _schema(op, max(version, OLDEST_OPSET))
+    if present is None or (version < OLDEST_OPSET and source.since_version != present.since_version):
+        hint = "convert the model with onnx.version_converter.convert_version(model, 13)"
+        return _finding(node, place, f"changed between opset {version} and {OLDEST_OPSET}; {hint}")
     try:
         for since, change in CHANGES.get(op, ()):
             if version < since <= CANONICAL_OPSET:

@@ -1,4 +1,4 @@
-"""What changed in operators between opset 9 and the canonical opset, one function a change.
+"""What changed in operators between opset 7 and the canonical opset, one function a change.
 
 Each function edits its node in place (or replaces it) from the form before the version it is listed with to the form
 of that version. References: the operators' change log, github.com/onnx/onnx/blob/main/docs/Changelog.md. Where the
@@ -134,12 +134,24 @@ def _dropout_inputs(conversion: Conversion) -> None:
     conversion.pop("seed")
 
 
+def _batch_norm_per_channel(conversion: Conversion) -> None:
+    spatial = conversion.pop("spatial")
+    if spatial is not None and not spatial.as_int():
+        raise conversion.refuse("it normalises every place by itself (spatial=0)")
+
+
 def _batch_norm_inference(conversion: Conversion) -> None:
     """Before 14 the number of outputs told training from inference."""
     node = conversion.node
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         raise conversion.refuse("it is in training mode (its running mean is read); export the model in eval mode")
     node.resize_outputs(1)
+
+
+def _upsample_input(conversion: Conversion) -> None:
+    scales = conversion.pop("scales")
+    if scales is not None:
+        conversion.set_input(1, conversion.constant("scales", np.asarray(scales.as_floats(), np.float32)))
 
 
 def _upsample(conversion: Conversion) -> None:
@@ -236,7 +248,10 @@ _SOFTMAX = ((13, _coerced_softmax),)
 _RESIZE = ((11, _resize_from_10), (18, _resize_optional_inputs))
 
 CHANGES: dict[str, tuple[tuple[int, Callable[[Conversion], None]], ...]] = {
-    "BatchNormalization": ((14, _batch_norm_inference),),
+    "BatchNormalization": (
+        (9, _batch_norm_per_channel),
+        (14, _batch_norm_inference),
+    ),
     "Clip": ((11, _clip_limits),),
     "DFT": ((20, _dft_axis),),
     "Dropout": ((12, _dropout_inputs),),
@@ -264,6 +279,6 @@ CHANGES: dict[str, tuple[tuple[int, Callable[[Conversion], None]], ...]] = {
     "Squeeze": ((13, _attribute_to_input("axes", 1)),),
     "TopK": ((10, _attribute_to_input("k", 1)),),
     "Unsqueeze": ((13, _attribute_to_input("axes", 1)),),
-    "Upsample": ((10, _upsample), *_RESIZE),
+    "Upsample": ((9, _upsample_input), (10, _upsample), *_RESIZE),
 }
 """Operator -> (first opset with the new form, change), ascending."""
