@@ -157,7 +157,10 @@ def power(ctx: Context, node: ir.Node) -> None:
     is_float = ctx.dtype(y) == "float32"
     if is_float and single in _POWERS and ctx.shape(node.inputs[0] or y) == ctx.shape(y):
         x, layout = operand(ctx, node)
-        ctx.emit(_POWERS[single], [x], [ctx.output(node, layout)])
+        if single == -0.5 and x.quant is None:  # XNNPACK's RSQRT of 0 is NaN, not infinite
+            ctx.emit("DIV", [ctx.number(1), ctx.step(y, "SQRT", [x])], [ctx.output(node, layout)], "DivOptions")
+        else:
+            ctx.emit(_POWERS[single], [x], [ctx.output(node, layout)])
         return
     (base, by), layout = operands(ctx, node)
     if by.dtype == "float32" and base.dtype != "float32":

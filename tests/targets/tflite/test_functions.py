@@ -80,3 +80,11 @@ def test_infinities(tmp_path: Path, positive: int, negative: int) -> None:
     want = (np.isposinf(x) & bool(positive)) | (np.isneginf(x) & bool(negative))
     np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(computed("IsNaN", x, tmp_path), np.isnan(x))
+
+
+@pytest.mark.parametrize("exponent", [-1.0, -0.5, 0.5, 2.0])
+def test_powers_of_zero_and_infinity(tmp_path: Path, exponent: float) -> None:
+    g = Graph()
+    x = g.input("x", np.array([0, 1, 4, 0.3, np.inf], np.float32))
+    g.op("Pow", x, g.const(np.float32(exponent)), out="y")
+    assert_same(g, ["y"], tmp_path)
