@@ -10,7 +10,6 @@ from edgeport.targets.tflite.attributes import float_attr, int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import identity
-from edgeport.targets.tflite.ops.conv import NHWC
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.unary import operand
 from edgeport.targets.tflite.registry import Refused, lowers
@@ -110,24 +109,6 @@ def trilu(ctx: Context, node: ir.Node) -> None:
     mask = ctx.builder.constant(f"{y.name}/triangle", kept)
     zeros = ctx.number(0, data.dtype)
     ctx.emit("SELECT_V2", [mask, data, zeros], [ctx.output(node, identity(ctx.rank(y)))], "SelectV2Options")
-
-
-@lowers("LRN", attributes=("alpha", "beta", "bias", "size"))
-def local_response_normalization(ctx: Context, node: ir.Node) -> None:
-    """LOCAL_RESPONSE_NORMALIZATION over the channels; its alpha is not divided by the size."""
-    x, size = first(node), int_attr(node, "size", 1)
-    if ctx.rank(x) != 4 or size % 2 == 0:
-        raise Refused("only images and odd sizes are supported")
-    ctx.emit(
-        "LOCAL_RESPONSE_NORMALIZATION",
-        [ctx.read(node, x, NHWC)],
-        [ctx.output(node, NHWC)],
-        "LocalResponseNormalizationOptions",
-        radius=size // 2,
-        bias=float_attr(node, "bias", 1.0),
-        alpha=float_attr(node, "alpha", 1e-4) / size,
-        beta=float_attr(node, "beta", 0.75),
-    )
 
 
 @lowers("LpNormalization", attributes=("axis", "p"))

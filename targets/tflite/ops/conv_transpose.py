@@ -1,7 +1,9 @@
-"""ConvTranspose -> TRANSPOSE_CONV: NHWC in, NHWC out, bias and activation fused."""
+"""ConvTranspose: channels last in and out, bias and activation fused."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +13,14 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.convolution import emit_conv, volume_conv
+from edgeport.targets.tflite.layout import channels_last, stored_shape
 from edgeport.targets.tflite.ops.conv import add_bias, image_layout
+from edgeport.targets.tflite.phases import by_phases, phase_weights, phases
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.window import padding_code
+from edgeport.targets.tflite.window import Window, padding_code
 
-_MAX_GROUPS = 64  # each group is a kernel of its own; beyond this the file is slower than it is useful
+_MAX_PHASES = 64  # each is a convolution of its own; beyond this the file is slower than it is useful
 
 
 @lowers(
@@ -28,7 +33,8 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     """TRANSPOSE_CONV over the whole reach of the kernel, and a SLICE where ONNX pads cut it.
 
     Pads that TFLite's SAME computes need no SLICE. Dilated weights are written out with zeros between the
-    taps. Groups become one kernel each.
+    taps; where output_padding goes beyond the kernel's reach, zeros extend it. Groups and volumes are convolutions,
+    one a phase of the stride.
     """
     x, w = node.inputs[0], node.inputs[1]
     assert x is not None
@@ -36,25 +42,21 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     filters = ctx.constant(w)
     if filters is None:
         raise Refused("weights computed at run time are not supported", "fold them into a constant")
-    layout, groups = image_layout(ctx.rank(x)), int_attr(node, "group", 1)
-    y = ctx.result(node)
+    groups, y = int_attr(node, "group", 1), ctx.result(node)
     geometry = _geometry(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters.shape[2:])
-    if groups == 1:
-        data = ctx.read(node, x, layout)
-        kernel = ctx.weights(node, w, lambda a: _arrange(a, geometry.dilations), axis=0, hybrid=False)
-        bias = add_bias(ctx, node, data, kernel, filters.shape[1])
-        _emit(ctx, node, geometry, data, kernel, bias, ctx.output(node, layout))
+    if groups > 1 or ctx.rank(x) == 5:
+        _phased(ctx, node, filters, groups, geometry)
         return
-    if groups > _MAX_GROUPS:
-        raise Refused(f"{groups} groups are not supported, at most {_MAX_GROUPS} are", "use Resize and a Conv instead")
-    if ctx.int8(node):
-        raise Refused("groups in integers are not supported", "keep it in float")
-    _grouped(ctx, node, filters, groups, geometry)
+    layout = image_layout(ctx.rank(x))
+    data, stored = ctx.read(node, x, layout), stored_shape(ctx.shape(y), layout)
+    kernel = ctx.weights(node, w, lambda a: _arrange(a, geometry, data.shape[1:3], stored[1:3]), axis=0, hybrid=False)
+    bias = add_bias(ctx, node, data, kernel, filters.shape[1])
+    _emit(ctx, node, geometry, data, kernel, bias, ctx.output(node, layout))
 
 
 @dataclass(frozen=True)
 class _Geometry:
-    """Strides, dilations and the first kept position, each for height and width."""
+    """Strides, dilations and the first kept position, each for height and width (depth first in volumes)."""
 
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -90,8 +92,6 @@ def _emit(
     axes = range(2)
     whole = kept == reach and begin == (0, 0)
     same = all(kept[i] == size[i] * strides[i] <= reach[i] and begin[i] == (reach[i] - kept[i]) // 2 for i in axes)
-    if not same and any(begin[i] + kept[i] > reach[i] for i in axes):
-        raise Refused("output_padding beyond the kernel's reach is not supported", "use a larger kernel or pads")
     shape = out.shape if whole or same else (out.shape[0], *reach, out.shape[3])
     target = out if whole or same else ctx.temporary(y, "full", shape, out.dtype, out.quant)
     ctx.emit(
@@ -110,37 +110,69 @@ def _emit(
         )
 
 
-def _arrange(a: Array, dilations: tuple[int, ...]) -> Array:
-    """[C, M, (kh,) kw] -> [M, kh, kw, C], zeros between the taps."""
+def _arrange(a: Array, geometry: _Geometry, size: tuple[int, ...], kept: tuple[int, ...]) -> Array:
+    """[C, M, (kh,) kw] -> [M, kh, kw, C], with zeros between the taps and up to the last output."""
     a = a.reshape(a.shape[0], a.shape[1], *((1,) * (4 - a.ndim)), *a.shape[2:]).transpose(1, 2, 3, 0)
-    if dilations == (1, 1):
-        return a
-    reach = [(k - 1) * d + 1 for k, d in zip(a.shape[1:3], dilations, strict=True)]
-    spread = np.zeros((a.shape[0], *reach, a.shape[3]), a.dtype)
-    spread[:, :: dilations[0], :: dilations[1]] = a
+    reach = [(k - 1) * d + 1 for k, d in zip(a.shape[1:3], geometry.dilations, strict=True)]
+    whole = [
+        max(r, begin + out - stride * (n - 1))
+        for r, begin, out, stride, n in zip(reach, geometry.begin, kept, geometry.strides, size, strict=True)
+    ]
+    spread = np.zeros((a.shape[0], *whole, a.shape[3]), a.dtype)
+    spread[:, : reach[0] : geometry.dilations[0], : reach[1] : geometry.dilations[1]] = a
     return spread
 
 
-def _grouped(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry: _Geometry) -> None:
+def _phased(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry: _Geometry) -> None:
+    """One convolution a phase, whose weights are taps of the kernel."""
     x, y = node.inputs[0], ctx.result(node)
     assert x is not None
-    layout = image_layout(ctx.rank(x))
-    data = ctx.read(node, x, layout)
-    channels, outs = filters.shape[0] // groups, filters.shape[1]
+    if ctx.int8(node):
+        raise Refused("groups and volumes in integers are not supported", "keep it in float")
+    rank = ctx.rank(x)
+    layout = channels_last(5) if rank == 5 else image_layout(rank)
+    data, stored = ctx.read(node, x, layout), stored_shape(ctx.shape(y), layout)
+    filters = filters if rank != 3 else filters[:, :, None]
+    axes = [
+        phases(*facts)
+        for facts in zip(
+            data.shape[1:-1],
+            stored[1:-1],
+            filters.shape[2:],
+            geometry.strides,
+            geometry.dilations,
+            geometry.begin,
+            strict=True,
+        )
+    ]
+    if math.prod(geometry.strides) > _MAX_PHASES:
+        raise Refused(
+            f"strides {list(geometry.strides)} with groups are not supported", "use Resize and a Conv instead"
+        )
     value = ctx.groups[node].bias_value
-    bias = np.zeros(outs * groups, np.float32) if value is None else ctx.constant(value)
-    if bias is None:
+    shift = None if value is None else ctx.constant(value)
+    if value is not None and shift is None:
         raise Refused("a bias computed at run time is not supported", "fold it into a constant")
-    out = ctx.output(node, layout)
-    parts = []
-    for g in range(groups):
-        begin, shape = ctx.ints("begin", (0, 0, 0, g * channels)), (*data.shape[:3], channels)
-        part = ctx.temporary(y, f"in{g}", shape)
-        ctx.emit("SLICE", [data, begin, ctx.ints("size", shape)], [part], "SliceOptions")
-        weight = _arrange(filters[g * channels : (g + 1) * channels], geometry.dilations)
-        kernel = ctx.float_weights(node, f"{y.name}/w{g}", np.ascontiguousarray(weight))
-        offset = ctx.builder.constant(f"{y.name}/b{g}", bias.reshape(-1)[g * outs : (g + 1) * outs])
-        result = ctx.temporary(y, f"out{g}", (*out.shape[:3], outs))
-        _emit(ctx, node, geometry, part, kernel, offset, result)
-        parts.append(result)
-    ctx.emit("CONCATENATION", parts, [out], "ConcatenationOptions", axis=3)
+    channels, outs = filters.shape[0], filters.shape[1] * groups
+    flat = np.zeros(outs, np.float32) if shift is None else np.broadcast_to(shift.reshape(-1), (outs,))
+    bias = ctx.builder.constant(f"{y.name}/bias", np.ascontiguousarray(flat, np.float32))
+    depthwise = groups > 1 and groups == channels
+
+    def convolve(padded: Tensor, offsets: tuple[int, ...]) -> Tensor:
+        weights = phase_weights(filters, axes, groups, offsets)
+        name = f"{y.name}/w{'_'.join(map(str, offsets))}"
+
+        def stored_weights(arrange: Callable[[Array], Array], axis: int) -> Tensor:
+            return ctx.float_weights(node, name, np.ascontiguousarray(arrange(weights)))
+
+        one = (1,) * len(axes)
+        win = Window(padded.shape[1:-1], tuple(a.count for a in axes), weights.shape[2:], one, one, (0,) * len(axes))
+        if rank == 5:
+            return volume_conv(ctx, y, padded, stored_weights, lambda _: bias, win, groups, outs, ctx.activation(node))
+        kernel = stored_weights(lambda a: a.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)), 0)
+        out = ctx.temporary(y, "phase", (padded.shape[0], *win.out, outs))
+        multiplier = outs // channels if depthwise else 0
+        emit_conv(ctx, [padded, kernel, bias], out, win, "VALID", multiplier, ctx.activation(node))
+        return out
+
+    ctx.bind(node, y, by_phases(ctx, y, data, stored[1:-1], axes, convolve), layout)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_graphs import Graph, assert_same, lower, normal
+from tflite_graphs import Graph, assert_same, lower, normal, reference
 
 from edgeport.errors import ModelError
+from edgeport.targets.tflite.target import TFLITE
 
 PADDINGS = ("zeros", "border", "reflection")
 GRIDS = [
@@ -49,3 +50,42 @@ def test_cubic_volumes_are_refused(tmp_path: Path) -> None:
     g.op("GridSample", g.input("x", normal(1, 2, 3, 4, 5)), g.input("g", normal(1, 2, 2, 2, 3)), out="y", **attributes)
     with pytest.raises(ModelError, match="not supported"):
         lower(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel"])
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_roi_align(tmp_path: Path, coordinates: str, ratio: int, mode: str) -> None:
+    g = Graph()
+    rois = g.const(np.float32([[0, 0, 9, 9], [-6, 3, 12, 30], [4.3, 2.2, 4.9, 2.4], [10, 12, 25, 13.5]]))
+    attributes = {"output_height": 3, "output_width": 2, "sampling_ratio": ratio, "spatial_scale": 0.5, "mode": mode}
+    x, images = g.input("x", normal(2, 3, 8, 7)), g.const(np.array([0, 1, 1, 0]))
+    g.op("RoiAlign", x, rois, images, out="y", coordinate_transformation_mode=coordinates, **attributes)
+    proto = g.proto("y")
+    proto.opset_import[0].version = 21  # the last that ONNX Runtime has RoiAlign for; it means the same in all
+    wanted = reference(proto, g.inputs)["y"]
+    artifact, model = lower(g, ["y"], tmp_path)
+    got = TFLITE.runner(artifact, model).run(g.inputs)["y"]
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)  # up to 160 products summed in float32
+
+
+@pytest.mark.parametrize("size", [1, 3, 5])
+@pytest.mark.parametrize("beta", [0.5, 0.6, 0.75, 1.0])
+@pytest.mark.parametrize("channels", [6, 200])
+def test_lrn(tmp_path: Path, size: int, beta: float, channels: int) -> None:
+    g = Graph()
+    x = g.input("x", normal(2, channels, 3, 4))
+    g.op("LRN", x, out="y", size=size, beta=beta, alpha=0.3, bias=1.5)
+    facts = assert_same(g, ["y"], tmp_path).facts
+    assert set(facts["not_on_xnnpack"]) <= ({"POW"} if beta == 0.6 else set())
+
+
+def test_lrn_of_an_even_size(tmp_path: Path) -> None:
+    g, x = Graph(), normal(1, 6, 2, 3)
+    g.op("LRN", g.input("x", x), out="y", size=4, beta=1.0, alpha=2.0, bias=1.0)
+    artifact, model = lower(g, ["y"], tmp_path)
+    got = TFLITE.runner(artifact, model).run(g.inputs)["y"]
+    # ONNX Runtime takes odd sizes only. By the specification: one channel before, two after.
+    square = np.pad(x.astype(np.float64) ** 2, ((0, 0), (1, 2), (0, 0), (0, 0)))
+    total = sum(square[:, i : i + 6] for i in range(4))
+    np.testing.assert_allclose(got, x / (1.0 + 2.0 / 4 * total), rtol=1e-5, atol=1e-6)  # float32 against float64
