@@ -82,11 +82,9 @@ def set_inputs(model: ir.Model, fixed: FixedInputs) -> None:
     for value, spec in zip(model.graph.inputs, fixed.specs, strict=True):
         value.shape = ir.Shape(spec.shape)
     for value in model.graph.outputs:
-        if (
-            value.const_value is not None
-        ):  # a returned weight has its own type and shape, whatever the list of outputs says
+        if value.const_value is not None:  # a returned weight has its own type and shape, whatever the outputs say
             value.type = ir.TensorType(value.const_value.dtype)
-            value.shape = ir.Shape(value.const_value.shape)
+            value.shape = ir.Shape(value.const_value.shape.numpy())
         elif value.producer() is not None:
             value.shape = None
 
