@@ -69,13 +69,14 @@ def phase_weights(weights: Array, axes: Sequence[Phases], groups: int, offsets: 
     kernel = weights.shape[2:]
     grouped = weights.reshape(groups, channels // groups, each, *kernel).swapaxes(1, 2)
     source = grouped.reshape(groups * each, channels // groups, *kernel)
-    result = np.zeros((*source.shape[:2], *(axis.taps for axis in axes)), weights.dtype)
+    source = np.moveaxis(source, (0, 1), (-2, -1))
+    result = np.zeros((*(axis.taps for axis in axes), *source.shape[-2:]), weights.dtype)
     for taps in itertools.product(*(range(k) for k in kernel)):
         steps = [axis.steps[r][t] for axis, r, t in zip(axes, offsets, taps, strict=True)]
         places = tuple(e - axis.low for axis, e in zip(axes, steps, strict=True) if e is not None)
         if len(places) == len(axes):
-            result[(slice(None), slice(None), *places)] = source[(slice(None), slice(None), *taps)]
-    return result
+            result[places] = source[taps]
+    return np.moveaxis(result, (-2, -1), (0, 1))
 
 
 def by_phases(

@@ -131,7 +131,7 @@ def _taps(a: _Arithmetic, at: Tensor, size: int, mode: str, padding: str, aligne
     elif padding == "reflection":
         at = _reflected(a, at, 0.0 if aligned else -0.5, last if aligned else last + 0.5)
     if mode == "nearest":
-        whole = [(a.unary("ROUND", at) if padding == "reflection" else at, None)]
+        whole: list[Tap] = [(a.unary("ROUND", at) if padding == "reflection" else at, None)]
     else:
         low = a.unary("FLOOR", at)
         whole = _linear(a, low, at) if mode == "linear" else _cubic(a, low, at)

@@ -33,20 +33,17 @@ def lrn(ctx: Context, node: ir.Node) -> None:
     near = (distance >= -((size - 1) // 2)) & (distance <= size // 2)
     total = multiplied(ctx, y, square, near * (float_attr(node, "alpha", 1e-4) / size), rank - 1)
     base = ctx.step(y, "ADD", [total, ctx.number(float_attr(node, "bias", 1.0))], "AddOptions")
-    divided(ctx, node, data, base, float_attr(node, "beta", 0.75), ctx.output(node, layout))
+    exponent = float_attr(node, "beta", 0.75)
+    if exponent in (0.5, 0.75) and float_attr(node, "bias", 1.0) > 0:  # XNNPACK's RSQRT of 0 is not a number
+        _divided_by_roots(ctx, y, data, base, exponent, ctx.output(node, layout))
+        return
+    power = base if exponent == 1.0 else ctx.step(y, "POW", [base, ctx.number(exponent)], "PowOptions")
+    ctx.emit("DIV", [data, power], [ctx.output(node, layout)], "DivOptions")
 
 
-def divided(ctx: Context, node: ir.Node, data: Tensor, base: Tensor, exponent: float, out: Tensor) -> None:
-    """`data` / `base` ^ `exponent`; of the usual exponents only roots are taken, which XNNPACK has."""
-    y = node.outputs[0]
-    if exponent == 1.0:
-        ctx.emit("DIV", [data, base], [out], "DivOptions")
-        return
-    if exponent in (0.5, 0.75):
-        root = ctx.step(y, "RSQRT", [base])
-        if exponent == 0.75:
-            data = ctx.step(y, "MUL", [data, ctx.step(y, "SQRT", [root])], "MulOptions")
-        ctx.emit("MUL", [data, root], [out], "MulOptions")
-        return
-    power = ctx.step(y, "POW", [base, ctx.number(exponent)], "PowOptions")
-    ctx.emit("DIV", [data, power], [out], "DivOptions")
+def _divided_by_roots(ctx: Context, y: ir.Value, data: Tensor, base: Tensor, exponent: float, out: Tensor) -> None:
+    """`data` / `base` ^ `exponent` for 1/2 and 3/4: XNNPACK has roots and no powers."""
+    root = ctx.step(y, "RSQRT", [base])
+    if exponent == 0.75:
+        data = ctx.step(y, "MUL", [data, ctx.step(y, "SQRT", [root])], "MulOptions")
+    ctx.emit("MUL", [data, root], [out], "MulOptions")

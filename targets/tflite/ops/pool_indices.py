@@ -8,6 +8,7 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import int_attr, ints_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
@@ -34,10 +35,10 @@ def max_pool_with_indices(ctx: Context, node: ir.Node, padded: Tensor, win: Wind
         raise Refused(f"Indices of {padded.dtype} are not supported", "cast to float32")
     best: Tensor | None = None
     place: Tensor | None = None
-    order = "F" if int_attr(node, "storage_order", 0) else "C"
+    by_column = bool(int_attr(node, "storage_order", 0))
     for offsets in itertools.product(*(range(k) for k in win.kernel)):
         tap = _tap(ctx, y, padded, win, offsets)
-        here = ctx.builder.constant("const/places", _places(win, offsets, order))
+        here = ctx.builder.constant("const/places", _places(win, offsets, by_column))
         if best is None or place is None:
             best, place = tap, here
             continue
@@ -66,15 +67,14 @@ def _tap(ctx: Context, y: ir.Value, padded: Tensor, win: Window, offsets: tuple[
     return ctx.step(y, "STRIDED_SLICE", [padded, *where], "StridedSliceOptions", shape)
 
 
-def _places(win: Window, offsets: tuple[int, ...], order: str) -> np.ndarray:
+def _places(win: Window, offsets: tuple[int, ...], by_column: bool) -> Array:
     """[1, *out, 1] int32: where the tap lies in the data; anything for padding, which never wins."""
-    axes = []
+    places = np.zeros((1,) * len(win.size), np.int64)
     for i, size in enumerate(win.size):
         at = np.arange(win.out[i]) * win.strides[i] - win.before[i] + offsets[i] * win.dilations[i]
-        axes.append(np.clip(at, 0, size - 1))
-    grid = np.meshgrid(*axes, indexing="ij")
-    flat = np.ravel_multi_index(tuple(grid), win.size, order=order)
-    return flat.astype(np.int32)[None, ..., None]
+        step = math.prod(win.size[:i] if by_column else win.size[i + 1 :])
+        places = places + (np.clip(at, 0, size - 1) * step).reshape([-1 if k == i else 1 for k in range(len(win.size))])
+    return np.asarray(places.astype(np.int32)[None, ..., None])
 
 
 @lowers("MaxUnpool", attributes=("kernel_shape", "pads", "strides"), inputs=3)
