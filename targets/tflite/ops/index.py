@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,7 +53,8 @@ def split(ctx: Context, node: ir.Node) -> None:
     sizes = [ctx.shape(out)[axis] for out in node.outputs]
     if sum(sizes) != ctx.shape(x)[axis]:
         raise Refused(f"its parts {sizes} do not add up to {ctx.shape(x)[axis]}")
-    if len(set(sizes)) == 1 and len(sizes) in (2, 3, 4) and data.dtype != "bool":
+    plain = data.quant is None and data.dtype in ("bool", "int8", "uint8")  # which SPLIT takes for quantized
+    if len(set(sizes)) == 1 and len(sizes) in (2, 3, 4) and not plain and rank <= 6:
         outs = [ctx.carrier(out, layout, data) for out in node.outputs]
         where = ctx.builder.constant("const/axis", np.asarray(position, np.int32))
         ctx.emit("SPLIT", [where, data], outs, "SplitOptions", numSplits=len(sizes))
@@ -66,13 +69,48 @@ def split(ctx: Context, node: ir.Node) -> None:
         begin += size
 
 
-def cut(ctx: Context, node: ir.Node, data: Tensor, value: ir.Value, layout: Layout, begin: Sequence[int]) -> None:
-    """Binds `value` to the part of `data` that starts at `begin` (stored axes) and has the value's shape."""
-    if len(data.shape) > MAX_RANK:
-        raise Refused(f"slicing {len(data.shape)} dimensions is not supported, at most {MAX_RANK} are")
+def cut(
+    ctx: Context,
+    node: ir.Node,
+    data: Tensor,
+    value: ir.Value,
+    layout: Layout,
+    begin: Sequence[int],
+    stride: Sequence[int] | None = None,
+) -> None:
+    """Binds `value` to the part of `data` that starts at `begin` (stored axes) and has the value's shape.
+
+    SLICE, or STRIDED_SLICE where a step (default: 1 on every axis) is not 1; axes that stay whole are merged first
+    where there are more than the kernels take.
+    """
     out = ctx.carrier(value, layout, data)
-    ctx.emit("SLICE", [data, ctx.ints("begin", begin), ctx.ints("size", out.shape)], [out], "SliceOptions")
+    steps = [1] * len(begin) if stride is None else list(stride)
+    if len(begin) <= MAX_RANK:
+        _slice(ctx, data, out, begin, steps)
+    else:
+        whole = [d == o and s == 1 for d, o, s in zip(data.shape, out.shape, steps, strict=True)]
+        groups = [list(run) for _, run in itertools.groupby(range(len(begin)), key=lambda i: -1 if whole[i] else i)]
+        if len(groups) > MAX_RANK:
+            raise Refused(f"slicing {len(begin)} dimensions is not supported, at most {MAX_RANK} are")
+        few, part = (
+            ctx.temporary(value, "merged", [math.prod(t.shape[i] for i in g) for g in groups], data.dtype, data.quant)
+            for t in (data, out)
+        )
+        ctx.reshape(data, few)
+        _slice(ctx, few, part, [begin[g[0]] for g in groups], [steps[g[0]] for g in groups])
+        ctx.reshape(part, out)
     ctx.bind(node, value, out, layout)
+
+
+def _slice(ctx: Context, data: Tensor, out: Tensor, begin: Sequence[int], steps: Sequence[int]) -> None:
+    if all(s == 1 for s in steps):
+        ctx.emit("SLICE", [data, ctx.ints("begin", begin), ctx.ints("size", out.shape)], [out], "SliceOptions")
+        return
+    stop = [b + n * s for b, n, s in zip(begin, out.shape, steps, strict=True)]
+    # Past the first element there is no index to stop at (-1 means the last one): a mask says "to the end".
+    open_end = sum(1 << i for i, end in enumerate(stop) if end < 0)
+    limits = [ctx.ints("begin", begin), ctx.ints("end", stop), ctx.ints("strides", steps)]
+    ctx.emit("STRIDED_SLICE", [data, *limits], [out], "StridedSliceOptions", beginMask=0, endMask=open_end)
 
 
 @lowers("Slice", inputs=5, int8=True)
@@ -85,35 +123,19 @@ def slice_op(ctx: Context, node: ir.Node) -> None:
         raise Refused("starts and ends are missing")
     axes = ctx.constant_ints(node, 3) or tuple(range(len(starts)))
     steps = ctx.constant_ints(node, 4) or (1,) * len(starts)
-    begin, stride = [0] * rank, [1] * rank
+    if not len(starts) == len(ends) == len(axes) == len(steps):
+        raise Refused("its starts, ends, axes and steps are not equally many")
+    begin, stride, counts = [0] * rank, [1] * rank, list(shape)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        begin[axis % rank], _, stride[axis % rank] = slice(start, end, step).indices(shape[axis % rank])
+        if step == 0 or not -rank <= axis < rank:
+            raise Refused(f"step {step} on axis {axis} of {rank} is not possible")
+        kept = range(*slice(start, end, step).indices(shape[axis]))
+        begin[axis], stride[axis], counts[axis] = kept.start, step, len(kept)
+    if tuple(counts) != ctx.shape(y):
+        raise Refused(f"it gives {counts}, declared is {list(ctx.shape(y))}")
     layout = ctx.full_layout(x)
     data = ctx.read(node, x, layout)
-    if all(s == 1 for s in stride):
-        cut(ctx, node, data, y, layout, [begin[a] for a in layout])
-        return
-    if rank > MAX_RANK:
-        raise Refused(f"slicing {rank} dimensions is not supported, at most {MAX_RANK} are")
-    out = ctx.carrier(y, layout, data)
-    counts = ctx.shape(y)
-    stop = [begin[a] + counts[a] * stride[a] for a in range(rank)]
-    # Past the first element there is no index to stop at (-1 means the last one): a mask says "to the end".
-    open_end = sum(1 << i for i, a in enumerate(layout) if stop[a] < 0)
-    ctx.emit(
-        "STRIDED_SLICE",
-        [
-            data,
-            ctx.ints("begin", [begin[a] for a in layout]),
-            ctx.ints("end", [stop[a] for a in layout]),
-            ctx.ints("strides", [stride[a] for a in layout]),
-        ],
-        [out],
-        "StridedSliceOptions",
-        beginMask=0,
-        endMask=open_end,
-    )
-    ctx.bind(node, y, out, layout)
+    cut(ctx, node, data, y, layout, [begin[a] for a in layout], [stride[a] for a in layout])
 
 
 @lowers("Expand", inputs=2, int8=True)
