@@ -60,7 +60,7 @@ _HUGE = 1 << 28  # bytes; not even computed on the way to something smaller
 def fold_constants(model: ir.Model) -> bool:
     """Computes constant subgraphs until nothing changes."""
     changed = False
-    while _fold_shapes(model) | _fold_region(model) | inline_constant_ifs(model):
+    while _fold_shapes(model) | _fold_regions(model) | inline_constant_ifs(model):
         changed = True
         infer_shapes(model)
     return changed
@@ -130,11 +130,19 @@ def _scalar_limits(model: ir.Model, node: ir.Node) -> bool:
     return changed
 
 
-def _fold_region(model: ir.Model) -> bool:
-    """One run of everything that depends on constants only."""
+def _fold_regions(model: ir.Model) -> bool:
+    """The main graph and every branch and body: an If inside of an If may wait for a constant of its branch."""
+    changed = False
+    for graph in (model.graph, *tuple(model.graph.subgraphs())):
+        changed |= _fold_region(model, graph)
+    return changed
+
+
+def _fold_region(model: ir.Model, graph: ir.Graph) -> bool:
+    """One run of everything in a graph that depends on constants only."""
     region: dict[ir.Node, int] = {}  # node -> bytes of the constants behind it
-    for node in nodes(model):
-        if node.op_type in _NEVER or node.graph is not model.graph or not node.inputs:
+    for node in graph:
+        if node.op_type in _NEVER or node.domain != "" or not node.inputs:
             continue
         if any(attribute.type in _GRAPHS for attribute in node.attributes.values()):
             continue

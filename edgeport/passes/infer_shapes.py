@@ -5,7 +5,7 @@ onnx_ir's ShapeInferencePass does the same but gives a value of sequence type th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import onnx
@@ -45,7 +45,19 @@ def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
 def _infer(model: ir.Model) -> None:
     with _without_weights(model.graph):
         proto = ir.serde.serialize_model(model)
+    _repeat_constants(proto.graph, {})
     _take(model.graph, _inferred(proto).graph)
+
+
+def _repeat_constants(graph: onnx.GraphProto, outer: Mapping[str, onnx.TensorProto]) -> None:
+    """Small constants stand in every subgraph that reads them: inference looks for shapes in its own graph only."""
+    read = {name for node in graph.node for name in node.input}
+    held = {tensor.name: tensor for tensor in graph.initializer}
+    graph.initializer.extend(tensor for name, tensor in outer.items() if name in read and name not in held)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _repeat_constants(attribute.g, {**outer, **held})
 
 
 def _fill_in(graph: ir.Graph) -> bool:
