@@ -19,6 +19,7 @@ from edgeport.sample import Sample
 from edgeport.targets.contract import Artifact, Profile, Target
 from edgeport.validate.budgets import Budget, BudgetResult, judge
 from edgeport.validate.ladder import measure_ladder
+from edgeport.validate.layers import Layer, measure_layers
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.second import SecondDrift, measure_second
@@ -44,7 +45,7 @@ class Evidence:
 @dataclass(frozen=True)
 class Emitted:
     """A target's artifact with what is known about it. `ladder` is None where nothing was run, `second` where the
-    target has no second runtime for the file."""
+    target has no second runtime for the file. `layers` is the drift of inner tensors."""
 
     artifact: Artifact
     plan: Plan
@@ -52,6 +53,7 @@ class Emitted:
     budgets: tuple[BudgetResult, ...]
     findings: tuple[Finding, ...]
     second: SecondDrift | None = None
+    layers: tuple[Layer, ...] = ()
 
 
 def check_target(target: Target, prepared: Prepared, precision: str, profile: Profile | None) -> tuple[Finding, ...]:
@@ -121,8 +123,11 @@ def emit(
     other = target.second_runner(artifact, prepared.canonical)
     second = None if other is None else measure_second(other, evidence.samples, source, runner)
     if isinstance(second, Finding):
-        return Emitted(artifact, plan, ladder, results, (*findings, second))
-    return Emitted(artifact, plan, ladder, results, findings, second)
+        findings, second = (*findings, second), None
+    layers: tuple[Layer, ...] = ()
+    if plan.precision != "fp32":
+        layers = measure_layers(evidence.samples, prepared.canonical, prepared.runner, runner)
+    return Emitted(artifact, plan, ladder, results, findings, second, layers)
 
 
 def refuse_defects(target: str, ladder: Ladder) -> None:

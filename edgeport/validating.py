@@ -17,6 +17,7 @@ from edgeport.targets.contract import Artifact, Target
 from edgeport.targets.registry import load_target, require_toolchain, target_names
 from edgeport.validate.budgets import check_names, judge, over_budget, parse_budget
 from edgeport.validate.ladder import measure_ladder
+from edgeport.validate.layers import measure_layers
 from edgeport.validate.user_metric import as_metric, load_metric
 
 
@@ -28,6 +29,7 @@ def validate(
     inputs: Sequence[str | InputSpec] = (),
     metric: Any = None,
     budget: Sequence[str] = (),
+    layers: bool = False,
     preprocessing: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
     progress: Progress | None = None,
@@ -40,9 +42,11 @@ def validate(
         artifact: the file, e.g. `out/tflite/model.tflite`; its ending says which target runs it.
         source: the float model, as for `export`; so are the other arguments that `export` has.
         data: samples to compare on.
+        layers: also compare the inner tensors that the artifact keeps.
 
     Returns:
-        Facts: artifact, target, verdict, samples, outputs (the metrics of each), metrics, budgets.
+        Facts: artifact, target, verdict, samples, outputs (the metrics of each), metrics, budgets, and with `layers`
+        also those.
 
     Raises:
         BudgetError: the drift is over a budget; the error carries the result.
@@ -60,13 +64,14 @@ def validate(
     labels = samples.labels
     check_names(budgets, metric=own, labelled=labels is not None)
     check_capture(prepared, samples.read(0, min(1, len(samples))))
+    runner = target.runner(Artifact(target.name, "", path, (path,)), prepared.canonical)
     ladder = measure_ladder(
         samples,
         source=prepared.captured.reference,
         canonical=prepared.runner,
         float_artifact=None,
         quantized=None,
-        artifact=target.runner(Artifact(target.name, "", path, (path,)), prepared.canonical),
+        artifact=runner,
         labels=None if labels is None else list(labels),
         metric=own,
         progress=counter(progress, "validate", len(samples)),
@@ -81,6 +86,8 @@ def validate(
         "metrics": jsonable(ladder.metrics),
         "budgets": jsonable(results),
     }
+    if layers:
+        facts["layers"] = jsonable(measure_layers(samples, prepared.canonical, prepared.runner, runner))
     result = Result(facts, (*prepared.captured.findings, *samples.findings, *ladder.findings, *remarks))
     failed = over_budget(results)
     if failed is not None:

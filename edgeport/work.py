@@ -123,6 +123,7 @@ def target_report(work: Work, precision: str) -> TargetReport:
         budgets=emitted.budgets if emitted is not None else (),
         findings=work.findings,
         second=emitted.second if emitted is not None else None,
+        layers=emitted.layers if emitted is not None else (),
     )
 
 

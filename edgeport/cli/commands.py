@@ -86,8 +86,8 @@ def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> J
 
 @cli.command(short_help="Compare an existing file with its source.")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@o.flags(o.SOURCE, o.DATA, o.INPUT, o.METRIC, o.BUDGET, o.CONFIG, o.TOKENIZER, o.QUIET, o.JSON)
-def validate(artifact: Path, config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
+@o.flags(o.SOURCE, o.DATA, o.INPUT, o.METRIC, o.BUDGET, o.LAYERS, o.CONFIG, o.TOKENIZER, o.QUIET, o.JSON)
+def validate(artifact: Path, layers: bool, config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
     """Run an existing ARTIFACT (e.g. out/tflite/model.tflite) against its float SOURCE."""
     settings = read_config(config, quiet)
     arguments = merge(flags, settings)
@@ -98,7 +98,13 @@ def validate(artifact: Path, config: str | None, quiet: bool, as_json: bool, **f
         from edgeport import api
 
         return api.validate(
-            artifact, source, data=data, preprocessing=settings.preprocessing, progress=progress, **arguments
+            artifact,
+            source,
+            data=data,
+            layers=layers,
+            preprocessing=settings.preprocessing,
+            progress=progress,
+            **arguments,
         )
 
     return Job("validate", call, as_json, quiet)

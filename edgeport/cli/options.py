@@ -60,6 +60,7 @@ SUSPICIOUS = click.option(
 CONFIG = click.option(
     "--config", metavar="FILE", help="Configuration file [default: edgeport.toml here, where there is one]."
 )
+LAYERS = click.option("--layers", is_flag=True, help="Print the drift of every inner tensor, in graph order.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Print the plan, write nothing.")
 QUIET = click.option("--quiet", is_flag=True, help="No progress, notes or tables; errors are still printed.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON envelope on stdout; the rest goes to stderr.")

@@ -12,6 +12,7 @@ from rich.table import Table
 from edgeport.report.tables import (
     budget_table,
     finding_table,
+    layer_table,
     metric_table,
     new_table,
     plain_text,
@@ -62,6 +63,8 @@ def _validate(result: Result, console: Console) -> None:
         figures = (output["cosine_mean"], output["max_abs"], output["top1_agreement"])
         table.add_row(plain_text(output["output"]), closeness(output), *(amount(figure) for figure in figures))
     console.print(table)
+    if "layers" in facts:
+        console.print(layer_table(facts["layers"]))
     if facts["metrics"]:
         console.print(metric_table({"ladder": {"metrics": facts["metrics"]}}))
     if facts["budgets"]:

@@ -53,6 +53,7 @@ def _target(target: TargetReport) -> dict[str, Json]:
         "ladder": None if target.ladder is None else _without(jsonable(target.ladder), "findings"),
         "budgets": jsonable(target.budgets),
         "second": jsonable(target.second),
+        "layers": jsonable(target.layers),
         "findings": jsonable(target.findings),
         "plan": None if target.plan is None else plan_data(target.plan),
     }

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.validate.budgets import BudgetResult
+from edgeport.validate.layers import Layer
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.runner import Verdict
 from edgeport.validate.second import SecondDrift
@@ -42,6 +43,7 @@ class TargetReport:
         budgets: one result a budget.
         findings: about this target; the ladder's and the budgets' included.
         second: the same file in a second runtime of its format.
+        layers: the drift of inner tensors, in graph order.
     """
 
     target: str
@@ -55,6 +57,7 @@ class TargetReport:
     budgets: tuple[BudgetResult, ...] = ()
     findings: tuple[Finding, ...] = ()
     second: SecondDrift | None = None
+    layers: tuple[Layer, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from edgeport.report.wording import (
     STATUS,
     amount,
     closeness,
+    decibels,
     interval,
     is_loud,
+    layer_closeness,
     scales,
     size,
     worst_index,
@@ -83,6 +85,16 @@ def drift_table(data: Mapping[str, Json]) -> Table:
         for index, output in enumerate(second["outputs"] if second else ()):
             first = f"  on {second['runtime'].split(' ')[0]}" if index == 0 else ""
             table.add_row(plain_text(first), plain_text(output["output"]), *[""] * 4, plain_text(closeness(output)))
+    return table
+
+
+def layer_table(layers: Sequence[Mapping[str, Json]]) -> Table:
+    """The drift of inner tensors, in graph order."""
+    right = ("drift", "computed from")
+    table = new_table("Layer by layer (SQNR against the canonical graph in float)", "tensor", "op", *right, right=right)
+    for layer in layers:
+        cells = (layer["tensor"], layer["op"], layer_closeness(layer), decibels(layer["before_db"]))
+        table.add_row(*map(plain_text, cells))
     return table
 
 

@@ -45,6 +45,16 @@ def closeness(output: Mapping[str, Json]) -> str:
     return "not defined" if output["sqnr_db"] is None else f"{output['sqnr_db']:.1f} dB"
 
 
+def layer_closeness(layer: Mapping[str, Json]) -> str:
+    """One inner tensor's distance in a few characters."""
+    return "identical" if layer["identical"] else decibels(layer["sqnr_db"])
+
+
+def decibels(value: float | None) -> str:
+    """`41.2 dB`, `–` for none."""
+    return "–" if value is None else f"{value:.1f} dB"
+
+
 def noise_share(output: Mapping[str, Json]) -> float:
     """Length of a noise bar from 0 to 100, linear in dB: 0 at 120 dB SQNR or better, 100 at 0 dB or worse."""
     if output["identical"]:

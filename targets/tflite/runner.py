@@ -71,6 +71,8 @@ class LiteRtRunner:
             name = match["name"] if match else ""
             if match is None or name not in wanted or name in found or name not in values:
                 continue
+            if detail["name"] != name and detail["name"] in values:  # `a|q` may be a form of `a` or the value `a|q`
+                continue
             try:
                 raw = self._tensors.get_tensor(detail["index"])
             except ValueError:  # optimized away by the delegate

@@ -1,0 +1,51 @@
+"""How the artifacts of an export show themselves to their user: layouts, dtypes and words, whatever runs inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from edgeport.description import Description
+from edgeport.errors import UsageError
+from edgeport.findings import Finding
+from edgeport.quantize.plan import InputLayout, IoDtype, Kernel, Plan
+
+_KERNELS: dict[str, Kernel] = {"int8": "int8", "int16": "int16x8"}
+"""Integers at the ends -> the kernels that take them."""
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What is the same for every artifact of an export; the attributes are those of `Plan`."""
+
+    input_layout: InputLayout = "source"
+    io_dtype: IoDtype = "source"
+    description: Description = field(default_factory=Description)
+
+    def of(self, plan: Plan) -> Plan:
+        """The plan of an artifact that shows itself so."""
+        return replace(plan, input_layout=self.input_layout, io_dtype=self.io_dtype, description=self.description)
+
+
+def check_io_dtype(io_dtype: str, kernel: Kernel, precision: str) -> None:
+    """Refuses integers at the ends of a model that has none of that kind inside.
+
+    Raises:
+        UsageError: no kernel at that precision takes or makes them.
+    """
+    if io_dtype != "source" and _KERNELS[io_dtype] != kernel:
+        needed = "int8" if io_dtype == "int8" else "int16x8"
+        raise UsageError(f"--io-dtype {io_dtype} needs --precision {needed}; {precision} computes in float at its ends")
+
+
+def float_ends(graph: ir.Graph, plan: Plan) -> Iterator[Finding]:
+    """The inputs and outputs that stay float although integers were asked for."""
+    if plan.io_dtype == "source":
+        return
+    for kind, does, values in (("input", "reads", graph.inputs), ("output", "makes", graph.outputs)):
+        for value in values:
+            if value.dtype == ir.DataType.FLOAT and plan.io_qparams(value) is None:
+                message = f"{kind} {value.name!r} stays float32: no integer kernel {does} it"
+                yield Finding("info", "float-io", message)

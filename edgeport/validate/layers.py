@@ -1,0 +1,100 @@
+"""Where accuracy is lost: the drift of every tensor that the artifact keeps, in graph order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.sample import Array, Sample
+from edgeport.validate.runner import Runner
+
+SAMPLES = 4
+"""All tensors of a sample are in memory at once; a handful of samples shows where the noise comes in."""
+_MOST_BYTES = 2**29
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One tensor of the canonical graph in the artifact, against the canonical graph in float.
+
+    Attributes:
+        tensor: its name in the canonical graph.
+        node: the node that computes it.
+        op: that node's operator.
+        identical: every element is equal.
+        sqnr_db: 10 log10(sum ref^2 / sum (ref - out)^2) over all samples; None where identical or not defined.
+        before_db: the lowest SQNR among the tensors it is computed from; None where these are identical or not defined.
+    """
+
+    tensor: str
+    node: str
+    op: str
+    identical: bool
+    sqnr_db: float | None
+    before_db: float | None
+
+
+def measure_layers(
+    samples: Iterable[Sample], graph: ir.Model, canonical: Runner, artifact: Runner
+) -> tuple[Layer, ...]:
+    """Compares every inner tensor that both runtimes give, on the first samples.
+
+    Tensors that fusion removed from the artifact are left out; so is everything where one sample's tensors take more
+    than half a gigabyte.
+    """
+    values = [v for node in graph.graph for v in node.outputs if v.name and _bytes(v) > 0]
+    if sum(map(_bytes, values)) > _MOST_BYTES:
+        return ()
+    names = [v.name or "" for v in values]
+    signal, noise, seen = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
+    for sample in islice(samples, SAMPLES):
+        kept = artifact.intermediates(sample, names)
+        want = canonical.intermediates(sample, [name for name in names if name in kept])
+        for name, reference in want.items():
+            if reference.dtype.kind == "f" and reference.shape == kept[name].shape:
+                power, error = _powers(reference, kept[name])
+                signal[name] += power
+                noise[name] += error
+                seen[name] += 1
+    layers: dict[str, Layer] = {}
+    worst: dict[ir.Value, float] = {}  # the lowest SQNR of a value, or of what it is computed from where it is not kept
+    for node in graph.graph:
+        before = min((worst.get(v, math.inf) for v in node.inputs if v is not None), default=math.inf)
+        for value in node.outputs:
+            name = value.name or ""
+            worst[value] = before
+            if seen.get(name):
+                here = _sqnr(signal[name], noise[name])
+                worst[value] = math.inf if here is None else here
+                shown = None if here is None or math.isinf(here) else here
+                earlier = None if math.isinf(before) else before
+                layers[name] = Layer(name, node.name or "", node.op_type, noise[name] == 0, shown, earlier)
+    return tuple(layers.values())
+
+
+def _powers(reference: Array, kept: Array) -> tuple[float, float]:
+    a, b = reference.astype(np.float64).reshape(-1), np.asarray(kept, np.float64).reshape(-1)
+    with np.errstate(all="ignore"):
+        difference = np.where(a == b, 0.0, a - b)  # equal infinities are equal
+        return float(np.dot(a, a)), float(np.dot(difference, difference))
+
+
+def _sqnr(signal: float, noise: float) -> float | None:
+    """None where a value is not finite or the reference is zero."""
+    if noise == 0:
+        return math.inf
+    if not (math.isfinite(signal) and math.isfinite(noise)) or signal == 0:
+        return None
+    return 10 * math.log10(signal / noise)
+
+
+def _bytes(value: ir.Value) -> int:
+    """Bytes of a float tensor of static shape, 0 for others."""
+    if value.dtype is None or not value.dtype.is_floating_point() or value.shape is None or not value.shape.is_static():
+        return 0
+    return 4 * math.prod(value.shape.numpy())
