@@ -50,28 +50,49 @@ def combined_mask(
         sizes: [B, H, S, T] of the attention.
         guarded: whether NaN weights become zero in the source.
     """
-    if guarded:
+    if guarded and not all(_finite(term) for term in terms):
         return _guarded(model, before, terms, sizes)
     deep = sum(not _harmless(term) for term in terms)
     floor = np.float32(FLOOR / max(deep, 1))
-    parts = [_fitted(model, before, _additive(model, before, term, floor), term, sizes) for term in terms]
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
-        return None
-    arrays = [constant(part) for part in known]
-    if all(array is not None for array in arrays):
-        total = np.sum(np.broadcast_arrays(*(a for a in arrays if a is not None)), axis=0)
-        return _rows(model, before, add_initializer(model, f"{known[0].name}/mask", total), sizes)
-    mask = known[0]
-    for part in known[1:]:
-        mask = insert_before(before, "Add", [mask, part], name=f"{part.name}/sum")
-        dims = [static_shape(v) for v in (known[0], part)]
-        if None in dims:
+    mask: ir.Value | None = None
+    for term in terms:
+        value = _floored(model, before, term.value, floor) if term.kind == "added" else term.value
+        part = _fitted(model, before, value, term, sizes)
+        if part is None:
             return None
-        mask.type = part.type
-        mask.shape = ir.Shape(np.broadcast_shapes(*(d for d in dims if d is not None)))
-        known[0] = mask
+        mask = _joined(model, before, mask, part, term, floor)
+        if mask is None:
+            return None
+    assert mask is not None
     return _rows(model, before, mask, sizes)
+
+
+def _joined(
+    model: ir.Model, before: ir.Node, mask: ir.Value | None, part: ir.Value, term: Term, floor: np.float32
+) -> ir.Value | None:
+    """A further mask on top of those so far: added to them, or in their place where it drops a key."""
+    if term.kind == "added" and mask is None:
+        return part
+    below = constant(mask) if mask is not None else np.float32(0)
+    array, name = constant(part), f"{part.name}/{'sum' if term.kind == 'added' else 'bias'}"
+    if array is not None and below is not None:
+        if term.kind == "added":
+            return add_initializer(model, name, array + below)
+        return add_initializer(model, name, np.where(array == (term.kind == "kept"), below, floor))
+    shapes = [static_shape(v) for v in (mask, part) if v is not None]
+    if len(shapes) == 2 and None in shapes:
+        return None
+    if term.kind == "added":
+        result = insert_before(before, "Add", [mask, part], name=name)
+    else:
+        kept = add_initializer(model, f"{name}/zero", np.float32(0)) if mask is None else mask
+        low = add_initializer(model, f"{name}/low", floor)
+        branches = [kept, low] if term.kind == "kept" else [low, kept]
+        result = insert_before(before, "Where", [part, *branches], name=name, like=part)
+    result.type = ir.TensorType(ir.DataType.FLOAT)
+    if len(shapes) == 2:
+        result.shape = ir.Shape(np.broadcast_shapes(*(shape for shape in shapes if shape is not None)))
+    return result
 
 
 def _guarded(model: ir.Model, before: ir.Node, terms: Sequence[Term], sizes: Sizes) -> ir.Value | None:
@@ -96,29 +117,14 @@ def _guarded(model: ir.Model, before: ir.Node, terms: Sequence[Term], sizes: Siz
     return None if fitted is None else _rows(model, before, fitted, sizes)
 
 
+def _finite(term: Term) -> bool:
+    lowest = lower_bound(term.value) if term.kind == "added" else term.low
+    return lowest is not None and lowest != -math.inf
+
+
 def _harmless(term: Term) -> bool:
     lowest = lower_bound(term.value) if term.kind == "added" else None
     return lowest is not None and lowest > _HARMLESS
-
-
-def _additive(model: ir.Model, before: ir.Node, term: Term, floor: np.float32) -> ir.Value:
-    """The mask as something to add, nowhere below the floor."""
-    value = term.value
-    array = constant(value)
-    if term.kind == "added":
-        if array is not None:
-            raised = np.maximum(array, floor.astype(array.dtype))
-            return add_initializer(model, f"{value.name}/floored", raised)
-        lowest = lower_bound(value)
-        return value if lowest is not None and lowest >= floor else _floored(model, before, value, floor)
-    if array is not None:
-        kept = array if term.kind == "kept" else ~array
-        return add_initializer(model, f"{value.name}/bias", np.where(kept, np.float32(0), floor))
-    zero, low = (add_initializer(model, f"{value.name}/{n}", np.float32(v)) for n, v in (("zero", 0), ("low", floor)))
-    branches = [zero, low] if term.kind == "kept" else [low, zero]
-    bias = insert_before(before, "Where", [value, *branches], name=f"{value.name}/bias", like=value)
-    bias.type = ir.TensorType(ir.DataType.FLOAT)
-    return bias
 
 
 def _fitted(model: ir.Model, before: ir.Node, mask: ir.Value, term: Term, sizes: Sizes) -> ir.Value | None:
@@ -231,8 +237,13 @@ def _expanded(model: ir.Model, before: ir.Node, value: ir.Value, dims: tuple[int
 
 
 def _floored(model: ir.Model, before: ir.Node, mask: ir.Value, floor: np.float32) -> ir.Value:
-    """Where between constants gets raised constants, anything else a Clip."""
+    """The mask, nowhere below the floor. Where between constants gets raised constants, anything else a Clip."""
     name = f"{mask.name}/floored"
+    array, lowest = constant(mask), lower_bound(mask)
+    if array is not None:
+        return add_initializer(model, name, np.maximum(array, floor.astype(array.dtype)))
+    if lowest is not None and lowest >= floor:
+        return mask
     where = producer(mask, "Where")
     branches = [] if where is None else [constant(value) for value in where.inputs[1:]]
     if where is not None and all(branch is not None for branch in branches):

@@ -46,6 +46,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "remove_identities",
     "select_branches",
     "merge_duplicates",
+    "unmerge_transposes",
     "merge_transposes",
     "merge_reshapes",
     "normalize_clips",

@@ -158,3 +158,118 @@ def test_broadcast_heads_are_not_fused(check):
 def test_a_mask_over_the_queries_only_is_not_fused(check):
     checked = check(model(MASKED, f"{SPLIT}, float[2,1,5,1] m"), initializers=CONSTANTS)
     assert "Attention" not in checked.ops
+
+
+WHERE = f"{KT} s = MatMul(q, kt) c = Mul(s, scale)"
+SEVERAL = {
+    "condition keeps": (f"{WHERE} a = Where(keep, c, low) p = Softmax(a) y = MatMul(p, v)", {"Where": 1}),
+    "condition drops": (f"{WHERE} a = Where(keep, big, c) p = Softmax(a) y = MatMul(p, v)", {"Where": 1}),
+    "constant triangle": (f"{WHERE} a = Where(tri, c, ninf) p = Softmax(a) y = MatMul(p, v)", {}),
+    "triangle and bias": (f"{WHERE} a = Where(tri, c, low) b = Add(a, m) p = Softmax(b) y = MatMul(p, v)", {}),
+    "bias under a condition": (f"{WHERE} b = Add(c, m) a = Where(keep, b, low) p = Softmax(a) y = MatMul(p, v)", {}),
+    "two constants": (f"{WHERE} a = Add(c, bias) b = Add(tril, a) p = Softmax(b) y = MatMul(p, v)", {}),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_masks_are_joined(check, name):
+    body, others = SEVERAL[name]
+    random = np.random.default_rng(3)
+    triangle = np.tril(np.ones((1, 1, 5, 7), bool))
+    constants = {
+        "tri": triangle,
+        "tril": np.where(triangle, 0, LOWEST).astype(np.float32),
+        "bias": random.standard_normal((1, 3, 5, 7)).astype(np.float32),
+    }
+    mask = np.where(random.random((2, 1, 1, 7)) < 0.6, 0, LOWEST).astype(np.float32)
+    mask[..., 0] = 0  # no row without keys: PyTorch's own result there depends on how low meets low
+    feeds = {n: random.standard_normal(d).astype(np.float32) for n, d in (("q", (2, 3, 5, 8)), ("k", (2, 3, 7, 8)))}
+    feeds |= {"v": random.standard_normal((2, 3, 7, 4)).astype(np.float32), "m": mask}
+    feeds |= {"keep": random.random((2, 1, 5, 7)) < 0.5}
+    declared = {"m": "float[2,1,1,7] m", "keep": "bool[2,1,5,7] keep"}
+    used = {n: text for n, text in declared.items() if f"({n}," in body or f", {n})" in body}
+    proto = model(body, ", ".join([SPLIT, *used.values()]))
+    given = {i.name: feeds[i.name] for i in proto.graph.input}
+    checked = check(proto, initializers={**CONSTANTS, **constants}, feeds=given)
+    assert checked.ops["Attention"] == 1
+    assert "Softmax" not in checked.ops
+    if "m" not in used:
+        assert checked.ops == {"Attention": 1, **others}
+
+
+def test_a_key_that_two_masks_forbid_lies_below_one_that_one_forbids(check):
+    body = f"{WHERE} a = Where(tri, c, low) b = Add(a, m) p = Softmax(b) y = MatMul(p, v)"
+    mask = np.full((2, 1, 1, 7), LOWEST, np.float32)  # the first queries see forbidden keys only
+    mask[..., 4:] = 0
+    random = np.random.default_rng(3)
+    feeds = {
+        name: random.standard_normal(d).astype(np.float32)
+        for name, d in (("q", (2, 3, 5, 8)), ("k", (2, 3, 7, 8)), ("v", (2, 3, 7, 4)))
+    }
+    triangle = np.tril(np.ones((1, 1, 5, 7), bool))
+    proto = model(body, f"{SPLIT}, float[2,1,1,7] m")
+    checked = check(proto, initializers={**CONSTANTS, "tri": triangle}, feeds={**feeds, "m": mask})
+    assert checked.ops["Attention"] == 1
+
+
+@pytest.mark.parametrize("low", ["ninf", "low"])
+@pytest.mark.parametrize("fed", [True, False])
+def test_weights_that_are_guarded_against_nan(check, low, fed):
+    body = f"m = Where(keep, zero, {low}) {WHERE} a = Add(c, m) p = Softmax(a) n = IsNaN(p) g = Where(n, zero, p) "
+    keep = np.random.default_rng(4).random((2, 1, 5, 7)) < 0.5
+    keep[:, :, 1] = False
+    proto = model(f"{body} y = MatMul(g, v)", f"{SPLIT}, bool[2,1,5,7] keep" if fed else SPLIT)
+    random = np.random.default_rng(3)
+    feeds = {
+        name: random.standard_normal(d).astype(np.float32)
+        for name, d in (("q", (2, 3, 5, 8)), ("k", (2, 3, 7, 8)), ("v", (2, 3, 7, 4)))
+    }
+    constants = CONSTANTS if fed else {**CONSTANTS, "keep": keep}
+    checked = check(proto, initializers=constants, feeds={**feeds, **({"keep": keep} if fed else {})})
+    assert checked.ops["Attention"] == 1
+    assert "Softmax" not in checked.ops
+    assert "IsNaN" not in checked.ops
+
+
+def test_a_mask_behind_windows(check):
+    body = (
+        f"{WHERE} b = Add(c, bias) w = Reshape(b, windows) a = Add(w, shift) r = Reshape(a, whole) p = Softmax(r) "
+        "y = MatMul(p, v)"
+    )
+    random = np.random.default_rng(5)
+    constants = {
+        "bias": random.standard_normal((1, 3, 5, 7)).astype(np.float32),
+        "shift": np.where(random.random((1, 2, 1, 5, 7)) < 0.3, np.float32(-100), np.float32(0)),
+        "windows": np.array([2, 2, 3, 5, 7], np.int64),
+        "whole": np.array([-1, 3, 5, 7], np.int64),
+    }
+    checked = check(model(body, SPLIT.replace("[2,", "[4,")), initializers={**CONSTANTS, **constants})
+    assert checked.ops == {"Attention": 1}
+    assert tuple(checked.node("Attention").inputs[3].shape) == (4, 3, 5, 7)
+
+
+def test_a_mask_of_heads_in_the_batch(check):
+    body = (
+        "kt = Transpose<perm = [0, 2, 1]>(k) s = MatMul(q, kt) w = Reshape(s, apart) a = Add(w, m) "
+        "r = Reshape(a, together) p = Softmax(r) y = MatMul(p, v)"
+    )
+    constants = {"apart": np.array([2, 3, 5, 7], np.int64), "together": np.array([6, 5, 7], np.int64)}
+    inputs = "float[6,5,8] q, float[6,7,8] k, float[6,7,4] v, float[2,1,1,7] m"
+    checked = check(model(body, inputs), initializers=constants)
+    assert checked.ops == {"Attention": 1, "Reshape": 4, "Clip": 1, "Expand": 1}
+
+
+@pytest.mark.parametrize("spread", [True, False])
+def test_repeated_heads_are_not_repeated(check, spread):
+    names = "kv" if spread else "v"  # else only the heads of v are repeated
+    repeat = "{0}1 = Unsqueeze({0}, two) {0}2 = Expand({0}1, {0}wide) {0}3 = Reshape({0}2, {0}end) "
+    body = "".join(repeat.format(name) for name in names)
+    constants = {"two": np.array([2], np.int64)}
+    for name, depth in (("k", 8), ("v", 4)):
+        constants[f"{name}wide"] = np.array([2, 2, 3, 7, depth], np.int64)
+        constants[f"{name}end"] = np.array([2, 6, 7, depth], np.int64)
+    body += f"kt = Transpose<perm = [0, 1, 3, 2]>({'k3' if spread else 'k'}) s = MatMul(q, kt) p = Softmax(s) "
+    inputs = f"float[2,6,5,8] q, float[2,{2 if spread else 6},7,8] k, float[2,2,7,4] v"
+    checked = check(model(f"{body} y = MatMul(p, v3)", inputs), initializers=constants)
+    assert checked.ops["Attention"] == 1
+    assert checked.ops.get("Expand", 0) == (0 if spread else 1)
