@@ -15,7 +15,7 @@ from edgeport.errors import UsageError
 from edgeport.suggest import did_you_mean
 
 FILE_NAME = "edgeport.toml"
-_PATHS = ("source", "calib", "data", "metric", "statistics", "out", "tokenizer")
+_PATHS = ("source", "calib", "data", "metric", "statistics", "out", "tokenizer", "labels")
 
 
 def _split(value: Any) -> Any:
@@ -52,6 +52,9 @@ class Config(BaseModel):
     data: str | None = None
     input: Entries = None
     input_layout: str | None = None
+    io_dtype: str | None = None
+    block_size: int | None = None
+    labels: str | None = None
     metric: str | None = None
     budget: Entries = None
     statistics: str | None = None

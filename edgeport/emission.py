@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeport.bundle.golden import write_golden
+from edgeport.bundle.golden import ArtifactEnds, write_golden
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.planning import Assigned, assign_for, plan_for
@@ -117,7 +117,7 @@ def emit(
             progress=progress,
         )
     refuse_defects(target.name, ladder)
-    write_golden(out, evidence.samples, runner, source, plan.input_layout)
+    write_golden(out, evidence.samples, runner, source, _ends(prepared, plan))
     results, remarks = judge(evidence.budgets, ladder)
     findings = (*artifact.findings, *ladder.findings, *_large_drift(ladder), *remarks)
     other = target.second_runner(artifact, prepared.canonical)
@@ -128,6 +128,12 @@ def emit(
     if plan.precision != "fp32":
         layers = measure_layers(evidence.samples, prepared.canonical, prepared.runner, runner)
     return Emitted(artifact, plan, ladder, results, findings, second, layers)
+
+
+def _ends(prepared: Prepared, plan: Plan) -> ArtifactEnds:
+    graph = prepared.canonical.graph
+    found = {v.name or "": plan.io_qparams(v) for v in (*graph.inputs, *graph.outputs)}
+    return ArtifactEnds(plan.input_layout, {name: q for name, q in found.items() if q is not None})
 
 
 def refuse_defects(target: str, ladder: Ladder) -> None:

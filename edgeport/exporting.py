@@ -10,16 +10,19 @@ from typing import Any, get_args
 
 from edgeport.bundle.manifest import write_manifest
 from edgeport.bundle.publish import check_replaceable, publishing
-from edgeport.calibration import METHODS, Statistics
+from edgeport.calibration import METHODS, Preprocessing, Statistics
 from edgeport.datasets import Datasets, open_datasets
+from edgeport.description import describe
 from edgeport.emission import Evidence
 from edgeport.entry import is_entry
 from edgeport.errors import ToolchainError, UsageError
 from edgeport.findings import Finding
 from edgeport.observation import observe
 from edgeport.preparation import Prepared, check_capture, prepare
+from edgeport.presentation import Presentation, check_io_dtype
 from edgeport.progress import Progress, Silent
-from edgeport.quantize.plan import InputLayout
+from edgeport.quantize.plan import InputLayout, IoDtype
+from edgeport.quantize.scheme import with_blocks
 from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
 from edgeport.results import ExportResult
@@ -47,6 +50,9 @@ def export(
     data: Any = None,
     inputs: Sequence[str | InputSpec] = (),
     input_layout: InputLayout = "source",
+    io_dtype: IoDtype = "source",
+    block_size: int | None = None,
+    labels: str | Path | None = None,
     metric: Any = None,
     budget: Sequence[str] = (),
     statistics: str | Path | None = None,
@@ -67,7 +73,7 @@ def export(
         source: an ONNX file, a .pt2 file, `file.py:callable`, an nn.Module or an ExportedProgram.
         target: one or several target names.
         profile: a device profile.
-        precision: fp32, fp16, int8, int8-dynamic or int8-weights.
+        precision: fp32, fp16, int8, int8-dynamic, int8-weights, int4-weights or int16x8.
         scheme: `full-integer` leaves no float operator between the inputs and the outputs, for NPUs and
             microcontrollers; `default` runs in integers what the target's CPU kernels run fast.
         ranges: how clipping ranges follow from the statistics: min-max, percentile, entropy or mse.
@@ -76,6 +82,10 @@ def export(
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
         input_layout: `nhwc` makes the artifact take four-dimensional inputs as camera buffers lie, channels last;
             samples and `inputs` stay in the source's order.
+        io_dtype: `int8` (of precision int8) or `int16` (of int16x8) makes the artifact take and give integers where its
+            kernels do; samples, drift and golden references stay in the source's numbers.
+        block_size: how many int4 weights share a scale (32, 64, 128, 256), 0 for one scale a channel; default 32.
+        labels: a text file with the names of the classes, one a line, which the artifact is to carry.
         metric: `file.py:callable` or a callable, run on the float model and on the artifact.
         budget: e.g. `sqnr>=25`; over it, BudgetError.
         statistics: a statistics file of an earlier run, instead of calibration.
@@ -101,9 +111,13 @@ def export(
     if input_layout not in get_args(InputLayout):
         known = get_args(InputLayout)
         raise UsageError(f"--input-layout {input_layout}: no such layout; {did_you_mean(input_layout, known)}")
+    if io_dtype not in get_args(IoDtype):
+        raise UsageError(f"--io-dtype {io_dtype}: no such type; {did_you_mean(io_dtype, get_args(IoDtype))}")
     if statistics is not None and calib is not None:
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
     _check_options(loaded, device, precision, scheme, ranges, statistics is not None, calib is not None)
+    for one in loaded:
+        check_io_dtype(io_dtype, with_blocks(one.scheme(precision, device, scheme), block_size).kernel, precision)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
     budgets = tuple(parse_budget(text) for text in budget)
     if budgets and not validate:
@@ -113,12 +127,18 @@ def export(
 
     progress.stage("capture", None)
     prepared = prepare(source, inputs, drop_passes, (*add_passes, *scheme_passes(loaded, scheme)))
+    description = describe(
+        prepared.inputs,
+        prepared.runner.output_specs,
+        Preprocessing.parse(preprocessing) if preprocessing is not None else None,
+        Path(labels) if labels is not None else None,
+    )
     tokenizer_path = Path(tokenizer) if tokenizer is not None else None
     datasets = open_datasets(prepared, calib, data, preprocessing, tokenizer_path)
     check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
     check_capture(prepared, datasets.held_out.read(0, min(_CHECKED_SAMPLES, len(datasets.held_out))))
 
-    works = [assign_target(t, device, prepared, precision, scheme) for t in loaded]
+    works = [assign_target(t, device, prepared, precision, scheme, block_size) for t in loaded]
     assigned = [w.assigned for w in works if w.assigned is not None]
     observed = observe(
         prepared,
@@ -130,7 +150,8 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    works = [plan_target(w, prepared, observed.statistics, ranges, input_layout) for w in works]
+    presentation = Presentation(input_layout, io_dtype, description)
+    works = [plan_target(w, prepared, observed.statistics, ranges, presentation) for w in works]
 
     options = {
         "target": names,
@@ -142,6 +163,9 @@ def export(
         "data": _said(data),
         "input": [str(i) for i in inputs],
         "input_layout": input_layout,
+        "io_dtype": io_dtype,
+        "block_size": block_size,
+        "labels": _said(labels),
         "metric": _said(metric),
         "budget": list(budget),
         "statistics": _said(statistics),

@@ -13,8 +13,10 @@ from edgeport.errors import BudgetError, EdgeportError, ModelError, ToolchainErr
 from edgeport.findings import Finding
 from edgeport.planning import Assigned, assign_for, plan_for
 from edgeport.preparation import Prepared
+from edgeport.presentation import Presentation, float_ends
 from edgeport.progress import Progress, counter
-from edgeport.quantize.plan import InputLayout, Plan
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.scheme import with_blocks
 from edgeport.report.contents import ArtifactFile, Status, TargetReport
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
@@ -46,20 +48,27 @@ class Work:
     findings: tuple[Finding, ...] = ()
 
 
-def assign_target(target: Target, profile: Profile | None, prepared: Prepared, precision: str, scheme: str) -> Work:
-    """Checks the graph against the target and decides the kernels."""
+def assign_target(
+    target: Target,
+    profile: Profile | None,
+    prepared: Prepared,
+    precision: str,
+    scheme: str,
+    block_size: int | None = None,
+) -> Work:
+    """Checks the graph against the target and decides the kernels; `block_size` as for `export`."""
     findings: tuple[Finding, ...] = ()
     try:
         require_toolchain(target)
         findings = check_target(target, prepared, precision, profile)
-        assigned = assign_for(prepared.canonical, target.scheme(precision, profile, scheme))
+        assigned = assign_for(prepared.canonical, with_blocks(target.scheme(precision, profile, scheme), block_size))
     except EdgeportError as error:
         return Work(target, error=error, findings=(*findings, *error.findings))
     return Work(target, assigned, findings=findings)
 
 
 def plan_target(
-    work: Work, prepared: Prepared, statistics: Statistics | None, method: str, input_layout: InputLayout
+    work: Work, prepared: Prepared, statistics: Statistics | None, method: str, presentation: Presentation
 ) -> Work:
     """Gives the tensors their ranges.
 
@@ -72,7 +81,9 @@ def plan_target(
         plan = plan_for(prepared.canonical, work.assigned, statistics, method)
     except ModelError as error:
         return replace(work, error=error, findings=(*work.findings, *error.findings))
-    return replace(work, plan=replace(plan, input_layout=input_layout))
+    plan = presentation.of(plan)
+    remarks = float_ends(prepared.canonical.graph, plan)
+    return replace(work, plan=plan, findings=(*work.findings, *remarks))
 
 
 def emit_target(

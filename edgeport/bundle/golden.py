@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
-from edgeport.quantize.plan import InputLayout
+from edgeport.quantize.plan import InputLayout, QParams
 from edgeport.sample import Array, Sample
 from edgeport.validate.runner import Runner
 
@@ -16,20 +17,33 @@ SAMPLES = 2
 """Enough to notice a wrong runtime or wrong preprocessing; drift is measured on all held-out samples."""
 
 
+@dataclass(frozen=True)
+class ArtifactEnds:
+    """How the artifact takes and gives arrays: the order of its inputs, and the parameters of those it has in integers."""
+
+    layout: InputLayout = "source"
+    qparams: Mapping[str, QParams] = field(default_factory=dict)
+
+    def stored(self, name: str, array: Array) -> Array:
+        """The array in the artifact's dtype."""
+        return self.qparams[name].quantize(array) if name in self.qparams else array
+
+
 def write_golden(
-    folder: Path, samples: Iterable[Sample], artifact: Runner, reference: Runner, input_layout: InputLayout
+    folder: Path, samples: Iterable[Sample], artifact: Runner, reference: Runner, ends: ArtifactEnds
 ) -> Path:
     """Writes `golden/golden.safetensors` below a target's folder.
 
     Keys: `input/INDEX/NAME` (as the artifact takes it), `output/INDEX/NAME` (what the artifact gave here) and
-    `reference/INDEX/NAME` (what the float source gives); dtypes and the shapes of outputs are those of the graph.
+    `reference/INDEX/NAME` (what the float source gives, in its dtype); the shapes of outputs are those of the graph.
     """
     from safetensors.numpy import save
 
     tensors: dict[str, Array] = {}
     for index, sample in enumerate(islice(samples, SAMPLES)):
-        taken = {name: _ordered(array, input_layout) for name, array in sample.items()}
-        named = {"input": taken, "output": artifact.run(sample), "reference": reference.run(sample)}
+        taken = {name: _ordered(ends.stored(name, array), ends.layout) for name, array in sample.items()}
+        given = {name: ends.stored(name, array) for name, array in artifact.run(sample).items()}
+        named = {"input": taken, "output": given, "reference": reference.run(sample)}
         for kind, arrays in named.items():
             tensors |= {f"{kind}/{index}/{name}": np.asarray(array, order="C") for name, array in arrays.items()}
     path = folder / "golden" / "golden.safetensors"

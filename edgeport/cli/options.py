@@ -39,6 +39,13 @@ INPUT = click.option(
 INPUT_LAYOUT = click.option(
     "--input-layout", metavar="NAME", help="Order of 4-D inputs: source, or nhwc for camera buffers [default: source]."
 )
+IO_DTYPE = click.option(
+    "--io-dtype", metavar="NAME", help="Inputs and outputs: source, int8 or int16, as the kernels [default: source]."
+)
+BLOCK_SIZE = click.option(
+    "--block-size", metavar="N", type=int, help="int4 weights that share a scale; 0: a whole channel [default: 32]."
+)
+LABELS = click.option("--labels", metavar="FILE", help="Names of the classes, one a line, for the file to carry.")
 METRIC = click.option("--metric", metavar="FILE.PY:CALLABLE", help="Your own metric, run on float and artifact.")
 BUDGET = click.option(
     "--budget", metavar="METRIC>=VALUE", multiple=True, help="Drift you allow; over it exit code 4. Repeatable."

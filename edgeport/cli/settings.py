@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _TO_API = {"input": "inputs", "passes_drop": "drop_passes", "passes_add": "add_passes"}
 _INSTEAD = {"calib": "statistics", "statistics": "calib"}
 """A flag on the left is not taken from the file when the one on the right is on the command line."""
-_TO_PATH = ("statistics", "tokenizer", "out")
+_TO_PATH = ("statistics", "tokenizer", "labels", "out")
 
 
 def read_config(path: str | None, quiet: bool) -> Config:

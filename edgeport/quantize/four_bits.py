@@ -12,8 +12,6 @@ import numpy.typing as npt
 from edgeport.quantize.plan import QParams
 from edgeport.sample import Array
 
-BLOCK_SIZES = (32, 64, 128, 256)
-"""Block sizes that runtimes have kernels for."""
 _LOWEST, _HIGHEST = -8, 7
 _FRACTIONS = np.linspace(0.6, 1.0, 17)
 """Candidate scales as fractions of the one that clips nothing."""

@@ -12,7 +12,9 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import onnx_ir as ir
 
+from edgeport.description import Description
 from edgeport.sample import Array
 
 Kernel = Literal[
@@ -24,6 +26,7 @@ INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
 """Kernels whose activations are integers with parameters of the plan."""
 
 InputLayout = Literal["source", "nhwc"]
+IoDtype = Literal["source", "int8", "int16"]
 
 _LIMITS = {
     "int4": (-8, 7),
@@ -125,18 +128,31 @@ class Plan:
     value made by a float node stays float for its float consumers.
 
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
-    the order of camera buffers.
+    the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do.
+    `description` is what the artifact says about itself.
     """
 
     precision: str
     tensors: Mapping[str, TensorPlan] = field(default_factory=dict)
     nodes: Mapping[str, NodePlan] = field(default_factory=dict)
     input_layout: InputLayout = "source"
+    io_dtype: IoDtype = "source"
+    description: Description = field(default_factory=Description)
 
     def kernel(self, node_name: str | None) -> Kernel:
         """The kernel of a node; a node without an entry runs in float."""
         entry = self.nodes.get(node_name or "")
         return entry.kernel if entry else "float32"
+
+    def io_qparams(self, value: ir.Value) -> QParams | None:
+        """Parameters of a graph input or output that the artifact takes or gives in integers, None where in float.
+
+        An output that a float kernel makes stays float.
+        """
+        producer = value.producer()
+        if self.io_dtype == "source" or (producer is not None and self.kernel(producer.name) not in INTEGERS):
+            return None
+        return self.qparams(value.name)
 
     def qparams(self, value_name: str | None) -> QParams | None:
         """Quantization parameters of a value, None where it stays float."""

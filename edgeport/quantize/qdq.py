@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgeport.passes.attention_parts import spell_out
 from edgeport.quantize.assign import integer_inputs, integer_outputs
+from edgeport.quantize.dynamic import quantize_rows
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import INTEGERS, Plan, QParams, bias_qparams
 from edgeport.quantize.planner import constant
@@ -44,6 +45,10 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
                 made.append(spell_out(copy, group.anchor, lambda v: writer.round_trip(v, _qparams(plan, v))))
             else:
                 made.extend(integer_outputs(group))
+        if kernel.endswith("-dynamic") and group.anchor.op_type == "MatMul":
+            rows = group.anchor.inputs[0]
+            assert rows is not None
+            group.anchor.replace_input_with(0, quantize_rows(copy, group.anchor, rows))
         for index in rule.weights:
             weight = group.anchor.inputs[index]
             assert weight is not None
@@ -55,6 +60,7 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
                 flat = constant(bias).reshape(-1)
                 stored = writer.dequantized_constant(name, flat, bias_qparams(x, qparams))
                 writer.replace(group.bias or group.anchor, bias, stored)
+    made.extend(value for value in graph.inputs if plan.io_qparams(value) is not None)
     for value in made:
         writer.quantize_output(value, _qparams(plan, value))
     return copy

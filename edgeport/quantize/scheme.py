@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import onnx_ir as ir
 
+from edgeport.errors import UsageError
 from edgeport.quantize.groups import Fusible
 from edgeport.quantize.plan import Kernel, QParams
 
@@ -54,6 +55,7 @@ class OpRule:
         refuses: gives the reason why a particular node must stay float, None if it need not.
         symmetric: indices of the inputs that must have zero point 0.
         inner: values inside of the operator that are integers, too.
+        alone: what an anchor runs as that float operators feed and read; None: as any other.
         unweighted: the rule of a node whose `weight` input is computed; None: such a node stays float.
     """
 
@@ -69,6 +71,7 @@ class OpRule:
     refuses: Callable[[ir.Node], str | None] = _always
     symmetric: tuple[int, ...] = ()
     inner: tuple[Inner, ...] = ()
+    alone: Kernel | None = None
     unweighted: OpRule | None = None
 
     @property
@@ -121,3 +124,23 @@ class Scheme:
         """What a node with a rule runs as."""
         rule = self.rule(node)
         return self.kernel if rule is None or rule.kernel is None else rule.kernel
+
+
+BLOCK_SIZES = (32, 64, 128, 256)
+"""Sizes of blocks of int4 weights that runtimes have kernels for."""
+
+
+def with_blocks(scheme: Scheme, block_size: int | None) -> Scheme:
+    """The scheme with blocks of another size; None leaves its own, 0 gives one scale a channel.
+
+    Raises:
+        UsageError: there are no int4 weights in it, or no kernels for that size.
+    """
+    if block_size is None:
+        return scheme
+    if scheme.block is None:
+        raise UsageError(f"--block-size is for int4-weights; --precision {scheme.precision} has no blocks")
+    if block_size not in (0, *BLOCK_SIZES):
+        sizes = ", ".join(map(str, BLOCK_SIZES))
+        raise UsageError(f"--block-size {block_size}: there are kernels for {sizes}, and 0 for one scale a channel")
+    return replace(scheme, block=block_size or None)

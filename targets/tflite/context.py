@@ -170,7 +170,9 @@ class Context:
         shape = self.shape(value)
         self._check(value, may_be_empty=True)
         layout = self.input_layout(value)
-        tensor = self.builder.tensor(self.name(value, layout), stored_shape(shape, layout), self.dtype(value))
+        quant = self.plan.io_qparams(value)
+        dtype = self.dtype(value) if quant is None else quant.dtype
+        tensor = self.builder.tensor(self.name(value, layout), stored_shape(shape, layout), dtype, quant)
         self._remember(value, Stored(tensor, layout))
 
     def input_layout(self, value: ir.Value) -> Layout:
@@ -179,11 +181,11 @@ class Context:
         return channels_last(rank) if rank == 4 and self.plan.input_layout == "nhwc" else identity(rank)
 
     def returned(self, value: ir.Value) -> Tensor:
-        """A graph output in ONNX order, not quantized."""
+        """A graph output in ONNX order, quantized if the plan gives it out so."""
         data = self.constant(value)
         if data is not None:
             return self.builder.constant(value.name or "output", data)
-        return self.stored(value, identity(self.rank(value)), quantized=False)
+        return self.stored(value, identity(self.rank(value)), quantized=self.plan.io_qparams(value) is not None)
 
     def check_values(self, node: ir.Node, int8: bool) -> None:
         """Refuses dtypes and shapes that no lowering handles, and a plan that asks for integers in vain."""

@@ -15,6 +15,7 @@ from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import fusible
 from edgeport.targets.tflite.registry import LOWERINGS, Refused, objections
+from edgeport.targets.tflite.unsupported import unsupported
 
 assert ops  # imported for its registrations
 
@@ -28,7 +29,10 @@ def lower_graph(model: ir.Model, plan: Plan, metadata: Mapping[str, bytes] | Non
     ctx, findings = walk(model, plan)
     if findings:
         raise refusal(findings)
-    inputs = {v.name or "": ctx.stored(v, ctx.input_layout(v), quantized=False) for v in model.graph.inputs}
+    inputs = {
+        v.name or "": ctx.stored(v, ctx.input_layout(v), quantized=plan.io_qparams(v) is not None)
+        for v in model.graph.inputs
+    }
     outputs: dict[str, Tensor] = {}
     for value in model.graph.outputs:
         outputs[value.name or ""] = _distinct(ctx, value, taken=[*inputs.values(), *outputs.values()])
@@ -76,8 +80,7 @@ def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[
 def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if lowering is None:
-        name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-        return [Refused(f"operator {name} is not supported", code="unsupported-op")]
+        return [unsupported(node)]
     problems = list(objections(node, lowering))
     if not problems:
         try:
@@ -100,10 +103,10 @@ def _finding(refused: Refused, node: ir.Node | None) -> Finding:
 
 
 def _distinct(ctx: Context, value: ir.Value, taken: list[Tensor]) -> Tensor:
-    """The float tensor of a graph output in ONNX order, copied if it is an input, a constant or returned already."""
+    """The tensor of a graph output in ONNX order, copied if it is an input, a constant or returned already."""
     tensor = ctx.returned(value)
     if tensor.constant or tensor in taken:
-        copy = ctx.builder.tensor(f"{value.name}/copy", tensor.shape, tensor.dtype)
+        copy = ctx.builder.tensor(f"{value.name}/copy", tensor.shape, tensor.dtype, tensor.quant)
         ctx.reshape(tensor, copy)
         return copy
     return tensor

@@ -16,6 +16,7 @@ from edgeport.targets.contract import Artifact, Profile
 from edgeport.targets.tflite.full_integer import PASSES, full_integer_scheme
 from edgeport.targets.tflite.half import half_arithmetic
 from edgeport.targets.tflite.lower import lower_graph, walk
+from edgeport.targets.tflite.metadata import metadata, with_files
 from edgeport.targets.tflite.micro import MicroRunner, micro_runner
 from edgeport.targets.tflite.runner import LiteRtRunner
 from edgeport.targets.tflite.scheme import tflite_scheme
@@ -58,7 +59,9 @@ class TfliteTarget:
             ModelError: a node cannot be lowered, or LiteRT does not take the file.
         """
         notes, remarks = half_arithmetic(graph, plan)
-        data = lower_graph(graph, plan, notes)
+        ends = {v.name or "": tuple(v.shape.numpy()) if v.shape is not None else () for v in graph.graph.outputs}
+        notes |= metadata(name, [v.name or "" for v in graph.graph.inputs], ends, plan.description)
+        data = with_files(lower_graph(graph, plan, notes), plan.description)
         facts, findings = inspect_file(data, name)
         path = out / f"{name}.tflite"
         path.write_bytes(data)

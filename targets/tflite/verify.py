@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edgeport.errors import ModelError
@@ -12,6 +12,7 @@ from edgeport.targets.tflite.interpreter import interpreter
 from edgeport.targets.tflite.xnnpack import Left, left_over
 
 _SHOWN = 8
+_HEAVY = ("BATCH_MATMUL", "CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding, ...]]:
@@ -33,8 +34,32 @@ def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding,
         "op_count": len(names),
         "transposes": ops["TRANSPOSE"],
         "not_on_xnnpack": dict(sorted(collections.Counter(one.op for one in left).items())),
+        "inputs": [_end(detail) for detail in engine.get_input_details()],
+        "outputs": [_end(detail) for detail in engine.get_output_details()],
     }
-    return facts, tuple(_not_on_xnnpack(left))
+    return facts, (*_slower_than_float(left, ops), *_not_on_xnnpack(left))
+
+
+def _end(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """What a caller must know to feed or read a tensor."""
+    end = {"name": detail["name"], "dtype": detail["dtype"].__name__, "shape": detail["shape"].tolist()}
+    scale, zero = detail["quantization"]
+    return end | ({"scale": float(scale), "zero_point": int(zero)} if scale else {})
+
+
+def _slower_than_float(left: Sequence[Left], ops: Mapping[str, int]) -> Iterator[Finding]:
+    """A warning where the heavy work falls to integer reference kernels."""
+    slow = [one for one in left if one.op in _HEAVY and "int" in one.dtype]
+    if not slow:
+        return
+    wide = any("int16" in one.dtype for one in slow)
+    total = sum(ops.get(op, 0) for op in _HEAVY)
+    message = (
+        f"{len(slow)} of {total} convolutions and matrix products run in LiteRT's reference kernels on integers, "
+        f"{'20 to 100 times ' if wide else ''}slower than in float on a CPU"
+    )
+    hint = "int16x8 is for NPUs, DSPs and microcontrollers; on a phone's CPU take int8 or fp16" if wide else None
+    yield Finding("warning", "slower-than-float", message, node=slow[0].node, op=slow[0].op, hint=hint)
 
 
 def _not_on_xnnpack(left: Sequence[Left]) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from edgeport.targets.tflite.layout import ADDED, Layout, channels_last, is_full
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.window import Window, pad_spatial, window
 
+_LEAST_REUSE, _LEAST_SUM = 64, 32
 _CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
 NHWC: Layout = (0, 2, 3, 1)
 _N1LC: Layout = (0, ADDED, 2, 1)
@@ -74,10 +76,19 @@ def conv(ctx: Context, node: ir.Node) -> None:
         a = a.reshape(a.shape[0], a.shape[1], *((1,) * (4 - a.ndim)), *a.shape[2:])
         return a.transpose(1, 2, 3, 0) if depthwise else a.transpose(0, 2, 3, 1)
 
-    kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1)
+    kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1 and _repays(ctx.shape(w)))
     bias = add_bias(ctx, node, data, kernel, outs)
     out = ctx.output(node, layout)
     emit_conv(ctx, [data, kernel, bias], out, win, padding, outs // channels if depthwise else 0, ctx.activation(node))
+
+
+def _repays(filters: tuple[int, ...]) -> bool:
+    """Whether integer products are faster by more than the rounding of their float input takes (LiteRT 2.3.0, x86).
+
+    That takes time for every input element, and every one of them enters `outputs` products in each tap.
+    """
+    outputs, taps = filters[0], math.prod(filters[2:])
+    return outputs * taps >= _LEAST_REUSE and filters[1] * taps >= _LEAST_SUM
 
 
 def conv_3d(ctx: Context, node: ir.Node, win: Window) -> None:
@@ -95,7 +106,7 @@ def conv_3d(ctx: Context, node: ir.Node, win: Window) -> None:
     groups, outs = int_attr(node, "group", 1), ctx.shape(w)[0]
 
     def weights(arrange: Callable[[Array], Array], axis: int) -> Tensor:
-        return ctx.weights(node, w, arrange, axis=axis, hybrid=groups == 1)
+        return ctx.weights(node, w, arrange, axis=axis, hybrid=groups == 1 and _repays(ctx.shape(w)))
 
     def bias(kernel: Tensor) -> Tensor:
         return add_bias(ctx, node, data, kernel, outs)
