@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from edgeport.inner import inner_name
 from edgeport.quantize.groups import KernelGroup, find_groups
-from edgeport.quantize.plan import INTEGERS, NodePlan, QParams
+from edgeport.quantize.plan import INTEGERS, Kernel, NodePlan, QParams
 from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 
@@ -119,11 +119,17 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> 
     others = {node: group for node, group in kernels.items() if scheme.kernel_of(node) not in INTEGERS}
     kernels = {node: group for node, group in kernels.items() if node not in others}
     _relax(kernels, reasons, groups, scheme)
+    alone = _alone(kernels, groups, scheme)
+    if alone:
+        for node, kernel in alone.items():
+            others[node] = kernels.pop(node)
+            reasons[node] = f"{kernel}: float operators feed and read it"
+        _relax(kernels, reasons, groups, scheme)
     weights, users = _weights((kernels, others), reasons, scheme)
     nodes = {}
     for node, group in groups.items():
         runs = group.anchor in kernels or group.anchor in others
-        kernel = scheme.kernel_of(group.anchor) if runs else "float32"
+        kernel = alone.get(group.anchor, scheme.kernel_of(group.anchor)) if runs else "float32"
         reason = reasons.get(group.anchor, "")
         if node is not group.anchor:
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
@@ -201,6 +207,20 @@ def _relax(kernels: _Kernels, reasons: _Reasons, groups: Mapping[ir.Node, Kernel
                 del kernels[node]
                 reasons[node] = reason
                 changed = True
+
+
+def _alone(kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme) -> dict[ir.Node, Kernel]:
+    """The anchors that float operators feed and read, with the kernel that their rule has for this."""
+    found: dict[ir.Node, Kernel] = {}
+    for node, group in kernels.items():
+        rule = rule_of(node, scheme)
+        if rule.alone is None or scheme.everywhere:
+            continue
+        fed = any(_made_in_integers(v, kernels, groups) for v in integer_inputs(group, rule))
+        read = any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group))
+        if not fed and not read:
+            found[node] = rule.alone
+    return found
 
 
 def _out_of_place(

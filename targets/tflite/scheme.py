@@ -156,7 +156,9 @@ _TABLES = {"Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weig
 """Embeddings: one scale a row."""
 _PRODUCTS = {
     "MatMul": replace(
-        _ANCHORS["MatMul"], unweighted=OpRule("anchor", activations=(0, 1), symmetric=(1,), refuses=_product)
+        _ANCHORS["MatMul"],
+        alone="int8-dynamic",
+        unweighted=OpRule("anchor", activations=(0, 1), symmetric=(1,), refuses=_product),
     ),
     "Attention": OpRule(
         "anchor",

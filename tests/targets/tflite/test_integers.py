@@ -89,8 +89,9 @@ def test_matmul(tmp_path: Path, rank: int) -> None:
     g = Graph()
     x = g.input("x", normal(*(4, 5, 16)[3 - rank :]))
     y = g.op("Add", g.op("MatMul", x, g.const(normal(16, 8, seed=1))), g.const(normal(8, seed=2)))
-    artifact = assert_simulated(g, [g.op("Relu", y)], tmp_path)
-    assert artifact.facts["ops"] == {"QUANTIZE": 1, "FULLY_CONNECTED": 1, "DEQUANTIZE": 1}
+    y = g.op("MatMul", g.op("Relu", y), g.const(normal(8, 8, seed=3)))
+    artifact = assert_simulated(g, [y], tmp_path)
+    assert artifact.facts["ops"] == {"QUANTIZE": 1, "FULLY_CONNECTED": 2, "DEQUANTIZE": 1}
     assert artifact.facts["not_on_xnnpack"] == {}
 
 
@@ -301,6 +302,16 @@ def test_a_product_of_two_activations_has_a_right_hand_side_without_zero_point(
     artifact = assert_simulated(g, [y], tmp_path)
     assert int(plan_of(g, [y])[1].qparams(right).zero_point) == 0
     assert artifact.facts["not_on_xnnpack"] == {}
+
+
+def test_a_product_between_float_operators_quantizes_its_rows_at_run_time(tmp_path: Path) -> None:
+    g = Graph()
+    rows = normal(1, 6, 32) * np.geomspace(1, 1e4, 6, dtype=np.float32)[:, None]  # one scale for all would drop most
+    x = g.op("LayerNormalization", g.input("x", rows), g.const(np.ones(32, np.float32)), axis=-1)
+    y = g.op("Softmax", g.op("Add", g.op("MatMul", x, g.const(normal(32, 16))), g.const(normal(16, seed=1))))
+    artifact = assert_simulated(g, [y], tmp_path)
+    assert artifact.facts["not_on_xnnpack"] == {}
+    assert "QUANTIZE" not in artifact.facts["ops"]
 
 
 def test_a_product_whose_right_hand_side_has_a_fixed_zero_point_stays_float() -> None:
