@@ -36,7 +36,8 @@ def expand_det(model: ir.Model) -> bool:
 
 def _determinant(site: Site, x: ir.Value, size: int) -> list[ir.Value]:
     """The minors of the whole matrix, of which there is one, and the axis on which it lies."""
-    minors, subsets = _row(site, x, 0), [(j,) for j in range(size)]
+    minors = _row(site, x, 0)
+    subsets: list[tuple[int, ...]] = [(j,) for j in range(size)]
     for k in range(1, size):
         row, larger = _row(site, x, k), list(itertools.combinations(range(size), k + 1))
         total: ir.Value | None = None

@@ -22,10 +22,10 @@ def fold_eye_like(model: ir.Model) -> bool:
     for node in nodes(model, "EyeLike"):
         x = node.inputs[0]
         shape = static_shape(x)
-        if x is None or shape is None or x.dtype is None:
+        if x is None or shape is None or x.dtype is None or len(shape) != 2:
             continue
         dtype = ir.DataType(get_int(node, "dtype", x.dtype.value))
-        eye = np.eye(*shape, k=get_int(node, "k", 0)).astype(dtype.numpy())
+        eye = np.eye(shape[0], shape[1], k=get_int(node, "k", 0)).astype(dtype.numpy())
         take_over(node.outputs[0], "Identity", [Site(model, node).constant("value", eye)])
         changed = True
     return changed
