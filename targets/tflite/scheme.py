@@ -136,6 +136,12 @@ def _resize(node: ir.Node) -> str | None:
     return None
 
 
+def _max_pool(node: ir.Node) -> str | None:
+    if any(out.uses() or out.is_graph_output() for out in node.outputs[1:]):
+        return "the places of the maxima have no integer kernel"
+    return None
+
+
 def _constant_pad(node: ir.Node) -> str | None:
     mode = node.attributes.get("mode")
     if mode is not None and mode.as_string() != "constant":
@@ -189,7 +195,7 @@ _GLUE = {
 }
 _passthrough = OpRule("passthrough", activations=_FIRST)
 _PASSTHROUGH = {
-    "MaxPool": _passthrough,
+    "MaxPool": replace(_passthrough, refuses=_max_pool),
     "Pad": replace(_passthrough, refuses=_constant_pad),
     "Resize": replace(_passthrough, refuses=_resize),
 } | dict.fromkeys(

@@ -72,6 +72,8 @@ def average_pool(ctx: Context, node: ir.Node) -> None:
     if padding == "VALID" or (padding == "SAME" and not include):
         _emit(ctx, "AVERAGE_POOL_2D", data, ctx.output(node, layout), win, padding_code(padding))
         return
+    if data.quant is not None:
+        raise Refused("averages over padding or further axes have no integer kernel", "keep it in float")
     padded = pad_spatial(ctx, y, data, win)
     factor = math.prod(win.kernel) / _counted(win, _padded_end(node, win) if include else None)
     even = bool(np.all(factor == 1))
