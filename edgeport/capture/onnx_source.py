@@ -15,6 +15,8 @@ from edgeport.capture.onnx_file import read_onnx_file
 from edgeport.capture.onnx_graph import declared_inputs, read_graph, set_inputs, unknown_operators
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
+from edgeport.passes.fold_constants import fold_constants
+from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.sample import InputSpec, as_dtype
 from edgeport.validate.onnx_runner import OnnxRunner
 
@@ -88,7 +90,7 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         ModelError: ONNX Runtime cannot load the graph with these inputs.
     """
     try:
-        runner = OnnxRunner(model)
+        runner = _loaded(model)
     except ModelError as error:
         given = ", ".join(str(v.name) + str(v.shape) for v in model.graph.inputs)
         raise ModelError(f"{where}, with the inputs {given}: {error}", error.findings) from error
@@ -98,3 +100,18 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         value.type = ir.TensorType(ir.DataType.from_numpy(as_dtype(spec.dtype)))
         if spec.shape:  # an empty one is a scalar or an operator whose result ONNX Runtime cannot tell beforehand
             value.shape = ir.Shape(spec.shape)
+
+
+def _loaded(model: ir.Model) -> OnnxRunner:
+    """The graph in ONNX Runtime, which objects to branches that never run with these shapes (`Squeeze if the dimension
+    is 1`): they are left out where the first attempt fails."""
+    try:
+        return OnnxRunner(model)
+    except ModelError:
+        if not any(node.op_type == "If" for node in model.graph.all_nodes()):
+            raise
+        copy = model.clone()
+        infer_shapes(copy, discard=True)
+        if not fold_constants(copy):
+            raise
+        return OnnxRunner(copy)

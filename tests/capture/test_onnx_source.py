@@ -15,6 +15,7 @@ from small_onnx import WEIGHT, WriteModel, make_model
 
 from edgeport.capture import Captured, capture
 from edgeport.errors import ModelError, UsageError
+from edgeport.passes import canonicalize
 from edgeport.sample import Array, parse_input_spec
 from edgeport.validate.onnx_runner import OnnxRunner
 
@@ -359,3 +360,24 @@ def test_real_models(file: str, flags: tuple[str, ...]) -> None:
         # Fixed shapes let ONNX Runtime choose other kernels and fusions than for the file: float32 rounding,
         # here through up to 12 transformer layers.
         np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-4 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_branch_that_fits_other_shapes_only(tmp_path: Path, width: int) -> None:
+    """TorchScript writes squeeze(1) as a branch: the Squeeze contradicts a dimension of 3, and is never taken then."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[N,M,4] x) => (y) {
+        s = Shape(x) i = Constant<value_int = 1>() d = Gather(s, i) one = Constant<value_int = 1>() c = Equal(d, one)
+        z = If (c) <
+            then_branch = t () => (a) { ax = Constant<value_ints = [1]>() a = Squeeze(x, ax) },
+            else_branch = e () => (b) { b = Identity(x) }
+        >
+        y = Relu(z)
+    }"""
+    path = tmp_path / "m.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    captured = capture(path, inputs=[parse_input_spec(f"x:float32[2,{width},4]")])
+    x = np.random.default_rng(0).standard_normal((2, width, 4)).astype(np.float32)
+    got = OnnxRunner(canonicalize(captured.model)).run({"x": x})["y"]
+    np.testing.assert_array_equal(got, captured.reference.run({"x": x})["y"])
+    assert captured.model.graph.outputs[0].shape == got.shape
