@@ -142,10 +142,10 @@ def _max_pool(node: ir.Node) -> str | None:
     return None
 
 
-def _constant_pad(node: ir.Node) -> str | None:
+def _pad(node: ir.Node) -> str | None:
     mode = node.attributes.get("mode")
-    if mode is not None and mode.as_string() != "constant":
-        return "only constant padding has an integer kernel"
+    if mode is not None and mode.as_string() != "constant":  # repeats elements, as they are
+        return None
     value = node.inputs[2] if len(node.inputs) > 2 else None
     if value is not None and (value.const_value is None or float(value.const_value.numpy().reshape(-1)[0]) != 0):
         return "only padding with 0 keeps its input's quantization parameters"
@@ -196,7 +196,7 @@ _GLUE = {
 _passthrough = OpRule("passthrough", activations=_FIRST)
 _PASSTHROUGH = {
     "MaxPool": replace(_passthrough, refuses=_max_pool),
-    "Pad": replace(_passthrough, refuses=_constant_pad),
+    "Pad": replace(_passthrough, refuses=_pad),
     "Resize": replace(_passthrough, refuses=_resize),
 } | dict.fromkeys(
     (

@@ -43,6 +43,8 @@ CASES: dict[str, Any] = {
     "grouped": ((8, 8), lambda g, x: g.op("ConvTranspose", x, g.const(normal(4, 1, 4, 4)), group=4, strides=[2, 2])),
     "lrn": ((8, 8), lambda g, x: g.op("LRN", x, size=3)),
     "grid": ((8, 8), lambda g, x: g.op("GridSample", x, g.const(normal(1, 5, 6, 2) / 2))),
+    "reflect": ((8, 8), lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 1, 2, 0, 0, 2, 0])), mode="reflect")),
+    "edge": ((8, 8), lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 1, 2, 0, 0, 2, 0])), mode="edge")),
     "shuffle": ((8, 8), lambda g, x: g.op("SpaceToDepth", g.op("DepthToSpace", x, blocksize=2), blocksize=2)),
 }  # fmt: skip
 
