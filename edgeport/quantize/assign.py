@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from edgeport.inner import inner_name
 from edgeport.quantize.groups import KernelGroup, find_groups
+from edgeport.quantize.logarithms import read_by_logarithms
 from edgeport.quantize.plan import INTEGERS, Kernel, NodePlan, QParams
 from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
@@ -115,7 +116,7 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> 
         unbounded: activations that were NaN or infinite in calibration; no integers can hold them.
     """
     groups = find_groups(graph, scheme.fusible)
-    kernels, reasons = _first_guess(groups, scheme, unbounded)
+    kernels, reasons = _first_guess(graph, groups, scheme, unbounded)
     others = {node: group for node, group in kernels.items() if scheme.kernel_of(node) not in INTEGERS}
     kernels = {node: group for node, group in kernels.items() if node not in others}
     _relax(kernels, reasons, groups, scheme)
@@ -142,11 +143,12 @@ _Reasons = dict[ir.Node, str]
 
 
 def _first_guess(
-    groups: Mapping[ir.Node, KernelGroup], scheme: Scheme, unbounded: Collection[str]
+    graph: ir.Graph, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme, unbounded: Collection[str]
 ) -> tuple[_Kernels, _Reasons]:
     """Every node whose rule allows it, before its surroundings are looked at."""
     kernels: _Kernels = {}
     reasons: _Reasons = {}
+    relative = frozenset() if scheme.everywhere else read_by_logarithms(graph)
     for group in dict.fromkeys(groups.values()):
         node = group.anchor
         rule, kernel = scheme.rule(node), scheme.kernel_of(node)
@@ -162,6 +164,8 @@ def _first_guess(
             reasons[node] = f"its weights are beyond float16, which ends at {_FLOAT16_MAX:.0f}"
         elif kernel in INTEGERS and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
+        elif kernel == "int8" and node in relative:
+            reasons[node] = "a Log reads its result, where relative errors of small values count"
         elif kernel in INTEGERS and (names := _touched(group, rule) & set(unbounded)):
             reasons[node] = f"{min(names)} was NaN or infinite in calibration"
         else:

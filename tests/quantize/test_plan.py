@@ -280,3 +280,30 @@ def test_integers_are_spent_on_what_readers_tell_apart(readers, want):
     model = parse(text, w=weight(4, 4, 1, 1))
     clusters = assign(model.graph, tflite_scheme("int8")).clusters
     assert [c.within for c in clusters if "c" in c.members] == [want]
+
+
+@pytest.mark.parametrize(
+    ("text", "floats"),
+    [
+        # a spectrogram: everything between the waveform and the Log is linear or a power
+        ("c = Conv(x, w) m = Mul(c, c) d = Conv(m, w) e = Add(d, one) l = Log(e) y = Conv(l, w)", {"c", "d"}),
+        # a network with a Log at its end: only what the rectifier stands on
+        ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Relu(d) e = Add(s, one) y = Log(e)", {"d"}),
+        # a guard against Log(0) is no activation, a Clip with two ends is
+        ("c = Conv(x, w) r = Clip(c, zero, six) d = Conv(r, w) s = Clip(d, one) y = Log(s)", {"d"}),
+        # probabilities are of one size
+        ("c = Conv(x, w) s = Sigmoid(c) y = Log(s)", set()),
+    ],
+)
+def test_what_a_logarithm_reads_stays_float(text, floats):
+    model = parse(
+        f"{HEADER} g (float[1,4,8,8] x) => (float[1,4,8,8] y) {{ {text} }}",
+        w=weight(4, 4, 1, 1),
+        one=np.float32(1),
+        zero=np.float32(0),
+        six=np.float32(6),
+    )
+    plans = assign(model.graph, tflite_scheme("int8")).nodes
+    products = {n.outputs[0].name: plans[n.name] for n in model.graph if n.op_type == "Conv"}
+    assert {name for name, plan in products.items() if plan.kernel == "float32"} == floats
+    assert all("a Log reads" in products[name].reason for name in floats)

@@ -1,0 +1,56 @@
+"""What a logarithm reads: there relative errors count, and integers have absolute ones.
+
+    waveform --> Conv (STFT) --> Mul(itself) --> ReduceSum --> MatMul (mel) --> Add(1e-6) --> Log --> network
+
+Half a step of 8 bits on a spectrum whose quiet bins lie 60 dB under its loud ones is an error of 20 dB and more behind
+the Log. The walk goes from every Log back to the first operator that is not linear, monotone at most.
+"""
+
+from __future__ import annotations
+
+import math
+
+import onnx_ir as ir
+
+from edgeport.passes.edit import scalar
+
+_PRODUCTS = ("Conv", "ConvTranspose", "MatMul")
+_THROUGH = frozenset(
+    (
+        *("Abs", "Add", "AveragePool", "Clip", "Concat", "DepthToSpace", "Div", "Expand", "Flatten", "Gather"),
+        *("Identity", "Max", "Mean", "MaxPool", "Min", "Mul", "Neg", "Pad", "Pow", "ReduceL2", "ReduceMax"),
+        *("ReduceMean", "ReduceSum", "ReduceSumSquare", "Reshape", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Sum"),
+        *("Transpose", "Unsqueeze", "Where"),
+    )
+)
+_RECTIFIERS = ("Relu", "LeakyRelu", "PRelu")
+
+
+def read_by_logarithms(graph: ir.Graph) -> frozenset[ir.Node]:
+    """The products whose results reach a Log: through linear products further up, past a rectifier only the nearest."""
+    found: dict[ir.Node, None] = {}
+    seen: set[tuple[ir.Node, bool]] = set()
+    pending = [(value, False) for node in graph if node.op_type == "Log" for value in node.inputs]
+    while pending:
+        value, rectified = pending.pop()
+        node = value.producer() if value is not None else None
+        if node is None or (node, rectified) in seen:
+            continue
+        seen.add((node, rectified))
+        if node.op_type in _PRODUCTS:
+            found[node] = None
+            if not rectified:
+                pending.append((node.inputs[0], False))
+        elif node.op_type in _RECTIFIERS or _saturates(node):
+            pending.append((node.inputs[0], True))
+        elif node.op_type in _THROUGH:
+            pending.extend((operand, rectified) for operand in node.inputs)
+    return frozenset(found)
+
+
+def _saturates(node: ir.Node) -> bool:
+    """Whether a Clip is an activation rather than a guard against Log(0)."""
+    if node.op_type != "Clip":
+        return False
+    highest = scalar(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
+    return highest is not None and not math.isinf(highest)
