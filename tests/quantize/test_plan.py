@@ -290,7 +290,11 @@ def test_integers_are_spent_on_what_readers_tell_apart(readers, want):
         # a network with a Log at its end: only what the rectifier stands on
         ("c = Conv(x, w) r = Relu(c) d = Conv(r, w) s = Relu(d) e = Add(s, one) y = Log(e)", {"d"}),
         # a guard against Log(0) is no activation, a Clip with two ends is
-        ("c = Conv(x, w) r = Clip(c, zero, six) d = Conv(r, w) s = Clip(d, one) y = Log(s)", {"d"}),
+        (
+            "b = Conv(x, w) q = Clip(b, zero, six) c = Conv(q, w) r = Clip(c, zero, six) d = Conv(r, w)"
+            " s = Clip(d, one) y = Log(s)",
+            {"c", "d"},
+        ),
         # probabilities are of one size
         ("c = Conv(x, w) s = Sigmoid(c) y = Log(s)", set()),
     ],
