@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -117,6 +117,12 @@ class Builder:
         """Adds a tensor that an operator or the caller fills; a taken name gets a number."""
         return self._add(name, tuple(int(d) for d in shape), dtype, quant, constant=False)
 
+    def renamed(self, tensor: Tensor, name: str) -> Tensor:
+        """The same tensor under another name, with a number if that is taken."""
+        named = replace(tensor, name=self._unique(name))
+        self.tensors[tensor.index] = named
+        return named
+
     def constant(self, name: str, data: Array, quant: QParams | None = None) -> Tensor:
         """Adds a tensor that holds `data`; equal data with equal parameters is one tensor.
 
@@ -158,15 +164,18 @@ class Builder:
     def _add(self, name: str, shape: tuple[int, ...], dtype: str, quant: QParams | None, constant: bool) -> Tensor:
         if dtype not in _DTYPES:
             raise ModelError(f"tensor {name!r} is {dtype}, which the TFLite lowering does not write")
+        tensor = Tensor(len(self.tensors), self._unique(name), shape, dtype, quant, constant)
+        self.tensors.append(tensor)
+        return tensor
+
+    def _unique(self, name: str) -> str:
         unique, count = name, self._names.get(name, 0)
         while unique in self._names:
             count += 1
             unique = f"{name};{count}"
         self._names[unique] = 1
         self._names[name] = max(count, 1)
-        tensor = Tensor(len(self.tensors), unique, shape, dtype, quant, constant)
-        self.tensors.append(tensor)
-        return tensor
+        return unique
 
     def pack(
         self,

@@ -361,7 +361,7 @@ class Context:
 
     def bind_float(self, node: ir.Node, value: ir.Value, tensor: Tensor, layout: Layout) -> None:
         """Binds a float tensor; in an integer region its integer form follows at once."""
-        form = self._remember(value, Stored(tensor, layout))
+        form = self._remember(value, Stored(self._named(value, tensor, layout), layout))
         quant = self.quant(node, value)
         if quant is not None:
             self._requantized(value, form, quant)
@@ -373,7 +373,12 @@ class Context:
         if tensor.quant is not None and quant is not None and not same_quant(tensor.quant, quant):
             self._requantized(value, Stored(tensor, layout), quant)
         else:
-            self._remember(value, Stored(tensor, layout))
+            self._remember(value, Stored(self._named(value, tensor, layout), layout))
+
+    def _named(self, value: ir.Value, tensor: Tensor, layout: Layout) -> Tensor:
+        """The last tensor of a decomposition, under the name of what it turns out to be; others keep their names."""
+        last = tensor.name.startswith(f"{value.name}/") and not tensor.constant
+        return self.builder.renamed(tensor, self.name(value, layout)) if last else tensor
 
     def temporary(
         self, like: ir.Value, what: str, shape: Sequence[int], dtype: str = "float32", quant: QParams | None = None

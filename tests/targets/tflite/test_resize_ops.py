@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tflite_graphs import Graph, assert_same, normal
+from tflite_graphs import Graph, assert_same, lower, normal, reference
+
+from edgeport.targets.tflite.target import TFLITE
 
 COORDINATES = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
 ROUNDING = ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
@@ -92,3 +94,17 @@ def test_kept_aspect_ratio_over_chosen_axes(tmp_path: Path, policy: str) -> None
     attributes = {"keep_aspect_ratio_policy": policy, "axes": [3, 2], "mode": "linear"}
     g.op("Resize", g.input("x", normal(1, 2, 6, 8)), "", "", g.const(np.array([11, 7])), out="y", **attributes)
     assert_same(g, ["y"], tmp_path)
+
+
+def test_inner_results_have_canonical_names(tmp_path: Path) -> None:
+    g = Graph()
+    a = g.op(
+        "Resize", g.input("x", normal(1, 3, 6, 5)), "", "", g.const(np.array([1, 3, 9, 10])), mode="cubic", out="a"
+    )
+    b = g.op("MaxPool", a, kernel_shape=[2, 2], dilations=[2, 2], out="b")
+    g.op("Relu", g.op("Pad", b, g.const(np.array([0, 0, 1, 1, 0, 0, 1, 1])), mode="reflect", out="c"), out="y")
+    artifact, model = lower(g, ["y"], tmp_path)
+    found = TFLITE.runner(artifact, model).intermediates(g.inputs, ["a", "b", "c"])
+    for name, wanted in reference(g.proto("a", "b", "c", "y"), g.inputs).items():
+        if name != "y":
+            np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-5)  # four products in float32
