@@ -12,7 +12,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgeport.passes.edit import constant, get_int, input_of, ints, nodes, rank, take_over
-from edgeport.passes.fourier_matrix import LARGEST, Transform, fourier_matrix
+from edgeport.passes.fourier_matrix import LARGEST, Transform, fourier_matrix, marked
 from edgeport.passes.registry import register
 from edgeport.passes.site import Site
 
@@ -66,7 +66,7 @@ def _expand(site: Site, x: ir.Value, shape: list[int], axis: int, transform: Tra
         value = site.op("Transpose", [value], "moved", perm=order)
     outer = [shape[a] for a in order[:-2]]
     flat = site.reshape(value, [*outer, transform.read * transform.parts_in], "flat")
-    product = site.op("MatMul", [flat, site.constant("matrix", fourier_matrix(transform))], "product")
+    product = marked(site.op("MatMul", [flat, site.constant("matrix", fourier_matrix(transform))], "product"))
     result = site.reshape(product, [*outer, transform.results, transform.parts_out], "parts")
     if axis != last:
         back = [order.index(a) for a in range(len(order))]

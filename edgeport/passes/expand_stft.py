@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import Array, constant, get_int, input_of, nodes, take_over
-from edgeport.passes.fourier_matrix import LARGEST, Transform, fourier_matrix
+from edgeport.passes.fourier_matrix import LARGEST, Transform, fourier_matrix, marked
 from edgeport.passes.registry import register
 from edgeport.passes.site import Site
 
@@ -68,7 +68,7 @@ def _expand(site: Site, x: ir.Value, samples: int, step: int, transform: Transfo
         places = np.arange(frames)[:, None] * step + np.arange(transform.length)
         copied = site.op("Gather", [x, site.constant("places", places)], "frames", axis=1)
         flat = site.reshape(copied, [-1, frames, transform.length * transform.parts_in], "flat")
-        product = site.op("MatMul", [flat, site.constant("matrix", matrix)], "product")
+        product = marked(site.op("MatMul", [flat, site.constant("matrix", matrix)], "product"))
     shape = (frames, transform.results, transform.parts_out)
     target = site.constant("shape", np.asarray([-1, *shape], np.int64))
     y = take_over(site.node.outputs[0], "Reshape", [product, target])
@@ -89,5 +89,5 @@ def _convolution(
     turned = site.op("Transpose", [grouped], "channels", perm=[0, 2, 1])
     kernel = matrix.reshape(transform.length // common, channels, -1).transpose(2, 1, 0)
     weights = site.constant("matrix", np.ascontiguousarray(kernel))
-    result = site.op("Conv", [turned, weights], "product", strides=[step // common])
+    result = marked(site.op("Conv", [turned, weights], "product", strides=[step // common]))
     return site.op("Transpose", [result], "bins", perm=[0, 2, 1])

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import onnx_ir as ir
 
 from edgeport.passes.edit import Array
 
+KEEP_FLOAT = "edgeport.keep_float"
+"""Key in a node's metadata: why it must not be quantized, neither its weights nor what it reads."""
 LARGEST = 1 << 24
 """Most elements of a matrix that is written into a model (64 MB)."""
 
@@ -49,6 +52,14 @@ class Transform:
     def size(self) -> int:
         """Elements of the matrix."""
         return self.read * self.parts_in * self.results * self.parts_out
+
+
+def marked(result: ir.Value) -> ir.Value:
+    """The result of a product with a transform's matrix, whose node asks to stay float."""
+    node = result.producer()
+    assert node is not None, "a product is computed"
+    node.metadata_props[KEEP_FLOAT] = "a Fourier transform: its quiet bins are smaller than 8 bits of its loud ones"
+    return result
 
 
 def fourier_matrix(transform: Transform) -> Array:

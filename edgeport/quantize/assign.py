@@ -16,6 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.inner import inner_name
+from edgeport.passes.fourier_matrix import KEEP_FLOAT
 from edgeport.quantize.groups import KernelGroup, find_groups
 from edgeport.quantize.logarithms import read_by_logarithms
 from edgeport.quantize.plan import INTEGERS, Kernel, NodePlan, QParams
@@ -156,6 +157,8 @@ def _first_guess(
             reasons[node] = f"{node.op_type} has no {scheme.precision} kernel in this scheme"
         elif (refusal := rule.refuses(node)) is not None:
             reasons[node] = refusal
+        elif KEEP_FLOAT in node.metadata_props and kernel != "fp16-weights" and not scheme.everywhere:
+            reasons[node] = node.metadata_props[KEEP_FLOAT]
         elif not all(_constant_weight(node, index) for index in rule.weights):
             reasons[node] = "its weights are not constant"
         elif not all(_finite_weight(node, index) for index in rule.weights):

@@ -11,6 +11,8 @@ import pytest
 from onnx import helper, numpy_helper
 
 from edgeport.passes.pipeline import canonicalize
+from edgeport.quantize.assign import assign
+from edgeport.targets.tflite.scheme import tflite_scheme
 from edgeport.validate.onnx_runner import OnnxRunner
 
 
@@ -93,3 +95,18 @@ def test_a_transform_too_long_for_a_matrix_stays() -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
     model = canonicalize(ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(proto)))
     assert [node.op_type for node in model.graph] == ["DFT"]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+@pytest.mark.parametrize("step", [5, 16])
+def test_a_transform_is_not_quantized(precision: str, step: int) -> None:
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 400, 1))
+    node = helper.make_node("STFT", ["x", "step", "window"], ["y"], onesided=1)
+    parameters = {"step": np.int64(step), "window": np.hanning(64).astype(np.float32)}
+    constants = [numpy_helper.from_array(np.asarray(a), n) for n, a in parameters.items()]
+    graph = helper.make_graph([node], "g", [x], [onnx.ValueInfoProto(name="y")], constants)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
+    model = canonicalize(ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(proto)))
+    nodes = [n for n in assign(model.graph, tflite_scheme(precision)).nodes.values() if n.op in ("Conv", "MatMul")]
+    assert [n.kernel for n in nodes] == ["float"]
+    assert "Fourier" in nodes[0].reason
