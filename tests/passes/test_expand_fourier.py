@@ -108,5 +108,5 @@ def test_a_transform_is_not_quantized(precision: str, step: int) -> None:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
     model = canonicalize(ir.serde.deserialize_model(onnx.shape_inference.infer_shapes(proto)))
     nodes = [n for n in assign(model.graph, tflite_scheme(precision)).nodes.values() if n.op in ("Conv", "MatMul")]
-    assert [n.kernel for n in nodes] == ["float"]
+    assert [n.kernel for n in nodes] == ["float32"]
     assert "Fourier" in nodes[0].reason
