@@ -18,10 +18,10 @@ import onnx_ir as ir
 from edgeport.inner import inner_name
 from edgeport.passes.fourier_matrix import KEEP_FLOAT
 from edgeport.quantize.groups import KernelGroup, find_groups
-from edgeport.quantize.logarithms import read_by_logarithms
 from edgeport.quantize.plan import INTEGERS, Kernel, NodePlan, QParams
 from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
+from edgeport.quantize.spectra import spectral_products
 
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
@@ -149,7 +149,7 @@ def _first_guess(
     """Every node whose rule allows it, before its surroundings are looked at."""
     kernels: _Kernels = {}
     reasons: _Reasons = {}
-    relative = frozenset() if scheme.everywhere else read_by_logarithms(graph)
+    relative = frozenset() if scheme.everywhere else spectral_products(graph)
     for group in dict.fromkeys(groups.values()):
         node = group.anchor
         rule, kernel = scheme.rule(node), scheme.kernel_of(node)
@@ -168,7 +168,7 @@ def _first_guess(
         elif kernel in INTEGERS and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
         elif kernel == "int8" and node in relative:
-            reasons[node] = "a Log reads its result, where relative errors of small values count"
+            reasons[node] = "it computes a spectrum, where relative errors of small values count"
         elif kernel in INTEGERS and (names := _touched(group, rule) & set(unbounded)):
             reasons[node] = f"{min(names)} was NaN or infinite in calibration"
         else:

@@ -295,19 +295,24 @@ def test_integers_are_spent_on_what_readers_tell_apart(readers, want):
             " s = Clip(d, one) y = Log(s)",
             {"c", "d"},
         ),
+        # magnitudes of complex numbers; the sum of squares of a normalization is another matter
+        ("c = Conv(x, w) d = Conv(x, w) e = Mul(c, c) f = Pow(d, two) g = Add(e, f) y = Sqrt(g)", {"c", "d"}),
+        ("c = Conv(x, w) m = Mul(c, c) n = ReduceMean(m, axis) y = Sqrt(n)", set()),
         # probabilities are of one size
         ("c = Conv(x, w) s = Sigmoid(c) y = Log(s)", set()),
     ],
 )
-def test_what_a_logarithm_reads_stays_float(text, floats):
+def test_spectra_stay_float(text, floats):
     model = parse(
-        f"{HEADER} g (float[1,4,8,8] x) => (float[1,4,8,8] y) {{ {text} }}",
+        f"{HEADER} g (float[1,4,8,8] x) => (float[1,C,8,8] y) {{ {text} }}",
         w=weight(4, 4, 1, 1),
         one=np.float32(1),
+        two=np.float32(2),
+        axis=np.asarray([1]),
         zero=np.float32(0),
         six=np.float32(6),
     )
     plans = assign(model.graph, tflite_scheme("int8")).nodes
     products = {n.outputs[0].name: plans[n.name] for n in model.graph if n.op_type == "Conv"}
     assert {name for name, plan in products.items() if plan.kernel == "float32"} == floats
-    assert all("a Log reads" in products[name].reason for name in floats)
+    assert all("spectrum" in products[name].reason for name in floats)

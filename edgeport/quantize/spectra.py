@@ -1,9 +1,11 @@
-"""What a logarithm reads: there relative errors count, and integers have absolute ones.
+"""Spectra: there relative errors of small values count, and integers have absolute ones.
 
     waveform --> Conv (STFT) --> Mul(itself) --> ReduceSum --> MatMul (mel) --> Add(1e-6) --> Log --> network
+    waveform --> Conv (STFT) --> re * re + im * im --> Sqrt --> network
 
 Half a step of 8 bits on a spectrum whose quiet bins lie 60 dB under its loud ones is an error of 20 dB and more behind
-the Log. The walk goes from every Log back to the first operator that is not linear, monotone at most.
+the Log, and a level of its own in what was silence. The walk goes from every Log, and from every sum of two squares,
+back to the first operator that is not linear, monotone at most.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 
 import onnx_ir as ir
 
-from edgeport.passes.edit import scalar
+from edgeport.passes.edit import producer, scalar
 
 _PRODUCTS = ("Conv", "ConvTranspose", "MatMul")
 _THROUGH = frozenset(
@@ -26,11 +28,11 @@ _THROUGH = frozenset(
 _RECTIFIERS = ("Relu", "LeakyRelu", "PRelu")
 
 
-def read_by_logarithms(graph: ir.Graph) -> frozenset[ir.Node]:
-    """The products whose results reach a Log: through linear products further up, past a rectifier only the nearest."""
+def spectral_products(graph: ir.Graph) -> frozenset[ir.Node]:
+    """The products whose results reach there: through linear products further up, past a rectifier only the nearest."""
     found: dict[ir.Node, None] = {}
     seen: set[tuple[ir.Node, bool]] = set()
-    pending = [(value, False) for node in graph if node.op_type == "Log" for value in node.inputs]
+    pending = [(value, False) for node in graph if node.op_type == "Log" or _energy(node) for value in node.inputs]
     while pending:
         value, rectified = pending.pop()
         node = value.producer() if value is not None else None
@@ -46,6 +48,23 @@ def read_by_logarithms(graph: ir.Graph) -> frozenset[ir.Node]:
         elif node.op_type in _THROUGH:
             pending.extend((operand, rectified) for operand in node.inputs)
     return frozenset(found)
+
+
+def _energy(node: ir.Node) -> bool:
+    """Whether a node is the sum of two squares, of different values."""
+    if node.op_type != "Add":
+        return False
+    roots = [_root(value) for value in node.inputs]
+    return None not in roots and roots[0] is not roots[1]
+
+
+def _root(value: ir.Value | None) -> ir.Value | None:
+    """What a value is the square of."""
+    node = producer(value, "Mul", "Pow")
+    if node is None:
+        return None
+    squared = scalar(node.inputs[1]) == 2.0 if node.op_type == "Pow" else node.inputs[0] is node.inputs[1]
+    return node.inputs[0] if squared else None
 
 
 def _saturates(node: ir.Node) -> bool:
