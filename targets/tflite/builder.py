@@ -108,8 +108,14 @@ class Builder:
 
     def subgraph(self, name: str) -> tuple[int, Builder]:
         """A new subgraph with its index; its constants are stored beside those of all others, equal ones once."""
-        shared = {"_buffers": self._buffers, "_by_digest": self._by_digest, "nested": self.nested}
-        inner = Builder(name, limit=self.limit, dry=self.dry, **shared)
+        inner = Builder(
+            name,
+            nested=self.nested,
+            limit=self.limit,
+            dry=self.dry,
+            _buffers=self._buffers,
+            _by_digest=self._by_digest,
+        )
         self.nested.append(inner)
         return len(self.nested), inner
 

@@ -108,7 +108,10 @@ def _checked(ctx: Context, node: ir.Node, gates: int) -> tuple[tuple[bool, ...],
     assert r is not None
     steps, batch, inputs = ctx.shape(x)
     directions, hidden = len(_DIRECTIONS[direction]), ctx.shape(r)[-1]
-    expected = {1: (directions, gates * hidden, inputs), 2: (directions, gates * hidden, hidden)}
+    expected: dict[int, tuple[int, ...]] = {
+        1: (directions, gates * hidden, inputs),
+        2: (directions, gates * hidden, hidden),
+    }
     expected |= {3: (directions, 2 * gates * hidden), 7: (directions, 3 * hidden), 4: (batch,)}
     expected |= dict.fromkeys((5, 6), (directions, batch, hidden))
     for index, shape in expected.items():
