@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import producer, rank, scalar, static_shape, used_once
 
+Kind = Literal["added", "kept", "dropped"]
 _LOW = -1e4
 """exp(low - score) is 0 in float32 for any score that a network computes."""
 
@@ -32,7 +33,7 @@ class Term:
     """
 
     value: ir.Value
-    kind: Literal["added", "kept", "dropped"]
+    kind: Kind
     scores: ir.Value
     low: float = 0.0
 
@@ -61,7 +62,9 @@ def readings(scores: ir.Value, depth: int = 8) -> Iterator[Reading]:
                 yield from _with_term(inner, Term(mask, "added", scores), depth)
     if where is not None:
         condition, chosen, other = where.inputs
-        for inner, value, kind in ((chosen, other, "kept"), (other, chosen, "dropped")):
+        choices: tuple[tuple[ir.Value | None, ir.Value | None, Kind], ...]
+        choices = ((chosen, other, "kept"), (other, chosen, "dropped"))
+        for inner, value, kind in choices:
             low = scalar(value)
             if condition is not None and inner is not None and low is not None and low <= _LOW:
                 yield from _with_term(inner, Term(condition, kind, scores, low), depth)

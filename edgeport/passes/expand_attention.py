@@ -24,7 +24,7 @@ import onnx_ir as ir
 from edgeport.passes.attention_terms import Lengths, Term, as_value, is_plain, whole_mask
 from edgeport.passes.edit import Attribute, get_float, get_int, input_of, nodes, rank, static_shape, take_over
 from edgeport.passes.registry import register
-from edgeport.passes.site import Site
+from edgeport.passes.site import Site, is_read
 
 _FLOOR = np.float32(-3e38)
 """Stands for minus infinity where a row may have nothing else: Softmax of such a row is finite."""
@@ -59,7 +59,7 @@ def _expand(site: Site) -> bool:
         return False
     mask, past, nonpad = input_of(node, 3), input_of(node, 4), input_of(node, 6)
     causal = bool(get_int(node, "is_causal", 0))
-    written_out = get_float(node, "softcap", 0.0) > 0 or _read(node, 3)
+    written_out = get_float(node, "softcap", 0.0) > 0 or is_read(node, 3)
     shifted = past is not None or nonpad is not None
     lengths = _lengths(node, heads)
     explicit = causal and (shifted or written_out)
@@ -77,7 +77,7 @@ def _expand(site: Site) -> bool:
     else:
         y = _plain(site, q, k, v, whole, causal and not explicit)
     for index, value in ((1, k), (2, v)):
-        if _read(node, index):
+        if is_read(node, index):
             take_over(node.outputs[index], "Identity", [value])
     if heads.flat:
         y = site.op("Transpose", [y], "together", perm=[0, 2, 1, 3])
@@ -93,16 +93,9 @@ def _is_plain(node: ir.Node) -> bool:
     sizes = None if q is None or k is None or len(q) != 4 or len(k) != 4 else Lengths(q[0], q[2], k[2], 0)
     if mask is not None and sizes is not None and not is_plain(mask, sizes):
         return False
-    further = any(value is not None for value in node.inputs[4:]) or any(_read(node, i) for i in (1, 2, 3))
+    further = any(value is not None for value in node.inputs[4:]) or any(is_read(node, i) for i in (1, 2, 3))
     stated = [a for a in node.attributes if a not in ("scale", "is_causal")]
     return rank(node.inputs[0]) == 4 and not further and not stated
-
-
-def _read(node: ir.Node, output: int) -> bool:
-    if output >= len(node.outputs):
-        return False
-    value = node.outputs[output]
-    return bool(value.uses()) or value.is_graph_output()
 
 
 def _heads(node: ir.Node) -> _Heads | None:
@@ -180,7 +173,7 @@ def _written_out(
     if alive is not None:
         weights = site.op("Mul", [weights, alive], "weights_or_zero")
     stages[3] = weights
-    if _read(node, 3):
+    if is_read(node, 3):
         take_over(node.outputs[3], "Identity", [stages[mode]])
     if not shared:
         return site.op("MatMul", [weights, v], "attention")

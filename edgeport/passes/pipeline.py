@@ -19,7 +19,9 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
     "expand_cum_prod",  # newer than the canonical opset
     "expand_causal_conv",  # newer, too
+    "expand_contrib",
     "convert_version",
+    "expand_contrib",
     "compute_in_float32",
     "time_major_recurrence",
     "expand_attention",
@@ -65,6 +67,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_pixel_shuffle",
     "fuse_space_to_depth",
     "remove_expands",
+    "merge_reduce_reshape",
     "normalize_clips",
     "merge_transposes",
     "merge_reshapes",

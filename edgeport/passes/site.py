@@ -50,3 +50,11 @@ class Site:
     def reshape(self, value: ir.Value, dims: Sequence[int], role: str) -> ir.Value:
         """Reshape to constant dimensions; 0 and -1 as in ONNX."""
         return self.op("Reshape", [value, self.constant(f"{role}/shape", np.asarray(dims, np.int64))], role)
+
+
+def is_read(node: ir.Node, output: int) -> bool:
+    """Whether the node has this output and anything reads it."""
+    if output >= len(node.outputs):
+        return False
+    value = node.outputs[output]
+    return bool(value.uses()) or value.is_graph_output()

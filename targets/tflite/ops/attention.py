@@ -157,10 +157,10 @@ def _constant_mask(ctx: Context, mask: ir.Value, data: Array, causal: Array | No
     allowed = data if boolean else data > _NEVER
     if causal is not None:
         seen, allowed = seen & causal, allowed & causal
-    added = np.where(allowed, 0 if boolean else data, np.where(seen, _NEVER, 2 * _NEVER))
-    rows = seen.any(-1, keepdims=True)
-    alive = None if rows.all() else ctx.builder.constant(f"{mask.name}|alive", rows.astype(np.float32))
-    return _Mask(ctx.builder.constant(f"{mask.name}|bias", added.astype(np.float32)), alive)
+    added: Array = np.asarray(np.where(allowed, 0 if boolean else data, np.where(seen, _NEVER, 2 * _NEVER)), np.float32)
+    rows: Array = np.asarray(seen.any(-1, keepdims=True), np.float32)
+    alive = None if rows.all() else ctx.builder.constant(f"{mask.name}|alive", rows)
+    return _Mask(ctx.builder.constant(f"{mask.name}|bias", added), alive)
 
 
 def _boolean_mask(ctx: Context, y: ir.Value, data: Tensor, causal: Array | None) -> _Mask:
