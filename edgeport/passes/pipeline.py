@@ -68,6 +68,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fuse_space_to_depth",
     "remove_expands",
     "merge_reduce_reshape",
+    "merge_reduce_reshape",
     "normalize_clips",
     "merge_transposes",
     "merge_reshapes",
