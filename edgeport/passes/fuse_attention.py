@@ -12,8 +12,8 @@ any of them together (their product must be positive). The transposition of k ma
 k is then transposed by the rest of the permutation. Masks are added or chosen by Where, in any number and also behind
 reshapes that regroup batch and heads (see `attention_scores` and `attention_mask`). Three-dimensional products
 [B*H,S,D] of static shape are reshaped to [B,H,S,D] as a mask tells, else to [1,B*H,S,D]. Keys and values that are
-repeated for groups of query heads are taken before the repetition. Not applied where anything in between has another
-reader.
+repeated for groups of query heads are taken before the repetition. v p^T, as vision models write it, becomes
+(p v^T)^T. Not applied where anything in between has another reader.
 Vaswani et al. 2017, arXiv 1706.03762, equation 1; Ainslie et al. 2023, arXiv 2305.13245; ONNX operator Attention-23.
 """
 
@@ -57,6 +57,8 @@ class _Match:
     terms: tuple[Term, ...]
     scale: float
     guarded: bool
+    mirrored: bool
+    """Whether v comes as [B,H,E,T] and the product is v p^T = y^T."""
 
 
 @register("fuse_attention")
@@ -66,8 +68,8 @@ def fuse_attention(model: ir.Model) -> bool:
     masks: _Masks = {}
     for node in nodes(model, "Softmax"):
         weights, guarded = _weights(node)
-        context = _context(node, weights)
-        match = None if context is None else _match(node, context, guarded)
+        context, mirrored = _context(node, weights)
+        match = None if context is None else _match(node, context, guarded, mirrored)
         if context is not None and match is not None:
             changed |= _replace(model, node, context.outputs[0], match, masks)
     return changed
@@ -84,18 +86,22 @@ def _weights(softmax: ir.Node) -> tuple[ir.Value, bool]:
     return (where.outputs[0], True) if is_guard and used_once(check.outputs[0]) else (weights, False)
 
 
-def _context(softmax: ir.Node, weights: ir.Value) -> ir.Node | None:
-    """The product of the weights with v, if that is all they are used for."""
+def _context(softmax: ir.Node, weights: ir.Value) -> tuple[ir.Node | None, bool]:
+    """The product of the weights with v, if that is all they are used for, and whether they are its right side."""
     dims = rank(softmax.outputs[0])
     if dims not in (3, 4) or get_int(softmax, "axis", -1) % dims != dims - 1 or not used_once(weights):
-        return None
-    user = weights.consumers()[0]
-    multiplies = user.domain == "" and user.op_type == "MatMul" and user.inputs[0] is weights
-    return user if multiplies and user.graph is softmax.graph else None
+        return None, False
+    user, side = weights.consumers()[0], weights
+    mirrored = dims == 4 and user.op_type == "Transpose" and get_ints(user, "perm") == [0, 1, 3, 2]
+    if mirrored and used_once(user.outputs[0]):
+        side = user.outputs[0]
+        user = side.consumers()[0]
+    multiplies = user.domain == "" and user.op_type == "MatMul" and user.inputs[int(mirrored)] is side
+    return (user, mirrored) if multiplies and user.graph is softmax.graph else (None, False)
 
 
-def _match(softmax: ir.Node, context: ir.Node, guarded: bool) -> _Match | None:
-    scores, v = softmax.inputs[0], context.inputs[1]
+def _match(softmax: ir.Node, context: ir.Node, guarded: bool, mirrored: bool) -> _Match | None:
+    scores, v = softmax.inputs[0], context.inputs[int(not mirrored)]
     if scores is None or v is None:
         return None
     for reading in readings(scores):
@@ -106,7 +112,7 @@ def _match(softmax: ir.Node, context: ir.Node, guarded: bool) -> _Match | None:
         k, k_factor, order = _untransposed(right)
         scale = reading.factor * q_factor * k_factor
         if scale > 0 and rank(q) == rank(k) == rank(v) == rank(scores):
-            return _Match(q, k, order, v, reading.terms, scale, guarded)
+            return _Match(q, k, order, v, reading.terms, scale, guarded, mirrored)
     return None
 
 
@@ -160,7 +166,13 @@ def _replace(model: ir.Model, softmax: ir.Node, y: ir.Value, match: _Match, mask
         q, k, v = (
             _with_heads(model, node, value, outer, f"{y.name}/{role}") for value, role in ((q, "q"), (k, "k"), (v, "v"))
         )
+    if match.mirrored:
+        v = insert_before(node, "Transpose", [v], {"perm": [0, 1, 3, 2]}, name=f"{y.name}/value")
     inputs = [q, k, v] if mask is None else [q, k, v, mask]
+    if match.mirrored:
+        whole = insert_before(node, "Attention", inputs, {"scale": match.scale}, name=f"{y.name}/attention")
+        take_over(y, "Transpose", [whole], {"perm": [0, 1, 3, 2]})
+        return True
     if not flat:
         take_over(y, "Attention", inputs, {"scale": match.scale})
         return True
@@ -195,7 +207,7 @@ def _ungrouped(match: _Match) -> _Match | None:
         return None
     if match.k_order != sorted(match.k_order):
         return match
-    few_k, few_v = before_repetition(match.k), before_repetition(match.v)
+    few_k, few_v = before_repetition(match.k), None if match.mirrored else before_repetition(match.v)
     if few_k is None or few_v is None or few_k.shape is None or few_v.shape is None:
         return match
     same = list(few_k.shape)[:2] == list(few_v.shape)[:2]
