@@ -179,8 +179,8 @@ def export(
         return run.finish(works, None)
     evidence = None
     if validate:
-        labels = datasets.held_out.labels
-        evidence = Evidence(datasets.held_out, None if labels is None else list(labels), own, budgets)
+        truth = datasets.held_out.labels
+        evidence = Evidence(datasets.held_out, None if truth is None else list(truth), own, budgets)
     with publishing(Path(out)) as folder:
         works = [emit_target(w, device, prepared, folder, evidence, len(datasets.held_out), progress) for w in works]
         if all(w.error is not None for w in works):

@@ -99,6 +99,27 @@ def test_nhwc_input_is_the_same_network_with_channels_last(cnn: Path, images: Pa
     api.validate(nhwc.artifacts["tflite"], cnn, data=images, budget=["sqnr>=20"])
 
 
+def test_integer_ends_labels_and_what_the_golden_samples_hold(cnn: Path, images: Path, tmp_path: Path) -> None:
+    litert = pytest.importorskip("ai_edge_litert.interpreter")
+    source = api.export(cnn, calib=images, out=tmp_path / "source")
+    labels = tmp_path / "labels.txt"
+    classes = source.report["targets"][0]["facts"]["outputs"][0]["shape"][-1]
+    labels.write_text("".join(f"class {i}\n" for i in range(classes)))
+    result = api.export(cnn, calib=images, out=tmp_path / "out", io_dtype="int8", labels=labels)
+    facts = result.report["targets"][0]["facts"]
+    assert [end["dtype"] for end in (*facts["inputs"], *facts["outputs"])] == ["int8", "int8"]
+    assert result.report["options"]["io_dtype"] == "int8"
+    assert result.report["options"]["labels"] == "labels.txt"
+    # Inputs are rounded before the file instead of inside it; a tie may fall the other way.
+    assert decibels(result.report, "total") == pytest.approx(decibels(source.report, "total"), abs=0.5)
+    runner = litert.Interpreter(str(result.artifacts["tflite"])).get_signature_runner("serving_default")
+    golden = load_file(tmp_path / "out/tflite/golden/golden.safetensors")
+    assert golden["input/0/image"].dtype == np.int8
+    assert np.array_equal(runner(image=golden["input/0/image"])["logits"], golden["output/0/logits"])
+    assert golden["reference/0/logits"].dtype == np.float32
+    api.validate(result.artifacts["tflite"], cnn, data=images, budget=["sqnr>=20"])
+
+
 def test_same_input_same_bytes(cnn: Path, images: Path, tmp_path: Path) -> None:
     api.export(cnn, calib=images, out=tmp_path / "one")
     (tmp_path / "elsewhere").mkdir()
@@ -202,6 +223,11 @@ def test_inspect_counts_operators_before_and_after(cnn: Path) -> None:
         ({"target": "tflit"}, UsageError, "tflite"),
         ({"ranges": "mze"}, UsageError, "mse"),
         ({"input_layout": "nwhc"}, UsageError, "nhwc"),
+        ({"io_dtype": "int4"}, UsageError, "int8"),
+        ({"precision": "fp32", "io_dtype": "int16"}, UsageError, "int16x8"),
+        ({"precision": "fp16", "block_size": 32}, UsageError, "int4-weights"),
+        ({"precision": "int4-weights", "block_size": 48}, UsageError, "64"),
+        ({"precision": "fp32", "labels": "missing.txt"}, UsageError, "missing.txt"),
         ({"profile": "pixel-9000"}, UsageError, "pixel-8"),
         ({"budget": ["sqrn>=3"], "precision": "fp32"}, UsageError, "sqnr"),
         ({"inputs": ["imag:float32[1,3,16,16]"], "precision": "fp32"}, UsageError, "image"),

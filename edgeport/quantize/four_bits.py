@@ -17,8 +17,8 @@ _FRACTIONS = np.linspace(0.6, 1.0, 17)
 """Candidate scales as fractions of the one that clips nothing."""
 _CHUNK = 2**22
 """Weights looked at together, which bounds the memory of the search."""
-_LEAST = 2.0**-24
-"""Smallest positive float16."""
+_LEAST, _MOST = 2.0**-24, 65280.0
+"""The smallest positive float16, and the largest that is a bfloat16, too."""
 
 
 def four_bit_qparams(weight: Array, axis: int, block: int | None) -> QParams:
@@ -90,5 +90,5 @@ def _rounded(scale: npt.NDArray[np.float32], short: bool) -> npt.NDArray[np.floa
     if not short:
         return scale
     fraction, exponent = np.frexp(scale)
-    half = np.ldexp(np.rint(fraction * 256) / 256, exponent).astype(np.float16)
-    return np.maximum(half.astype(np.float32), np.float32(_LEAST))
+    half = np.ldexp(np.rint(fraction * 256) / 256, exponent).clip(_LEAST, _MOST).astype(np.float16)
+    return half.astype(np.float32)
