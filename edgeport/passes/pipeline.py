@@ -43,6 +43,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "expand_dropout",
     "fold_empty",
     "remove_empty",
+    "unroll_loops",
     "remove_identities",
     "fold_constants",
     "remove_identities",
