@@ -26,7 +26,7 @@ _SCAN_ATTRIBUTES = (
 
 @lowers("Loop", "Scan", attributes=("body", *_SCAN_ATTRIBUTES), inputs=None, outputs=None)
 def loop(ctx: Context, node: ir.Node) -> None:
-    """Nothing."""
+    """Nothing: a small known number of rounds was written out."""
     raise Refused(
         f"operator {node.op_type} is not supported", "export the model with the loop written out", "unsupported-op"
     )
