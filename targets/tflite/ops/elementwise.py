@@ -80,7 +80,6 @@ def _unary(code: str, options_type: str | None = None) -> Handler:
 
 for _op in ("Add", "Sub", "Mul"):
     lowers(_op, inputs=2, int8=True)(_arithmetic(_op.upper(), f"{_op}Options"))
-lowers("Div", inputs=2)(_arithmetic("DIV", "DivOptions"))
 lowers("Max", inputs=None, int8=True)(_chain("MAXIMUM", "MaximumMinimumOptions"))
 lowers("Min", inputs=None, int8=True)(_chain("MINIMUM", "MaximumMinimumOptions"))
 lowers("Sum", inputs=None)(_chain("ADD", "AddOptions"))

@@ -10,10 +10,8 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.ops.bounds import never_negative
 from edgeport.targets.tflite.registry import Refused
-
-_NEVER_NEGATIVE = ("ArgMax", "ArgMin", "NonZero", "Shape", "Size", "Relu", "Abs")
-_MOVES = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Slice", "Gather", "Expand")
 
 
 def constant_positions(data: Array, sizes: int | Sequence[int]) -> Array:
@@ -45,22 +43,9 @@ def computed_positions(
         data: their tensor.
         sizes: as in `constant_positions`.
     """
-    if _never_negative(value):
+    if never_negative(value):
         return data
     limit = ctx.builder.constant("const/size", np.asarray(sizes, data.dtype))
     below = ctx.step(like, "LESS", [data, ctx.number(0, data.dtype)], "LessOptions", dtype="bool")
     raised = ctx.step(like, "ADD", [data, limit], "AddOptions")
     return ctx.step(like, "SELECT_V2", [below, raised, data], "SelectV2Options", dtype=data.dtype)
-
-
-def _never_negative(value: ir.Value) -> bool:
-    """Whether the operator that computes the value says so."""
-    node = value.producer()
-    while node is not None and node.op_type in _MOVES and node.inputs[0] is not None:
-        if node.op_type == "Cast" and node.inputs[0].dtype not in (ir.DataType.INT32, ir.DataType.INT64):
-            return False
-        value = node.inputs[0]
-        node = value.producer()
-    if node is None:
-        return False
-    return node.op_type in _NEVER_NEGATIVE or (node.op_type == "TopK" and value is node.outputs[1])
