@@ -112,6 +112,10 @@ def prelu(ctx: Context, node: ir.Node) -> None:
     x, slope = node.inputs[0], node.inputs[1]
     assert x is not None
     assert slope is not None
+    shape, slopes = ctx.shape(x), ctx.shape(slope)
+    pairs = zip(reversed(slopes), reversed(shape), strict=False)
+    if len(slopes) > len(shape) or any(s not in (1, d) for s, d in pairs):
+        raise Refused(f"a slope of shape {list(slopes)} does not broadcast to the input's {list(shape)}")
     layout = ctx.common_layout([x], ctx.shape(x))
     alpha = ctx.read(node, slope, aligned(layout, ctx.rank(slope), ctx.rank(x)))
     ctx.emit("PRELU", [ctx.read(node, x, layout), alpha], [ctx.output(node, layout)])
