@@ -59,7 +59,7 @@ def readings(scores: ir.Value, depth: int = 8) -> Iterator[Reading]:
     if add is not None:
         for inner, mask in (add.inputs[:2], add.inputs[1::-1]):
             if inner is not None and mask is not None:
-                yield from _with_term(inner, Term(mask, "added", scores), depth)
+                yield from _with_term(inner, Term(_compact(mask), "added", scores), depth)
     if where is not None:
         condition, chosen, other = where.inputs
         choices: tuple[tuple[ir.Value | None, ir.Value | None, Kind], ...]
@@ -67,7 +67,7 @@ def readings(scores: ir.Value, depth: int = 8) -> Iterator[Reading]:
         for inner, value, kind in choices:
             low = scalar(value)
             if condition is not None and inner is not None and low is not None and low <= _LOW:
-                yield from _with_term(inner, Term(condition, kind, scores, low), depth)
+                yield from _with_term(inner, Term(_compact(condition), kind, scores, low), depth)
     if reshape is not None and reshape.inputs[0] is not None:
         for reading in readings(reshape.inputs[0], depth - 1):
             if _same_ends(reading.product.outputs[0], scores, reshape.inputs[0]):
@@ -79,6 +79,15 @@ def _with_term(inner: ir.Value, term: Term, depth: int) -> Iterator[Reading]:
         return
     for reading in readings(inner, depth - 1):
         yield replace(reading, terms=(*reading.terms, term))
+
+
+def _compact(mask: ir.Value) -> ir.Value:
+    """What stands before an Expand over batch, heads or queries."""
+    node = producer(mask, "Expand")
+    before, after = (None, None) if node is None else (static_shape(node.inputs[0]), static_shape(mask))
+    if node is None or node.inputs[0] is None or before is None or after is None:
+        return mask
+    return node.inputs[0] if len(before) > 1 and before[-1] == after[-1] else mask
 
 
 def _same_ends(product: ir.Value, *others: ir.Value) -> bool:

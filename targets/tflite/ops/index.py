@@ -13,6 +13,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_shape
+from edgeport.targets.tflite.ops.attention_masks import spreads_masks_only
 from edgeport.targets.tflite.registry import Refused, lowers
 
 MAX_RANK = 5
@@ -140,7 +141,9 @@ def slice_op(ctx: Context, node: ir.Node) -> None:
 
 @lowers("Expand", inputs=2, int8=True)
 def expand(ctx: Context, node: ir.Node) -> None:
-    """BROADCAST_TO."""
+    """BROADCAST_TO; nothing where attentions read what stands before it."""
+    if spreads_masks_only(ctx, node):
+        return
     x, y = first(node), node.outputs[0]
     shape = ctx.shape(y)
     layout = completed(ctx.common_layout([x], shape), len(shape))
