@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.quantize.plan import QParams
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.resample import joined, shaped
+from edgeport.targets.tflite.resample import joined, shaped, sliced
 from edgeport.targets.tflite.window import Window, padding_code
 
 Weights = Callable[[Callable[[Array], Array], int], Tensor]
@@ -54,6 +55,7 @@ def volume_conv(
     groups: int,
     outs: int,
     activation: int,
+    quant: QParams | None = None,
 ) -> Tensor:
     """A convolution over [N, D, H, W, C] that is padded already, by kernels for planes.
 
@@ -63,13 +65,14 @@ def volume_conv(
     Args:
         ctx: the lowering's state.
         y: names the inner tensors.
-        data: [N, D, H, W, C] float32.
+        data: [N, D, H, W, C] float32, or int8 without groups.
         weights: makes the weights of one kernel.
         bias: makes the bias that belongs to a kernel's weights.
         win: the window; its padding is in the data.
         groups: groups of channels.
         outs: output channels.
         activation: code of the activation.
+        quant: parameters of an int8 result.
 
     Returns:
         [N, D', H', W', outs].
@@ -81,7 +84,7 @@ def volume_conv(
     if groups == 1:
         stacked = joined(ctx, y, planes, 3)
         kernel = weights(lambda a: a.transpose(0, 3, 4, 2, 1).reshape(a.shape[0], *a.shape[3:], -1), 0)
-        out = ctx.temporary(y, "planes", shape)
+        out = ctx.temporary(y, "planes", shape, data.dtype, quant)
         emit_conv(ctx, [stacked, kernel, bias(kernel)], out, flat, "VALID", 0, activation)
         return shaped(ctx, y, out, (batch, depth, *win.out[1:], outs))
     depthwise = groups == channels
@@ -113,12 +116,11 @@ def _plane(ctx: Context, y: ir.Value, data: Tensor, win: Window, tap: int) -> Te
     if count == size:
         return shaped(ctx, y, data, (batch * size, *rest))
     rows = shaped(ctx, y, data, (batch, size, math.prod(rest)))
-    shape = (batch, count, rows.shape[2])
     if stride == 1:
-        where = [ctx.ints("begin", (0, begin, 0)), ctx.ints("size", shape)]
-        found = ctx.step(y, "SLICE", [rows, *where], "SliceOptions", shape)
+        found = sliced(ctx, y, rows, 1, begin, count)
     else:
+        found = ctx.temporary(y, "rows", (batch, count, rows.shape[2]), data.dtype, data.quant)
         end = ctx.ints("end", (batch, begin + (count - 1) * stride + 1, rows.shape[2]))
         where = [ctx.ints("begin", (0, begin, 0)), end, ctx.ints("strides", (1, stride, 1))]
-        found = ctx.step(y, "STRIDED_SLICE", [rows, *where], "StridedSliceOptions", shape)
+        ctx.emit("STRIDED_SLICE", [rows, *where], [found], "StridedSliceOptions")
     return shaped(ctx, y, found, (batch * count, *rest))

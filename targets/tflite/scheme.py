@@ -53,7 +53,7 @@ def tflite_scheme(precision: str) -> Scheme:
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
-        rules = _ANCHORS | _TABLES | _PRODUCTS | _GLUE | _PASSTHROUGH
+        rules = _ANCHORS | _TABLES | _PRODUCTS | _GLUE | _PASSTHROUGH | _EXTREMES
         return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
     if kernel == "int16x8":
         rules = _ANCHORS | _TABLES | _GLUE_16 | _PASSTHROUGH_16
@@ -77,16 +77,23 @@ def _fixed(scale: float, zero_point: int) -> QParams:
 
 def _conv(node: ir.Node) -> str | None:
     x = node.inputs[0]
-    if x is None or x.shape is None or len(x.shape) not in (3, 4):
-        return "only 1-D and 2-D convolutions have integer kernels"
+    if x is None or x.shape is None or len(x.shape) not in (3, 4, 5):
+        return "only convolutions over one to three axes have integer kernels"
+    if len(x.shape) == 5 and _grouped(node):
+        return "a grouped convolution over volumes has no integer kernel"
     return None
 
 
 def _conv_transpose(node: ir.Node) -> str | None:
+    x = node.inputs[0]
+    if x is None or x.shape is None or len(x.shape) not in (3, 4) or _grouped(node):
+        return "only an ungrouped ConvTranspose over one or two axes has an integer kernel"
+    return None
+
+
+def _grouped(node: ir.Node) -> bool:
     group = node.attributes.get("group")
-    if group is not None and group.as_int() != 1:
-        return "a grouped ConvTranspose has no integer kernel"
-    return _conv(node)
+    return group is not None and group.as_int() != 1
 
 
 def _matmul(node: ir.Node) -> str | None:
@@ -126,6 +133,13 @@ def _clip(node: ir.Node) -> str | None:
         return "its bounds are computed at run time"
     if not bounds[0] <= 0 <= bounds[1]:
         return "its range leaves out 0, which integer activations must hold"
+    return None
+
+
+def _elu(node: ir.Node) -> str | None:
+    alpha = node.attributes.get("alpha")
+    if alpha is not None and alpha.as_float() != 1.0:
+        return "its integer kernel takes alpha = 1"
     return None
 
 
@@ -189,6 +203,7 @@ _GLUE = {
     "Relu": _glue,
     "Clip": replace(_glue, refuses=_clip),
     "LeakyRelu": _glue,
+    "Elu": replace(_glue, refuses=_elu),
     "Swish": _glue,
     "Sigmoid": replace(_glue, output=_fixed(1 / 256, -128)),
     "Tanh": replace(_glue, output=_fixed(1 / 128, 0)),
@@ -213,6 +228,7 @@ _PASSTHROUGH = {
     ),
     _passthrough,
 )
+_EXTREMES = dict.fromkeys(("GlobalMaxPool", "ReduceMax", "ReduceMin"), _passthrough)
 _half_open = QParams("int16", np.asarray(1 / 32768, np.float32), np.asarray(0, np.int32))
 _GLUE_16 = {
     op: _GLUE[op] for op in ("Add", "Sub", "Mul", "Concat", "ReduceMean", "GlobalAveragePool", "Relu", "LeakyRelu")

@@ -111,7 +111,10 @@ def conv_3d(ctx: Context, node: ir.Node, win: Window) -> None:
     def bias(kernel: Tensor) -> Tensor:
         return add_bias(ctx, node, data, kernel, outs)
 
-    result = volume_conv(ctx, y, data, weights, bias, win, groups, outs, ctx.activation(node))
+    quant = ctx.quant(node, y)
+    if quant is not None and groups > 1:
+        raise Refused("a grouped convolution over volumes has no integer kernel", "keep it in float")
+    result = volume_conv(ctx, y, data, weights, bias, win, groups, outs, ctx.activation(node), quant)
     ctx.bind(node, y, result, layout)
 
 

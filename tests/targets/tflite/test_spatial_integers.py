@@ -56,3 +56,19 @@ def test_between_convolutions(tmp_path: Path, case: str) -> None:
     x = conv(g, g.op("Identity", g.input("x", normal(1, 6, *size) * 2)), 6, len(size) + 2)
     artifact = assert_simulated(g, [conv(g, make(g, x), 4, len(size) + 2)], tmp_path, steps=3.01)
     assert artifact.facts["ops"]["CONV_2D"] == 2
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"pads": [1, 1, 1, 1, 1, 1]}, {"strides": [2, 1, 2]}, {"dilations": [2, 1, 1], "pads": [0, 1, 0, 2, 0, 1]}],
+    ids=str,
+)
+def test_volumes(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    g = Graph()
+    x = g.op("Identity", g.input("x", normal(1, 3, 6, 7, 8) * 2))
+    a = g.op("Conv", x, g.const(normal(8, 3, 3, 3, 3, seed=1)), g.const(normal(8, seed=2)), **attributes)
+    b = g.op("MaxPool", g.op("Relu", a), kernel_shape=[2, 2, 2], strides=[1, 2, 1])
+    c = g.op("Conv", b, g.const(normal(4, 8, 1, 1, 1, seed=3)))
+    y = g.op("Resize", c, "", g.const(np.float32([1, 1, 2, 2, 2])), mode="nearest")
+    artifact = assert_simulated(g, [y], tmp_path, steps=3.01)
+    assert artifact.facts["ops"]["DEQUANTIZE"] == 1
