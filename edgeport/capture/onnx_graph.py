@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgeport.capture.input_shapes import DeclaredInput, FixedInputs
 from edgeport.capture.onnx_file import tensors
+from edgeport.capture.sizes import refuse_endless
 from edgeport.capture.soundness import check_sound
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
@@ -34,13 +35,14 @@ def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Findi
 
     Raises:
         ModelError: opset below 9, sparse weights, a cycle, a duplicate definition, inputs and outputs that are not
-            tensors, or what `check_sound` refuses.
+            tensors, or what `check_sound` and `refuse_endless` refuse.
     """
     findings: list[Finding] = []
     _check_opset(proto, where)
     _refuse_sparse(proto, where)
     check_sound(proto, where)
     _drop_repeated_inputs(proto.graph)
+    refuse_endless(proto, where)
     _drop_value_info(proto)
     untyped = [t.name for t in tensors(proto) if t.data_type == onnx.TensorProto.UNDEFINED]
     if untyped:

@@ -9,14 +9,13 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from edgeport.capture.branches import keep_fitting_branch, load
 from edgeport.capture.captured import Captured, safe_name
 from edgeport.capture.input_shapes import fix_inputs
 from edgeport.capture.onnx_file import read_onnx_file
 from edgeport.capture.onnx_graph import declared_inputs, read_graph, set_inputs, unknown_operators
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
-from edgeport.passes.fold_constants import fold_constants
-from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.sample import InputSpec, as_dtype
 from edgeport.validate.onnx_runner import OnnxRunner
 
@@ -56,7 +55,14 @@ def _finish(
     reference = _reference(source, model, where, findings)
     fixed = fix_inputs(declared_inputs(model, where), inputs, keep_symbolic)
     set_inputs(model, fixed)
-    infer_outputs(model, where)
+    try:
+        infer_outputs(model, where)
+    except ModelError:
+        fixed_branches = keep_fitting_branch(model)
+        if not fixed_branches:
+            raise
+        findings.extend(fixed_branches)
+        infer_outputs(model, where)
     key = hashlib.sha256(digest.encode())
     key.update("\n".join(map(str, fixed.specs)).encode())
     return Captured(model, safe_name(name), key.hexdigest(), reference, (*findings, *fixed.findings))
@@ -90,7 +96,7 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         ModelError: ONNX Runtime cannot load the graph with these inputs.
     """
     try:
-        runner = _loaded(model)
+        runner = load(model)
     except ModelError as error:
         given = ", ".join(str(v.name) + str(v.shape) for v in model.graph.inputs)
         raise ModelError(f"{where}, with the inputs {given}: {error}", error.findings) from error
@@ -100,18 +106,3 @@ def infer_outputs(model: ir.Model, where: str) -> None:
         value.type = ir.TensorType(ir.DataType.from_numpy(as_dtype(spec.dtype)))
         if spec.shape:  # an empty one is a scalar or an operator whose result ONNX Runtime cannot tell beforehand
             value.shape = ir.Shape(spec.shape)
-
-
-def _loaded(model: ir.Model) -> OnnxRunner:
-    """The graph in ONNX Runtime, which objects to branches that never run with these shapes (`Squeeze if the dimension
-    is 1`): they are left out where the first attempt fails."""
-    try:
-        return OnnxRunner(model)
-    except ModelError:
-        if not any(node.op_type == "If" for node in model.graph.all_nodes()):
-            raise
-        copy = model.clone()
-        infer_shapes(copy, discard=True)
-        if not fold_constants(copy):
-            raise
-        return OnnxRunner(copy)
