@@ -6,13 +6,12 @@ refused. On a CPU such a file is slower than the default scheme's and its drift 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import get_float, get_int, get_ints, get_str, scalar
+from edgeport.passes.edit import get_int, get_ints, get_str, scalar
 from edgeport.quantize.plan import QParams
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.targets.tflite.fusion import fusible
@@ -31,14 +30,6 @@ def full_integer_scheme() -> Scheme:
     # A Concat brings its operands to its own scale, so that one with fixed parameters binds no other.
     kept["Concat"] = replace(kept["Concat"], shared=False)
     return Scheme("int8", "int8", kept | _MORE, fusible, needs_data=True, max_gain=usual.max_gain, everywhere=True)
-
-
-def _only(name: str, default: float, wanted: float) -> Callable[[ir.Node], str | None]:
-    def refuses(node: ir.Node) -> str | None:
-        value = get_float(node, name, default)
-        return None if value == wanted else f"its integer kernel takes {name} = {wanted:g}, not {value:g}"
-
-    return refuses
 
 
 def _inverse_root(node: ir.Node) -> str | None:
@@ -76,7 +67,6 @@ _MORE = {
     "Sqrt": _unary,
     "Gelu": _unary,
     "HardSwish": _unary,
-    "Elu": replace(_unary, refuses=_only("alpha", 1.0, 1.0)),
     "Pow": replace(_unary, refuses=_inverse_root),
     "PRelu": OpRule("anchor", activations=(0, 1)),
     "ReduceSum": _unary,
@@ -86,9 +76,6 @@ _MORE = {
     "Softmax": replace(_unary, output=_fixed(1 / 256, -128)),
     "LogSoftmax": replace(_unary, output=_fixed(16 / 256, 127)),
     "AveragePool": replace(_passing, refuses=_unpadded),
-    "GlobalMaxPool": _passing,
-    "ReduceMax": _passing,
-    "ReduceMin": _passing,
     "Gather": replace(_passing, refuses=_axis_zero),
     "Expand": _passing,
     "Tile": _passing,

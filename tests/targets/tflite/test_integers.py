@@ -12,6 +12,7 @@ import pytest
 from tflite_graphs import Graph, normal, reference
 
 from edgeport.inner import expose, observable
+from edgeport.passes import canonicalize
 from edgeport.quantize.assign import assign
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import make_plan
@@ -322,3 +323,18 @@ def test_a_product_whose_right_hand_side_has_a_fixed_zero_point_stays_float() ->
     node = next(n for n in plan.nodes.values() if n.name.startswith("n2"))
     assert node.kernel == "float32"
     assert "zero point 0" in node.reason
+
+
+def test_pools_over_everything_and_extremes_stay_on_xnnpack(tmp_path: Path) -> None:
+    g = Graph()
+    x = conv(g, g.input("x", normal(1, 4, 7, 7)), 4, 8)
+    pooled = g.op("AveragePool", x, kernel_shape=[7, 7])
+    highest = g.op("MaxPool", g.op("Elu", x), kernel_shape=[7, 7], strides=[3, 3])
+    outputs = [conv(g, pooled, 8, 8, size=1), conv(g, highest, 8, 8, size=1)]
+    model = canonicalize(g.model(*outputs))
+    assert {"GlobalAveragePool", "GlobalMaxPool"} <= {n.op_type for n in model.graph}
+    exact, got = (OnnxRunner(m).run(g.inputs) for m in (g.model(*outputs), model))
+    assert all(np.allclose(exact[o], got[o], rtol=1e-5, atol=1e-6) for o in outputs)  # sums in another order
+    canonical, proto = Graph(), ir.to_proto(model).graph
+    canonical.nodes, canonical.constants, canonical.inputs = list(proto.node), list(proto.initializer), g.inputs
+    assert assert_simulated(canonical, outputs, tmp_path).facts["not_on_xnnpack"] == {}
