@@ -34,7 +34,7 @@ def random_feeds(proto: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]
         if value.name in given:
             continue
         kind = value.type.tensor_type
-        shape = [dim.dim_value or 2 for dim in kind.shape.dim]
+        shape = [dim.dim_value if dim.HasField("dim_value") else 2 for dim in kind.shape.dim]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if dtype.kind in "iu":
             feeds[value.name] = random.integers(0, 5, shape).astype(dtype)
