@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgeport.errors import UsageError
 from edgeport.findings import Finding
+from edgeport.passes.edit import static_shape
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile
@@ -59,7 +60,7 @@ class TfliteTarget:
             ModelError: a node cannot be lowered, or LiteRT does not take the file.
         """
         notes, remarks = half_arithmetic(graph, plan)
-        ends = {v.name or "": tuple(v.shape.numpy()) if v.shape is not None else () for v in graph.graph.outputs}
+        ends = {v.name or "": static_shape(v) or () for v in graph.graph.outputs}
         notes |= metadata(name, [v.name or "" for v in graph.graph.inputs], ends, plan.description)
         data = with_files(lower_graph(graph, plan, notes), plan.description)
         facts, findings = inspect_file(data, name)
