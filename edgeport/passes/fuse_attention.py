@@ -106,18 +106,24 @@ def _match(softmax: ir.Node, context: ir.Node, guarded: bool, mirrored: bool) ->
         return None
     for reading in readings(scores):
         left, right = reading.product.inputs[:2]
-        if left is None or right is None or not _same_leading(reading.product.outputs[0], scores):
+        outer = _outer(scores)
+        if left is None or right is None or outer is None or _outer(reading.product.outputs[0]) != outer:
             continue
         q, q_factor = without_scale(left)
         k, k_factor, order = _untransposed(right)
         scale = reading.factor * q_factor * k_factor
-        if scale > 0 and rank(q) == rank(k) == rank(v) == rank(scores):
+        ranks = {rank(q), rank(k), rank(v), rank(scores)}
+        if scale > 0 and (len(ranks) == 1 or (ranks == {3, 4} and not mirrored)):
             return _Match(q, k, order, v, reading.terms, scale, guarded, mirrored)
     return None
 
 
-def _same_leading(a: ir.Value, b: ir.Value) -> bool:
-    return a.shape is not None and b.shape is not None and list(a.shape) == list(b.shape)
+def _outer(value: ir.Value, order: Sequence[int] | None = None) -> list[int | ir.SymbolicDim] | None:
+    """Batch and heads, without the 1 in front that MatMul adds to three-dimensional operands; None if not known."""
+    if value.shape is None:
+        return None
+    shape = list(value.shape) if order is None else [value.shape[i] for i in order]
+    return shape[1:-2] if len(shape) == 4 and shape[0] == 1 else shape[:-2]
 
 
 def _untransposed(value: ir.Value) -> tuple[ir.Value, float, list[int]]:
@@ -139,7 +145,7 @@ def _replace(model: ir.Model, softmax: ir.Node, y: ir.Value, match: _Match, mask
     assert scores is not None
     assert scores.shape is not None
     assert node is not None
-    flat = rank(scores) == 3
+    flat = 3 in (rank(scores), rank(match.q), rank(match.k), rank(match.v))
     if flat and None in [static_shape(value) for value in (match.q, match.k, match.v, y, scores)]:
         return False
     ungrouped = _ungrouped(match)
@@ -199,11 +205,8 @@ def _ungrouped(match: _Match) -> _Match | None:
 
     MatMul would broadcast them, Attention would group.
     """
-    if match.q.shape is None or match.k.shape is None or match.v.shape is None:
-        return None
-    q, k, v = list(match.q.shape), [match.k.shape[i] for i in match.k_order], list(match.v.shape)
-    outer = len(k) - 2
-    if not q[:outer] == k[:outer] == v[:outer]:
+    q, k, v = _outer(match.q), _outer(match.k, match.k_order), _outer(match.v)
+    if q is None or not q == k == v:
         return None
     if match.k_order != sorted(match.k_order):
         return match
@@ -217,7 +220,7 @@ def _ungrouped(match: _Match) -> _Match | None:
 def _with_heads(model: ir.Model, node: ir.Node, value: ir.Value, outer: tuple[int, ...], name: str) -> ir.Value:
     dims = static_shape(value)
     assert dims is not None
-    shape = (*outer, *dims[1:])
+    shape = (*outer, *dims[-2:])
     target = add_initializer(model, f"{name}/shape", np.asarray(shape, np.int64))
     result = insert_before(node, "Reshape", [value, target], name=name)
     result.type, result.shape = value.type, ir.Shape(shape)

@@ -277,3 +277,13 @@ def test_repeated_heads_are_not_repeated(check, spread):
     checked = check(model(f"{body} y = MatMul(p, v3)", inputs), initializers=constants)
     assert checked.ops["Attention"] == 1
     assert checked.ops.get("Expand", 0) == (0 if spread else 1)
+
+
+def test_a_batch_of_one_that_matmul_adds(check):
+    body = (
+        "kt = Transpose<perm = [0, 2, 1]>(k) s = MatMul(q, kt) a = Add(s, m) r = Reshape(a, together) p = Softmax(r) "
+        "y = MatMul(p, v)"
+    )
+    inputs = "float[1,3,5,8] q, float[3,7,8] k, float[3,7,4] v, float[1,1,1,7] m"
+    checked = check(model(body, inputs), initializers={"together": np.array([3, 5, 7], np.int64)})
+    assert checked.ops["Attention"] == 1
