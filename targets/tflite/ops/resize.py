@@ -95,7 +95,9 @@ def _matrices(ctx: Context, node: ir.Node) -> dict[int, Array]:
         crops = dict(zip(axes, zip(starts, ends, strict=True), strict=True))
     result = {}
     for axis, scale in scales.items():
-        if out_shape[axis] == shape[axis] and scale == 1.0 and crops[axis] == (0.0, 1.0):
+        if crops[axis] != (0.0, 1.0) and out_shape[axis] == shape[axis]:  # there ONNX Runtime ignores the crop
+            raise Refused("a crop that leaves the size as it is has no agreed meaning", "crop with Slice instead")
+        if out_shape[axis] == shape[axis] and scale == 1.0:
             continue
         result[axis] = axis_matrix(
             shape[axis],

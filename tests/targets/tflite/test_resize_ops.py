@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from tflite_graphs import Graph, assert_same, lower, normal, reference
 
+from edgeport.errors import ModelError
 from edgeport.targets.tflite.target import TFLITE
 
 COORDINATES = ["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric"]
@@ -108,3 +109,14 @@ def test_inner_results_have_canonical_names(tmp_path: Path) -> None:
     for name, wanted in reference(g.proto("a", "b", "c", "y"), g.inputs).items():
         if name != "y":
             np.testing.assert_allclose(found[name], wanted, rtol=1e-5, atol=1e-5)  # four products in float32
+
+
+def test_a_crop_of_equal_size_is_refused(tmp_path: Path) -> None:
+    g = Graph()
+    roi, sizes = g.const(np.float32([0, 0, 0.1, 0.2, 1, 1, 0.8, 0.7])), g.const(np.array([1, 3, 7, 4]))
+    g.op(
+        "Resize", g.input("x", normal(1, 3, 7, 5)), roi, "", sizes,
+        coordinate_transformation_mode="tf_crop_and_resize", mode="linear", out="y",
+    )  # fmt: skip
+    with pytest.raises(ModelError, match="no agreed meaning"):
+        lower(g, ["y"], tmp_path)
