@@ -381,3 +381,26 @@ def test_a_branch_that_fits_other_shapes_only(tmp_path: Path, width: int) -> Non
     got = OnnxRunner(canonicalize(captured.model)).run({"x": x})["y"]
     np.testing.assert_array_equal(got, captured.reference.run({"x": x})["y"])
     assert captured.model.graph.outputs[0].shape == got.shape
+
+
+@pytest.mark.parametrize(("width", "taken"), [(4, "then"), (6, "else")])
+def test_the_only_branch_that_fits_the_inputs_is_the_model(tmp_path: Path, width: int, taken: str) -> None:
+    """As voice models do with two sample rates, each with frames of its own length."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+    g (float[N,M] x, int64 rate) => (y) {
+        c = Equal(rate, slow)
+        z = If (c) < then_branch = t () => (a) { a = MatMul(x, v) }, else_branch = e () => (b) { b = MatMul(x, w) } >
+        y = Relu(z)
+    }"""
+    model = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    weights = {"v": rng.standard_normal((4, 3)), "w": rng.standard_normal((6, 3))}
+    model.graph.initializer.extend(numpy_helper.from_array(a.astype(np.float32), n) for n, a in weights.items())
+    model.graph.initializer.append(numpy_helper.from_array(np.array(8000), "slow"))
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    captured = capture(path, inputs=[parse_input_spec(f"x:float32[2,{width}]")])
+    (finding,) = [f for f in captured.findings if f.code == "branch-fixed"]
+    assert f"only the {taken} branch" in finding.message
+    x, rate = rng.standard_normal((2, width)).astype(np.float32), np.array(8000 if taken == "then" else 16000)
+    outputs(captured, x=x, rate=rate)
