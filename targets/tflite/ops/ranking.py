@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -63,25 +65,40 @@ def arg_min(ctx: Context, node: ir.Node) -> None:
 
 
 def _arg(ctx: Context, node: ir.Node, code: str, options_type: str) -> None:
-    """The last of equal values is the first of the reversed axis."""
+    """The last of equal values is the first of the reversed axis; int64 has TOPK_V2 only."""
     x, y = first(node), node.outputs[0]
-    layout = ctx.full_layout(x)
     axis = int_attr(node, "axis", 0) % ctx.rank(x)
+    layout = last_axis_layout(ctx, x, axis) if ctx.dtype(x) == "int64" else ctx.full_layout(x)
     keep = bool(int_attr(node, "keepdims", 1))
     rest = tuple(a for a in layout if a != axis)  # with keepdims the axis has size 1: it may be missing
     out_layout = rest if keep else tuple(a - (a > axis) for a in rest)
-    position = layout.index(axis)
-    where = ctx.builder.constant("const/axis", np.asarray(position, np.int32))
+    position, last = layout.index(axis), int_attr(node, "select_last_index", 0)
     data = ctx.read(node, x, layout)
-    options = {"outputType": schema().TensorType.INT64}
-    if not int_attr(node, "select_last_index", 0):
-        ctx.emit(code, [data, where], [ctx.output(node, out_layout, y)], options_type, **options)
-        return
-    back = ctx.step(y, "REVERSE_V2", [data, ctx.ints("axes", (position,))], "ReverseV2Options", shape=data.shape)
-    found = ctx.temporary(y, "from-the-end", stored_shape(ctx.shape(y), out_layout), "int64")
-    ctx.emit(code, [back, where], [found], options_type, **options)
-    last = ctx.number(ctx.shape(x)[axis] - 1, "int64")
-    ctx.emit("SUB", [last, found], [ctx.output(node, out_layout, y)], "SubOptions")
+    if last:
+        data = ctx.step(y, "REVERSE_V2", [data, ctx.ints("axes", (position,))], "ReverseV2Options", shape=data.shape)
+    shape = stored_shape(ctx.shape(y), out_layout)
+    if data.dtype == "int64":
+        found = _first_of_int64(ctx, y, data if code == "ARG_MAX" else _mirrored(ctx, y, data), shape)
+    else:
+        found = ctx.temporary(y, "place", shape, "int64") if last else ctx.output(node, out_layout, y)
+        where = ctx.builder.constant("const/axis", np.asarray(position, np.int32))
+        ctx.emit(code, [data, where], [found], options_type, outputType=schema().TensorType.INT64)
+    if last:
+        end = ctx.number(ctx.shape(x)[axis] - 1, "int64")
+        ctx.emit("SUB", [end, found], [ctx.output(node, out_layout, y)], "SubOptions")
+    elif data.dtype == "int64":
+        ctx.bind(node, y, found, out_layout)
+
+
+def _first_of_int64(ctx: Context, y: ir.Value, data: Tensor, shape: Sequence[int]) -> Tensor:
+    """Where the largest element along the last axis is first, as int64 of the given shape."""
+    best, where = (ctx.temporary(y, "best", (*data.shape[:-1], 1), dtype) for dtype in ("int64", "int32"))
+    ctx.emit(
+        "TOPK_V2", [data, ctx.builder.constant("const/k", np.asarray(1, np.int32))], [best, where], "TopKV2Options"
+    )
+    flat = ctx.temporary(y, "place", shape, "int32")
+    ctx.reshape(where, flat)
+    return cast(ctx, y, flat, "int64")
 
 
 @lowers("Hardmax", attributes=("axis",))

@@ -46,6 +46,19 @@ def test_arg(tmp_path: Path, op_type: str, dtype: str, last: int, keepdims: int)
     assert_same(g, ["y0", "y1", "y-1"], tmp_path)
 
 
+@pytest.mark.parametrize("op_type", ["ArgMax", "ArgMin"])
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_arg_of_int64(tmp_path: Path, op_type: str, last: int, axis: int) -> None:
+    x = few_values("int64", 4, 5) + 2**40  # token ids may be any, and ONNX Runtime has no such kernel
+    for keepdims in (0, 1):
+        g = Graph()
+        g.op(op_type, g.input("x", x), axis=axis, select_last_index=last, keepdims=keepdims, out="y")
+        artifact, model = lower(g, ["y"], tmp_path)
+        got = TFLITE.runner(artifact, model).run(g.inputs)["y"]
+        np.testing.assert_array_equal(got, ReferenceEvaluator(g.proto("y")).run(None, g.inputs)[0])
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_hardmax(tmp_path: Path, axis: int) -> None:
     g = Graph()
