@@ -12,7 +12,7 @@ from edgeport.errors import UsageError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import InputLayout, IoDtype, Kernel, Plan
 
-_KERNELS: dict[str, Kernel] = {"int8": "int8", "int16": "int16x8"}
+_KERNELS: dict[str, Kernel] = {"int8": "int8", "uint8": "int8", "int16": "int16x8"}
 """Integers at the ends -> the kernels that take them."""
 
 
@@ -36,7 +36,7 @@ def check_io_dtype(io_dtype: str, kernel: Kernel, precision: str) -> None:
         UsageError: no kernel at that precision takes or makes them.
     """
     if io_dtype != "source" and _KERNELS[io_dtype] != kernel:
-        needed = "int8" if io_dtype == "int8" else "int16x8"
+        needed = "int16x8" if io_dtype == "int16" else "int8"
         raise UsageError(f"--io-dtype {io_dtype} needs --precision {needed}; {precision} computes in float at its ends")
 
 

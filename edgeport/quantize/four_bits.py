@@ -90,5 +90,5 @@ def _rounded(scale: npt.NDArray[np.float32], short: bool) -> npt.NDArray[np.floa
     if not short:
         return scale
     fraction, exponent = np.frexp(scale)
-    half = np.ldexp(np.rint(fraction * 256) / 256, exponent).clip(_LEAST, _MOST).astype(np.float16)
-    return half.astype(np.float32)
+    short_scale = np.ldexp(np.rint(fraction * 256) / 256, exponent).clip(_LEAST, _MOST)
+    return np.asarray(short_scale.astype(np.float16), np.float32)

@@ -7,7 +7,7 @@ kernel's input and weight (`bias_qparams`), because one bias may serve several k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -26,11 +26,12 @@ INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
 """Kernels whose activations are integers with parameters of the plan."""
 
 InputLayout = Literal["source", "nhwc"]
-IoDtype = Literal["source", "int8", "int16"]
+IoDtype = Literal["source", "int8", "uint8", "int16"]
 
 _LIMITS = {
     "int4": (-8, 7),
     "int8": (-128, 127),
+    "uint8": (0, 255),
     "int16": (-32768, 32767),
     "int32": (-(2**31), 2**31 - 1),
     "int64": (-(2**62), 2**62),
@@ -42,7 +43,7 @@ class QParams:
     """Affine quantization parameters: real = scale * (q - zero_point).
 
     Attributes:
-        dtype: `int4`, `int8`, `int16`, `int32` or `int64`.
+        dtype: `int4`, `int8`, `uint8`, `int16`, `int32` or `int64`.
         scale: float32, shape () per tensor, (channels,) per channel, or with blocks that of the tensor with `axis`
             divided by `block`.
         zero_point: int32, same shape as `scale`.
@@ -51,7 +52,7 @@ class QParams:
         block: how many elements along `axis` share a scale; None without blocks.
     """
 
-    dtype: Literal["int4", "int8", "int16", "int32", "int64"]
+    dtype: Literal["int4", "int8", "uint8", "int16", "int32", "int64"]
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int32]
     axis: int | None = None
@@ -147,12 +148,15 @@ class Plan:
     def io_qparams(self, value: ir.Value) -> QParams | None:
         """Parameters of a graph input or output that the artifact takes or gives in integers, None where in float.
 
-        An output that a float kernel makes stays float.
+        An output that a float kernel makes stays float. As `uint8`, numbers are those of the kernels plus 128.
         """
         producer = value.producer()
         if self.io_dtype == "source" or (producer is not None and self.kernel(producer.name) not in INTEGERS):
             return None
-        return self.qparams(value.name)
+        inner = self.qparams(value.name)
+        if inner is None or self.io_dtype != "uint8":
+            return inner
+        return replace(inner, dtype="uint8", zero_point=inner.zero_point + 128)
 
     def qparams(self, value_name: str | None) -> QParams | None:
         """Quantization parameters of a value, None where it stays float."""

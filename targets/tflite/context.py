@@ -53,6 +53,8 @@ class Context:
     plan: Plan
     groups: Mapping[ir.Node, KernelGroup]
     builder: Builder = field(default_factory=Builder)
+    ends: dict[ir.Value, Tensor] = field(default_factory=dict)
+    """The tensors that the file takes."""
     row_orders: dict[ir.Value, Array] = field(default_factory=dict)
     """For a flattened value whose elements lie in stored, not ONNX, order: ONNX index of each stored element."""
     masks: dict[tuple[ir.Value, bool], tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
@@ -173,6 +175,12 @@ class Context:
         quant = self.plan.io_qparams(value)
         dtype = self.dtype(value) if quant is None else quant.dtype
         tensor = self.builder.tensor(self.name(value, layout), stored_shape(shape, layout), dtype, quant)
+        self.ends[value] = tensor
+        if quant is not None and quant.dtype == "uint8":
+            inner = self.plan.qparams(value.name)
+            out = self.builder.tensor(f"{value.name}/signed", tensor.shape, "int8", inner)
+            self.builder.op("QUANTIZE", [tensor], [out], "QuantizeOptions")
+            tensor = out
         self._remember(value, Stored(tensor, layout))
 
     def input_layout(self, value: ir.Value) -> Layout:
@@ -185,7 +193,9 @@ class Context:
         data = self.constant(value)
         if data is not None:
             return self.builder.constant(value.name or "output", data)
-        return self.stored(value, identity(self.rank(value)), quantized=self.plan.io_qparams(value) is not None)
+        quant = self.plan.io_qparams(value)
+        tensor = self.stored(value, identity(self.rank(value)), quantized=quant is not None)
+        return tensor if quant is None else self.rescaled(value, tensor, quant)
 
     def check_values(self, node: ir.Node, int8: bool) -> None:
         """Refuses dtypes and shapes that no lowering handles, and a plan that asks for integers in vain."""

@@ -29,10 +29,7 @@ def lower_graph(model: ir.Model, plan: Plan, metadata: Mapping[str, bytes] | Non
     ctx, findings = walk(model, plan)
     if findings:
         raise refusal(findings)
-    inputs = {
-        v.name or "": ctx.stored(v, ctx.input_layout(v), quantized=plan.io_qparams(v) is not None)
-        for v in model.graph.inputs
-    }
+    inputs = {v.name or "": ctx.ends[v] for v in model.graph.inputs}
     outputs: dict[str, Tensor] = {}
     for value in model.graph.outputs:
         outputs[value.name or ""] = _distinct(ctx, value, taken=[*inputs.values(), *outputs.values()])

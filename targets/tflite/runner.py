@@ -162,7 +162,7 @@ def _as_stored(array: Array, detail: Any) -> Array:
 
 
 def _dequantized(array: Array, params: Any) -> Array:
-    if not params["scales"].size or array.dtype.kind != "i":
+    if not params["scales"].size or array.dtype.kind not in "iu":
         return np.array(array)
     real = (array.astype(np.int64) - params["zero_points"][0]) * params["scales"][0]
     return np.asarray(real, np.float32)

@@ -27,6 +27,7 @@ def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding,
         reason = " ".join(str(error).split())
         raise ModelError(f"LiteRT does not load {name}.tflite: {reason}") from error
     names, left = left_over(engine)
+    signature = engine.get_signature_runner("serving_default")
     ops = collections.Counter(names)
     facts = {
         "bytes": len(data),
@@ -34,15 +35,15 @@ def inspect_file(data: bytes, name: str) -> tuple[dict[str, Any], tuple[Finding,
         "op_count": len(names),
         "transposes": ops["TRANSPOSE"],
         "not_on_xnnpack": dict(sorted(collections.Counter(one.op for one in left).items())),
-        "inputs": [_end(detail) for detail in engine.get_input_details()],
-        "outputs": [_end(detail) for detail in engine.get_output_details()],
+        "inputs": [_end(*item) for item in signature.get_input_details().items()],
+        "outputs": [_end(*item) for item in signature.get_output_details().items()],
     }
-    return facts, (*_slower_than_float(left, ops), *_not_on_xnnpack(left))
+    return facts, (*_not_on_xnnpack(left), *_slower_than_float(left, ops))
 
 
-def _end(detail: Mapping[str, Any]) -> dict[str, Any]:
+def _end(name: str, detail: Mapping[str, Any]) -> dict[str, Any]:
     """What a caller must know to feed or read a tensor."""
-    end = {"name": detail["name"], "dtype": detail["dtype"].__name__, "shape": detail["shape"].tolist()}
+    end = {"name": name, "dtype": detail["dtype"].__name__, "shape": detail["shape"].tolist()}
     scale, zero = detail["quantization"]
     return end | ({"scale": float(scale), "zero_point": int(zero)} if scale else {})
 

@@ -184,7 +184,7 @@ def test_a_weight_of_many_layers_is_stored_once(precision: str, tmp_path: Path) 
     assert len(data) == 1
 
 
-@pytest.mark.parametrize(("precision", "kind"), [("int8", "int8"), ("int16x8", "int16")])
+@pytest.mark.parametrize(("precision", "kind"), [("int8", "int8"), ("int8", "uint8"), ("int16x8", "int16")])
 def test_integer_ends_read_and_give_the_same_numbers(precision: str, kind: str, tmp_path: Path) -> None:
     g, y = cnn()
     model, plan = plan_of(g, [y], precision)
@@ -193,7 +193,10 @@ def test_integer_ends_read_and_give_the_same_numbers(precision: str, kind: str, 
     (taken,), (given,) = artifact.facts["inputs"], artifact.facts["outputs"]
     assert (taken["dtype"], given["dtype"]) == (kind, kind)
     assert taken["scale"] == pytest.approx(float(plan.qparams("x").scale))  # type: ignore[union-attr]
-    assert not {"QUANTIZE", "DEQUANTIZE"} & set(artifact.facts["ops"])
+    assert "DEQUANTIZE" not in artifact.facts["ops"]
+    assert artifact.facts["ops"].get("QUANTIZE", 0) == (2 if kind == "uint8" else 0)  # 128 less, 128 more
+    inner = int(plan.qparams("x").zero_point)  # type: ignore[union-attr]
+    assert taken["zero_point"] == inner + (128 if kind == "uint8" else 0)
     got = TFLITE.runner(artifact, model).run(g.inputs)[y]
     (tmp_path / "f").mkdir()
     floats = TFLITE.lower(model, replace(plan, io_dtype="source"), tmp_path / "f", "m")
