@@ -51,6 +51,8 @@ def _faults(node: onnx.NodeProto) -> Iterator[str]:
     if node.op_type == "Constant" and (len(names) != 1 or node.input):
         yield f"it has {len(names)} attributes and {len(node.input)} inputs instead of one value"
     for attribute in node.attribute:
+        if node.op_type == "Split" and attribute.name == "num_outputs" and attribute.i != len(node.output):
+            yield f"attribute num_outputs is {attribute.i}, it has {len(node.output)} outputs"
         if attribute.name in _SWITCHES and attribute.type == onnx.AttributeProto.INT and attribute.i not in (0, 1):
             yield f"attribute {attribute.name} is {attribute.i}, it can be 0 or 1"
         if attribute.name == "perm" and sorted(attribute.ints) != list(range(len(attribute.ints))):

@@ -457,6 +457,9 @@ class Context:
                     emit_cast(self.builder, source, target)
             return
         check_kernel(code, inputs)
+        for name, option in options.items():
+            if type(option) is int and not -(2**31) <= option < 2**31:
+                raise Refused(f"{name} of {code} would be {option}, beyond the 32 bits of the format")
         self.builder.op(code, inputs, outputs, options_type, **options)
 
     def ints(self, name: str, values: Sequence[int]) -> Tensor:

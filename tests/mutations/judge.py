@@ -103,6 +103,7 @@ def _in_child(job: Callable[[], int], log: Path, seconds: float) -> tuple[int | 
             with open(log, "wb", buffering=0) as file, open(os.devnull, "wb") as null:
                 os.dup2(file.fileno(), 2)
                 os.dup2(null.fileno(), 1)
+            sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")  # whoever imports this may have replaced them
             code = job()
         except BaseException as error:
             os.write(2, f"Traceback: {type(error).__name__}: {error}".encode(errors="replace"))
