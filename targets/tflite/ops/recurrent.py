@@ -146,8 +146,8 @@ def _lengths(ctx: Context, node: ir.Node, sizes: _Sizes) -> Lengths | None:
     known = ctx.constant(value)
     if known is None:
         return ctx.read(node, value)
-    if known.min() < 1 or known.max() > sizes.steps:
-        raise Refused(f"sequence_lens must lie in 1 .. {sizes.steps}")
+    if known.min() < 0 or known.max() > sizes.steps:
+        raise Refused(f"sequence_lens must lie in 0 .. {sizes.steps}")
     return None if (known == sizes.steps).all() else np.asarray(known)
 
 

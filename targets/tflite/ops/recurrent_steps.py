@@ -71,8 +71,15 @@ def run_steps(ctx: Context, run: Run, fed: Tensor, states: tuple[State, ...]) ->
     if batch > 1:
         fed = shaped(ctx, run.like, fed, (batch, run.steps * width))
     if run.weights is None or (run.steps * run.weights <= UNROLLED and run.steps <= _MOST_UNROLLED) or run.steps < 3:
-        return _unrolled(ctx, run, fed, batch, states)
-    return _looped(ctx, run, fed, batch, states)
+        sequence, final = _unrolled(ctx, run, fed, batch, states)
+    else:
+        sequence, final = _looped(ctx, run, fed, batch, states)
+    alive = _alive(ctx, run, 0)
+    if alive is not None:  # a sequence without steps ends in zeros, in ONNX Runtime
+        final = tuple(
+            _chosen(ctx, run.like, alive, state, _zeros(ctx, state.shape)) for state in final if state is not None
+        )
+    return sequence, final
 
 
 def _unrolled(ctx: Context, run: Run, fed: Tensor, batch: int, states: tuple[State, ...]) -> Result:
