@@ -21,6 +21,10 @@ _IR_VERSION = 8
 """From here on initializers need not be inputs and models may hold functions."""
 
 _RANDOM = ("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Bernoulli", "Multinomial")
+_QUANTIZED = frozenset(
+    {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"}
+)
+"""Operators that compute in few bits; a DequantizeLinear alone only stores weights small."""
 
 
 def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Finding]]:
@@ -34,7 +38,7 @@ def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Findi
         where: what to call the source in messages.
 
     Raises:
-        ModelError: opset below 9, sparse weights, a cycle, a duplicate definition, inputs and outputs that are not
+        ModelError: no opset, sparse weights, a cycle, a duplicate definition, inputs and outputs that are not
             tensors, or what `check_sound` and `refuse_endless` refuse.
     """
     findings: list[Finding] = []
@@ -67,6 +71,12 @@ def read_graph(proto: onnx.ModelProto, where: str) -> tuple[ir.Model, list[Findi
         if node.domain == "" and node.op_type in _RANDOM:
             message = f"{node.op_type} gives other values in every run, so no drift can be measured behind it"
             findings.append(Finding("warning", "random-op", message, node.name, node.op_type))
+    quantized = [n for n in model.graph.all_nodes() if n.domain == "" and n.op_type in _QUANTIZED]
+    if quantized:
+        names = ", ".join(sorted({node.op_type for node in quantized}))
+        message = f"the source is quantized already ({len(quantized)} nodes: {names}); they are computed in float"
+        hint = "export the float model and let --precision quantize it: the file will be faster"
+        findings.append(Finding("warning", "already-quantized", message, quantized[0].name, quantized[0].op_type, hint))
     return model, findings
 
 
