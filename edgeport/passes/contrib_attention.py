@@ -96,6 +96,8 @@ def group_query_attention(site: Site) -> bool:
     if any(v is not None for v in node.inputs[10:]):
         return False
     heads, shared = get_int(node, "num_heads", 0), get_int(node, "kv_num_heads", 0)
+    if not heads or not shared:
+        return False
     if get_int(node, "do_rotary", 0):
         at = positions if positions is not None else _positions(site, shape[0], shape[1], None)
         turned: dict[str, Attribute] = {"interleaved": get_int(node, "rotary_interleaved", 0)}

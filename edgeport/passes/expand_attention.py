@@ -113,18 +113,26 @@ def _heads(node: ir.Node) -> _Heads | None:
 
 
 def _lengths(node: ir.Node, heads: _Heads) -> Lengths | None:
-    mask, past = input_of(node, 3), input_of(node, 4)
+    """None where one is not known or a mask or cache does not fit."""
+    mask, past, nonpad = input_of(node, 3), input_of(node, 4), input_of(node, 6)
     axis = 1 if heads.flat else 2
-    shapes = [static_shape(v) for v in (node.inputs[0], node.inputs[1], mask, past)]
-    if any(v is not None and s is None for v, s in zip((True, True, mask, past), shapes, strict=True)):
+    q, k = static_shape(node.inputs[0]), static_shape(node.inputs[1])
+    cache, given, valid = (None if v is None else static_shape(v) for v in (past, mask, nonpad))
+    if q is None or k is None or (past is not None and (cache is None or len(cache) != 4)):
         return None
-    if mask is not None and mask.dtype is None:
-        return None
-    q, k, _, cache = shapes
-    assert q is not None
-    assert k is not None
     before = cache[2] if cache is not None else 0
-    return Lengths(q[0], q[axis], k[axis] + before, before)
+    lengths = Lengths(q[0], q[axis], k[axis] + before, before)
+    if nonpad is not None and valid != (lengths.batch,):
+        return None
+    if mask is None:
+        return lengths
+    if mask.dtype not in (ir.DataType.BOOL, ir.DataType.FLOAT):
+        return None
+    if given is None or not 0 < len(given) <= 4 or given[-1] > lengths.keys:
+        return None
+    whole = (lengths.batch, heads.queries, lengths.queries)
+    fits = all(d in (1, size) for d, size in zip(given[-2::-1], whole[::-1], strict=False))
+    return lengths if fits else None
 
 
 def _split_heads(site: Site, index: int, heads: _Heads) -> ir.Value:

@@ -35,7 +35,7 @@ def _fuse(model: ir.Model, node: ir.Node) -> bool:
         return False
     x, y = split.inputs[0], _joined(node)
     channels = _same_but_grouped(x, inner, y)
-    if x is None or y is None or x.shape is None or not channels or channels % scale.size:
+    if x is None or y is None or x.shape is None or not channels or not scale.size or channels % scale.size:
         return False
     groups, per_channel = scale.size, (channels, *(1,) * (len(x.shape) - 2))
     gain, shift = (np.repeat(v.astype(np.float64), channels // groups) for v in (scale, bias))

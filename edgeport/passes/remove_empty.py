@@ -44,7 +44,7 @@ def _without_empty_inputs(node: ir.Node) -> bool:
 def _without_empty_outputs(site: Site) -> bool:
     node = site.node
     x, sizes, dims = node.inputs[0], ints(input_of(node, 1)), rank(node.inputs[0])
-    if x is None or not sizes or 0 not in sizes or dims is None:
+    if x is None or not sizes or 0 not in sizes or dims is None or len(sizes) != len(node.outputs):
         return False
     kept = [(size, output) for size, output in zip(sizes, node.outputs, strict=True) if size]
     if any(
