@@ -73,7 +73,7 @@ def calibrate(
     statistics = observed.statistics
     if statistics is None:
         raise UsageError(
-            f"--precision {precision}: nothing in this model would run in integers; there is nothing to do"
+            f"--precision {precision}: nothing in this model needs the range of an activation; export directly"
         )
     _write(path, statistics.to_bytes())
     facts = {

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from tflite_graphs import Graph, normal
 
+from edgeport import api
 from edgeport.calibration import collect
-from edgeport.errors import ModelError, UsageError
+from edgeport.errors import CalibrationError, ModelError, UsageError
 from edgeport.passes import canonicalize
 from edgeport.planning import assign_for, plan_for, tensors_to_observe
 from edgeport.quantize.plan import Plan
@@ -149,3 +151,28 @@ def test_what_has_no_integer_kernel_is_refused_by_name() -> None:
 def test_the_scheme_is_one_of_int8() -> None:
     with pytest.raises(UsageError, match="--precision int8"):
         TFLITE.scheme("fp16", None, SCHEME)
+
+
+def test_exported_from_statistics_of_the_same_scheme(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.op("LayerNormalization", g.input("x", normal(1, 6, 32)), g.const(np.ones(32, np.float32)))
+    x = g.op("Relu", g.op("MatMul", x, g.const(normal(32, 16))))
+    y = g.op("Softmax", g.op("MatMul", x, g.const(normal(16, 8))))
+    path = tmp_path / "m.onnx"
+    onnx.save(g.proto(y), path)
+    rng = np.random.default_rng(8)
+    samples = [{"x": rng.normal(size=(1, 6, 32)).astype(np.float32)} for _ in range(8)]
+    api.calibrate(path, calib=lambda: iter(samples), scheme=SCHEME, out=tmp_path / "s.safetensors", cache=False)
+    made = api.export(
+        path,
+        statistics=tmp_path / "s.safetensors",
+        data=lambda: iter(samples),
+        scheme=SCHEME,
+        out=tmp_path / "out",
+        budget=["sqnr>=25"],  # five values rounded to 8 bits in the norm, and a Softmax with a step of 1/256
+    )
+    assert made.report["options"]["scheme"] == SCHEME
+    with pytest.raises(CalibrationError, match="another model"):  # other values have other statistics
+        api.export(path, statistics=tmp_path / "s.safetensors", data=lambda: iter(samples), out=tmp_path / "two")
+    with pytest.raises(UsageError, match="full-integer"):
+        api.export(path, scheme="full", calib=lambda: iter(samples), out=tmp_path / "three")
