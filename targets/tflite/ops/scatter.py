@@ -17,6 +17,7 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import int_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.layout import completed
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
@@ -49,6 +50,9 @@ def scatter_nd(ctx: Context, node: ir.Node) -> None:
     """A row is what the leading axes, which the indices name, leave of the data."""
     indices, y = node.inputs[1], node.outputs[0]
     assert indices is not None
+    reduction = string_attr(node, "reduction", "none")
+    if reduction == "none" and _overwrite_neighbours(ctx, node, indices):
+        return
     shape, depth = ctx.shape(first(node)), ctx.shape(indices)[-1]
     sizes = shape[:depth]
     strides = np.asarray([math.prod(sizes[i + 1 :]) for i in range(depth)])
@@ -64,7 +68,40 @@ def scatter_nd(ctx: Context, node: ir.Node) -> None:
         last = ctx.ints("axes", (len(found.shape) - 1,))
         target = ctx.step(y, "SUM", [terms, last], "ReducerOptions", shape=found.shape[:-1], keepDims=False)
     write = _Write(math.prod(sizes), math.prod(shape[depth:]), target)
-    _write(ctx, node, write, string_attr(node, "reduction", "none"))
+    _write(ctx, node, write, reduction)
+
+
+def _overwrite_neighbours(ctx: Context, node: ir.Node, indices: ir.Value) -> bool:
+    """One DYNAMIC_UPDATE_SLICE for one row, or constant neighbouring rows, of the first axis, in whatever layout."""
+    x, updates, y = first(node), node.inputs[2], node.outputs[0]
+    assert updates is not None
+    counts, size = ctx.shape(indices), ctx.shape(x)[0]
+    constant = ctx.constant(indices)
+    if len(counts) != 2 or counts[1] != 1 or (constant is None and counts[0] != 1):
+        return False
+    layout = completed(ctx.common_layout([x, updates], ctx.shape(x)), ctx.rank(x))
+    if constant is not None:
+        rows = constant_positions(constant.reshape(-1), size)
+        if not np.array_equal(rows, rows[0] + np.arange(len(rows))):
+            return False
+        begin = ctx.ints("begin", [int(rows[0]) if a == 0 else 0 for a in layout])
+    else:
+        found = computed_positions(ctx, y, indices, ctx.read(node, indices), size)
+        begin = _corner(ctx, y, _reshaped(ctx, y, found, (1,)), layout.index(0), len(layout))
+    operands = [ctx.read(node, x, layout), ctx.read(node, updates, layout), begin]
+    ctx.emit("DYNAMIC_UPDATE_SLICE", operands, [ctx.output(node, layout)])
+    return True
+
+
+def _corner(ctx: Context, y: ir.Value, start: Tensor, axis: int, rank: int) -> Tensor:
+    """Coordinates that are `start` on one axis, else 0."""
+    if rank == 1:
+        return start
+    zero = ctx.builder.constant("const/zero", np.zeros(1, start.dtype))
+    begin = ctx.temporary(y, "begin", (rank,), start.dtype)
+    parts = [start if i == axis else zero for i in range(rank)]
+    ctx.emit("CONCATENATION", parts, [begin], "ConcatenationOptions", axis=0)
+    return begin
 
 
 @lowers("ScatterElements", attributes=("axis", "reduction"), inputs=3)
@@ -130,10 +167,7 @@ def _overwrite_from(ctx: Context, node: ir.Node, start: Tensor, axis: int) -> No
     """DYNAMIC_UPDATE_SLICE at a place computed at run time."""
     x, updates, y = first(node), node.inputs[1], node.outputs[0]
     assert updates is not None
-    zero = ctx.builder.constant("const/zero", np.zeros(1, start.dtype))
-    parts = [start if i == axis else zero for i in range(ctx.rank(x))]
-    begin = ctx.temporary(y, "begin", (len(parts),), start.dtype)
-    ctx.emit("CONCATENATION", parts, [begin], "ConcatenationOptions", axis=0)
+    begin = _corner(ctx, y, start, axis, ctx.rank(x))
     ctx.emit("DYNAMIC_UPDATE_SLICE", [ctx.read(node, x), ctx.read(node, updates), begin], [ctx.output(node)])
 
 

@@ -106,3 +106,15 @@ def test_a_slice_assignment_is_one_kernel(tmp_path: Path) -> None:
     where = np.stack(np.meshgrid(np.arange(2), np.arange(1, 4), indexing="ij"), -1)  # x[:, 1:4] = u
     g.op("ScatterND", g.input("x", normal(2, 5, 3)), g.const(where), g.input("u", normal(2, 3, 3, seed=1)), out="y")
     assert assert_same(g, ["y"], tmp_path).facts["ops"] == {"DYNAMIC_UPDATE_SLICE": 1}
+
+
+@pytest.mark.parametrize("constant", [True, False])
+def test_a_row_of_an_inner_axis_moves_nothing_else(tmp_path: Path, constant: bool) -> None:
+    g = Graph()
+    x, u = g.input("x", normal(1, 2, 8, 4)), g.input("u", normal(1, 2, 1, 4, seed=1))
+    front, row = (g.op("Transpose", v, perm=[2, 0, 1, 3]) for v in (x, u))
+    written = g.op("ScatterND", front, place(g, np.array([[-3]]), constant), row)
+    g.op("Transpose", written, perm=[1, 2, 0, 3], out="y")
+    ops = assert_same(g, ["y"], tmp_path).facts["ops"]
+    assert ops["DYNAMIC_UPDATE_SLICE"] == 1
+    assert "TRANSPOSE" not in ops
