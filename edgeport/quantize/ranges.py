@@ -14,7 +14,7 @@ _INT32_HEADROOM = 2.0**30
 
 
 def activation_qparams(low: float, high: float, *, symmetric: bool = False, wide: bool = False) -> QParams:
-    """int8 parameters (if `wide`, symmetric int16) for [low, high], widened to contain 0 so that zero is stored exactly.
+    """int8 parameters (if `wide`, symmetric int16) for [low, high], widened to contain 0: zero is stored exactly.
 
     Asymmetric: scale = (high - low) / 255 with the zero point rounded to an integer (Jacob et al. 2018,
     arXiv:1712.05877, section 2.1). Symmetric: scale = max(|low|, |high|) / 127 (32767), zero point 0. A range of only
