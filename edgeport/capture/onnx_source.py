@@ -52,7 +52,7 @@ def _finish(
     findings: list[Finding],
 ) -> Captured:
     where = str(source) if isinstance(source, Path) else name
-    reference = _reference(source, model, where, findings)
+    reference = _reference(source, model, where)
     fixed = fix_inputs(declared_inputs(model, where), inputs, keep_symbolic)
     set_inputs(model, fixed)
     try:
@@ -68,7 +68,7 @@ def _finish(
     return Captured(model, safe_name(name), key.hexdigest(), reference, (*findings, *fixed.findings))
 
 
-def _reference(source: Path | bytes, model: ir.Model, where: str, findings: list[Finding]) -> OnnxRunner:
+def _reference(source: Path | bytes, model: ir.Model, where: str) -> OnnxRunner:
     try:
         return OnnxRunner(source)
     except ModelError as error:
@@ -81,12 +81,11 @@ def _reference(source: Path | bytes, model: ir.Model, where: str, findings: list
                 unknown,
             ) from error
         try:
-            runner = OnnxRunner(model)
+            OnnxRunner(model)  # the same graph without the types that the file records
         except ModelError:
             raise ModelError(f"{where}: {error}", error.findings) from error
-        message = f"recorded types or names in the file are wrong and were dropped: {error}"
-        findings.append(Finding("warning", "wrong-value-info", message))
-        return runner
+        way_out = "the types or names that the file records are wrong: del model.graph.value_info[:] and save it again"
+        raise ModelError(f"{where}: {error}; {way_out}", error.findings) from error
 
 
 def infer_outputs(model: ir.Model, where: str) -> None:
