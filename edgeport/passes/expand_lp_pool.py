@@ -92,12 +92,17 @@ def _pads(node: ir.Node, kernel: Sequence[int]) -> list[int] | None:
     if mode in ("NOTSET", "VALID") and not get_int(node, "ceil_mode", 0):
         return pads
     size, out = static_shape(node.inputs[0]), static_shape(node.outputs[0])
-    if size is None or out is None:
-        return None
     strides, dilations = get_ints(node, "strides") or [1] * n, get_ints(node, "dilations") or [1] * n
+    if size is None or out is None or (mode.startswith("SAME") and set(dilations) != {1}):
+        return None  # of dilated windows the specification and ONNX Runtime disagree on the size
     reach = [(out[2 + i] - 1) * strides[i] + (kernel[i] - 1) * dilations[i] + 1 for i in range(n)]
     before = pads[:n]
+    room = [size[2 + i] + pads[i] + pads[n + i] for i in range(n)]
     if mode.startswith("SAME"):
-        totals = [max(r - d, 0) for r, d in zip(reach, size[2:], strict=True)]
+        totals = [r - d for r, d in zip(reach, size[2:], strict=True)]
+        if min(totals) < 0:
+            return None  # windows with gaps between them, for which ONNX Runtime's pads are negative
         before = [t // 2 if mode == "SAME_UPPER" else (t + 1) // 2 for t in totals]
+    elif any((kernel[i] - 1) * dilations[i] + 1 > room[i] for i in range(n)):
+        return None  # a window that does not fit
     return [*before, *(max(reach[i] - size[2 + i] - before[i], 0) for i in range(n))]

@@ -123,6 +123,13 @@ def _window(ctx: Context, node: ir.Node) -> tuple[ir.Value, Window, Layout]:
     same = string_attr(node, "auto_pad", "NOTSET").startswith("SAME")
     if same and any(d != 1 for d in win.dilations):  # the specification and ONNX Runtime disagree on the output's size
         raise Refused("auto_pad of dilated windows is not supported", "give pads instead")
+    reach = [(o - 1) * s + e for o, s, e in zip(win.out, win.strides, win.extent, strict=True)]
+    if same and any(r < size for r, size in zip(reach, win.size, strict=True)):  # negative pads in ONNX Runtime
+        raise Refused("auto_pad of windows that leave gaps is not supported", "give pads instead")
+    pads = ints_attr(node, "pads") or (0,) * 2 * len(kernel)
+    room = [n + b + a for n, b, a in zip(win.size, pads[: len(kernel)], pads[len(kernel) :], strict=True)]
+    if not same and any(e > r for e, r in zip(win.extent, room, strict=True)):
+        raise Refused(f"a window of {list(win.extent)} does not fit into the data", "use a smaller kernel_shape")
     return (x, win, channels_last(5)) if rank == 5 else (x, as_2d(win), image_layout(rank))
 
 

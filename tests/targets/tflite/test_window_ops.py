@@ -250,3 +250,15 @@ def test_automatic_pads_of_dilated_pools_are_refused(tmp_path: Path, op: str) ->
     g.op(op, g.input("x", normal(1, 3, 9, 9)), out="y", **attributes)
     with pytest.raises(ModelError, match="give pads"):
         lower(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    "attributes",
+    [{"kernel_shape": [1], "strides": [3], "auto_pad": "SAME_UPPER"}, {"kernel_shape": [10], "strides": [2]}],
+)
+def test_windows_without_an_agreed_meaning_are_refused(tmp_path: Path, op: str, attributes: dict[str, Any]) -> None:
+    g = Graph()
+    g.op(op, g.input("x", normal(1, 3, 9)), out="y", **attributes)
+    with pytest.raises(ModelError, match="cannot lower"):
+        lower(g, ["y"], tmp_path)
