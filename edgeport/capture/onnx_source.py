@@ -19,6 +19,8 @@ from edgeport.findings import Finding
 from edgeport.sample import InputSpec, as_dtype
 from edgeport.validate.onnx_runner import OnnxRunner
 
+_ABOUT_TYPES = ("Type Error", "TypeInferenceError", "ShapeInferenceError")
+
 
 def capture_onnx_file(path: Path, inputs: Sequence[InputSpec], keep_symbolic: bool) -> Captured:
     """Captures an ONNX file; the reference is ONNX Runtime on the file itself.
@@ -52,7 +54,7 @@ def _finish(
     findings: list[Finding],
 ) -> Captured:
     where = str(source) if isinstance(source, Path) else name
-    reference = _reference(source, model, where)
+    reference = _reference(source, model, where, findings)
     fixed = fix_inputs(declared_inputs(model, where), inputs, keep_symbolic)
     set_inputs(model, fixed)
     try:
@@ -68,7 +70,7 @@ def _finish(
     return Captured(model, safe_name(name), key.hexdigest(), reference, (*findings, *fixed.findings))
 
 
-def _reference(source: Path | bytes, model: ir.Model, where: str) -> OnnxRunner:
+def _reference(source: Path | bytes, model: ir.Model, where: str, findings: list[Finding]) -> OnnxRunner:
     try:
         return OnnxRunner(source)
     except ModelError as error:
@@ -81,11 +83,15 @@ def _reference(source: Path | bytes, model: ir.Model, where: str) -> OnnxRunner:
                 unknown,
             ) from error
         try:
-            OnnxRunner(model)  # the same graph without the types that the file records
+            runner = OnnxRunner(model)  # without recorded types, every node with a name of its own
         except ModelError:
             raise ModelError(f"{where}: {error}", error.findings) from error
-        way_out = "the types or names that the file records are wrong: del model.graph.value_info[:] and save it again"
-        raise ModelError(f"{where}: {error}; {way_out}", error.findings) from error
+        if any(word in str(error) for word in _ABOUT_TYPES):
+            way_out = "types that the file records are wrong: del model.graph.value_info[:] and save it again"
+            raise ModelError(f"{where}: {error}; {way_out}", error.findings) from error
+        message = f"names in the file are wrong and were replaced: {error}"
+        findings.append(Finding("warning", "wrong-names", message))
+        return runner
 
 
 def infer_outputs(model: ir.Model, where: str) -> None:

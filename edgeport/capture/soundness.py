@@ -21,12 +21,18 @@ _SWITCHES = frozenset(
 """Attributes that are 0 or 1. With another number one kernel asks for 1 and the next for anything but 0."""
 
 
+_COUNTS = frozenset(
+    {"blocksize", "group", "hidden_size", "kv_num_heads", "num_groups", "num_heads", "num_outputs", "q_num_heads"}
+)
+"""Attributes that something is divided by; zero ends the process in ONNX's or ONNX Runtime's shape inference."""
+
+
 def check_sound(proto: onnx.ModelProto, where: str) -> None:
     """Looks at every node, those of subgraphs and functions included.
 
     Raises:
         ModelError: an output or an attribute stands twice, a Constant is not one value, a switch is neither 0 nor 1,
-            or a permutation is none. The findings name every place.
+            a count is not positive, or a permutation is none. The findings name every place.
     """
     findings = [
         Finding("error", "repeated-output", f"output {name!r} stands {count} times in the list of outputs")
@@ -43,6 +49,9 @@ def check_sound(proto: onnx.ModelProto, where: str) -> None:
 
 
 def _faults(node: onnx.NodeProto) -> Iterator[str]:
+    for attribute in node.attribute:
+        if attribute.name in _COUNTS and attribute.type == onnx.AttributeProto.INT and attribute.i < 1:
+            yield f"attribute {attribute.name} is {attribute.i}, it must be at least 1"
     if node.domain not in ("", "ai.onnx"):
         return
     names = [attribute.name for attribute in node.attribute]
