@@ -54,16 +54,16 @@ def conv(ctx: Context, node: ir.Node) -> None:
     x, w = node.inputs[0], node.inputs[1]
     assert x is not None
     assert w is not None
-    filters = ctx.constant(w)
-    if filters is None:
-        raise Refused("weights computed at run time are not supported", "fold them into a constant")
-    groups, channels, outs = int_attr(node, "group", 1), ctx.shape(x)[1], filters.shape[0]
+    filters, computed = ctx.shape(w), ctx.constant(w) is None
+    if computed and (len(filters) != 4 or ctx.int8(node)):
+        raise Refused("weights computed at run time are supported for images in float only", "make them a constant")
+    groups, channels, outs = int_attr(node, "group", 1), ctx.shape(x)[1], filters[0]
     y = ctx.result(node)
     if ctx.rank(x) == 5:
-        conv_3d(ctx, node, window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters.shape[2:]))
+        conv_3d(ctx, node, window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters[2:]))
         return
     layout = image_layout(ctx.rank(x))
-    win = as_2d(window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters.shape[2:]))
+    win = as_2d(window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters[2:]))
     if groups == 1 and win.pointwise:
         layout = next((have for have in ctx.layouts(x) if is_full(have, 4) and have[-1] == 1), layout)
     data = ctx.read(node, x, layout)
@@ -76,7 +76,10 @@ def conv(ctx: Context, node: ir.Node) -> None:
         a = a.reshape(a.shape[0], a.shape[1], *((1,) * (4 - a.ndim)), *a.shape[2:])
         return a.transpose(1, 2, 3, 0) if depthwise else a.transpose(0, 2, 3, 1)
 
-    kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1 and _repays(ctx.shape(w)))
+    if computed:
+        kernel = ctx.read_float(w, (1, 2, 3, 0) if depthwise else NHWC)
+    else:
+        kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1 and _repays(ctx.shape(w)))
     bias = add_bias(ctx, node, data, kernel, outs)
     out = ctx.output(node, layout)
     emit_conv(ctx, [data, kernel, bias], out, win, padding, outs // channels if depthwise else 0, ctx.activation(node))

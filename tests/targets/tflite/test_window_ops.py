@@ -262,3 +262,15 @@ def test_windows_without_an_agreed_meaning_are_refused(tmp_path: Path, op: str, 
     g.op(op, g.input("x", normal(1, 3, 9)), out="y", **attributes)
     with pytest.raises(ModelError, match="cannot lower"):
         lower(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "attributes", [{}, {"pads": [1, 1, 1, 1]}, {"strides": [2, 2]}, {"dilations": [2, 2]}], ids=str
+)
+@pytest.mark.parametrize("groups", [1, 2, 4], ids=["dense", "grouped", "depthwise"])
+def test_conv_with_computed_weights(tmp_path: Path, groups: int, attributes: dict[str, Any]) -> None:
+    g = Graph()
+    w = g.op("Tanh", g.input("w", normal(8, 4 // groups, 3, 3, seed=3)))
+    y = g.op("Conv", g.input("x", normal(1, 4, 8, 9)), w, g.const(normal(8)), group=groups, **attributes)
+    g.op("Relu", y, out="y")
+    assert_same(g, ["y"], tmp_path)
