@@ -43,6 +43,10 @@ class Left:
     reason: str
 
 
+_CONTROL = frozenset({"WHILE"})
+"""Operators that only call a subgraph, whose own operators XNNPACK takes (the LSTM loop without it: twice the time)."""
+
+
 def left_over(engine: Any) -> tuple[list[str], list[Left]]:
     """All operators, and those left over, in the file's order.
 
@@ -55,7 +59,9 @@ def left_over(engine: Any) -> tuple[list[str], list[Left]]:
     delegated = {i for op in details if op["op_name"] == "DELEGATE" for i in op["outputs"].tolist()}
     own = [op for op in details if op["op_name"] != "DELEGATE"]
     return [op["op_name"] for op in own], [
-        _left(op, tensors) for op in own if not delegated.intersection(op["outputs"].tolist())
+        _left(op, tensors)
+        for op in own
+        if op["op_name"] not in _CONTROL and not delegated.intersection(op["outputs"].tolist())
     ]
 
 

@@ -124,6 +124,7 @@ def test_long_sequences_run_in_a_loop(
     g, outputs = recurrent(op, steps=203, batch=batch, lengths=lengths, fed=fed, direction=direction, **attributes)
     artifact = assert_same(g, outputs, tmp_path)
     assert artifact.facts["ops"]["WHILE"] == (2 if direction == "bidirectional" else 1)
+    assert "WHILE" not in artifact.facts["not_on_xnnpack"]
 
 
 def test_a_run_leaves_no_state_behind(tmp_path: Path) -> None:
