@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from models import CACHE
@@ -15,7 +16,7 @@ EDGEPORT = (_PYTHON, "-m", "edgeport")
 
 
 def export_command(
-    source: Path, precision: str, calibration: Path | None, out: Path, input_layout: str = "source"
+    source: Path, precision: str, calibration: Path | None, out: Path, options: Sequence[str] = ()
 ) -> list[str]:
     """The command that exports a model for TFLite, without the cache of statistics."""
     command = [
@@ -26,19 +27,18 @@ def export_command(
         "tflite",
         "--precision",
         precision,
-        "--input-layout",
-        input_layout,
         "--no-cache",
         "--quiet",
+        *options,
     ]
     return [*command, "--out", str(out), *(["--calib", str(calibration)] if calibration else [])]
 
 
-def edgeport_file(source: Path, precision: str, calibration: Path | None, input_layout: str = "source") -> Path:
-    """The .tflite file of a fresh export, kept below benchmarks/.cache."""
-    out = CACHE / "edgeport" / f"{source.stem}-{precision}-{input_layout}"
+def edgeport_file(source: Path, precision: str, calibration: Path | None, *options: str) -> Path:
+    """The .tflite file of a fresh export with further command line options, kept below benchmarks/.cache."""
+    out = CACHE / "edgeport" / "-".join([source.stem, precision, *(o.removeprefix("--") for o in options)])
     out.parent.mkdir(parents=True, exist_ok=True)
-    seconds(export_command(source, precision, calibration, out, input_layout))
+    seconds(export_command(source, precision, calibration, out, options))
     (path,) = (out / "tflite").glob("*.tflite")
     return path
 

@@ -3,7 +3,8 @@
     python benchmarks/latency.py [ROUNDS]
 
 The peers' files take images channels last; so do ours here (`--input-layout nhwc`), beside one that keeps the source's
-order. See turns.py for how time is taken.
+order. Files with integers at their ends (`--io-dtype int8`) and with floats are compared each with their like.
+See turns.py for how time is taken.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from turns import Row, fastest, measure, ratio, show
 MODEL = "mobilenetv2"
 ROUNDS = 100
 _CALIBRATION, _HELD_OUT = 64, 128
-OURS_FLOAT, OURS_INT8, OURS_NCHW = "edgeport f32", "edgeport int8", "edgeport int8, NCHW as in the source"
+OURS_FLOAT, OURS_INT8, OURS_FLOAT_IO = "edgeport f32", "edgeport int8", "edgeport int8, float I/O"
+OURS_NCHW = "edgeport int8, float I/O, NCHW as in the source"
+_NHWC = ("--input-layout", "nhwc")
 
 
 def files() -> dict[str, Made]:
@@ -31,8 +34,9 @@ def files() -> dict[str, Made]:
     spec, source = SPECS[MODEL], onnx_model(MODEL)
     calibration = samples(_CALIBRATION, spec.size)
     found: dict[str, Made] = {
-        OURS_FLOAT: edgeport_file(source, "fp32", None, "nhwc"),
-        OURS_INT8: edgeport_file(source, "int8", calibration, "nhwc"),
+        OURS_FLOAT: edgeport_file(source, "fp32", None, *_NHWC),
+        OURS_INT8: edgeport_file(source, "int8", calibration, *_NHWC, "--io-dtype", "int8"),
+        OURS_FLOAT_IO: edgeport_file(source, "int8", calibration, *_NHWC),
         OURS_NCHW: edgeport_file(source, "int8", calibration),
         "onnx2tf f32": onnx2tf_float(source),
         "litert-torch f32": litert_torch_float(torch_weights(MODEL), spec.network, str(spec.classes), str(spec.size)),
@@ -64,7 +68,7 @@ def report(rounds: int = ROUNDS) -> list[Line]:
     made = {label: path for label, path in found.items() if isinstance(path, Path)}
     rows = measure(made, held, reference, np.ones((), np.float32), rounds)
     by_label = {row.label: row for row in rows}
-    ours, ours_float = by_label[OURS_INT8], by_label[OURS_FLOAT]
+    ours, ours_float, float_io = by_label[OURS_INT8], by_label[OURS_FLOAT], by_label[OURS_FLOAT_IO]
     agreement = [f"{(row.outputs.argmax(1) == reference.argmax(1)).mean():.3f}" for row in rows]
     print(f"\n{MODEL} in LiteRT, one thread, median of {rounds} rounds in turns; drift on {_HELD_OUT} held-out images")
     print(f"peers: {VERSIONS}")
@@ -80,7 +84,7 @@ def report(rounds: int = ROUNDS) -> list[Line]:
     peers = [row for row in rows if not row.label.startswith("edgeport") or "litert-quantizer" in row.label]
     int8 = [row for row in peers if "int8" in row.label]
     lines += beside("CNN: int8 latency", "<= 1.0", ours, int8)
-    lines += beside("CNN: int8 latency, float I/O", "<= 1.0", ours, [row for row in int8 if row.float_input])
+    lines += beside("CNN: int8 latency, float I/O", "<= 1.0", float_io, [row for row in int8 if row.float_input])
     lines += beside("CNN: float latency", "<= 1.02", ours_float, [row for row in peers if row.label.endswith("f32")])
     best = max(int8, key=lambda row: row.sqnr, default=None)
     if best is not None:

@@ -51,7 +51,7 @@ def report() -> list[Line]:
     for name in NETWORKS:
         source = onnx_file(name)
         reference = ort.InferenceSession(source, providers=["CPUExecutionProvider"]).run(None, dict(sample))[0]
-        ours, theirs = edgeport_file(source, "fp32", None, "nhwc"), onnx2tf_float(source)
+        ours, theirs = edgeport_file(source, "fp32", None, "--input-layout", "nhwc"), onnx2tf_float(source)
         counts = [_count(made) for made in (ours, theirs)]
         rows.append((name, *counts[0], *counts[1], *(_drift(made, sample, reference) for made in (ours, theirs))))
         lines.append(Line(f"TRANSPOSE in {name}: edgeport / onnx2tf", "", f"{counts[0][0]} / {counts[1][0]}"))
