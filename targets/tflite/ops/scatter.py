@@ -17,10 +17,10 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import int_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.layout import completed
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
+from edgeport.targets.tflite.ops.update_slice import overwrite_box, overwrite_from, overwrite_neighbours, reshaped
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _COMBINE = {
@@ -51,7 +51,7 @@ def scatter_nd(ctx: Context, node: ir.Node) -> None:
     indices, y = node.inputs[1], node.outputs[0]
     assert indices is not None
     reduction = string_attr(node, "reduction", "none")
-    if reduction == "none" and _overwrite_neighbours(ctx, node, indices):
+    if reduction == "none" and overwrite_neighbours(ctx, node, indices):
         return
     shape, depth = ctx.shape(first(node)), ctx.shape(indices)[-1]
     sizes = shape[:depth]
@@ -69,39 +69,6 @@ def scatter_nd(ctx: Context, node: ir.Node) -> None:
         target = ctx.step(y, "SUM", [terms, last], "ReducerOptions", shape=found.shape[:-1], keepDims=False)
     write = _Write(math.prod(sizes), math.prod(shape[depth:]), target)
     _write(ctx, node, write, reduction)
-
-
-def _overwrite_neighbours(ctx: Context, node: ir.Node, indices: ir.Value) -> bool:
-    """One DYNAMIC_UPDATE_SLICE for one row, or constant neighbouring rows, of the first axis, in whatever layout."""
-    x, updates, y = first(node), node.inputs[2], node.outputs[0]
-    assert updates is not None
-    counts, size = ctx.shape(indices), ctx.shape(x)[0]
-    constant = ctx.constant(indices)
-    if len(counts) != 2 or counts[1] != 1 or (constant is None and counts[0] != 1):
-        return False
-    layout = completed(ctx.common_layout([x, updates], ctx.shape(x)), ctx.rank(x))
-    if constant is not None:
-        rows = constant_positions(constant.reshape(-1), size)
-        if not np.array_equal(rows, rows[0] + np.arange(len(rows))):
-            return False
-        begin = ctx.ints("begin", [int(rows[0]) if a == 0 else 0 for a in layout])
-    else:
-        found = computed_positions(ctx, y, indices, ctx.read(node, indices), size)
-        begin = _corner(ctx, y, _reshaped(ctx, y, found, (1,)), layout.index(0), len(layout))
-    operands = [ctx.read(node, x, layout), ctx.read(node, updates, layout), begin]
-    ctx.emit("DYNAMIC_UPDATE_SLICE", operands, [ctx.output(node, layout)])
-    return True
-
-
-def _corner(ctx: Context, y: ir.Value, start: Tensor, axis: int, rank: int) -> Tensor:
-    """Coordinates that are `start` on one axis, else 0."""
-    if rank == 1:
-        return start
-    zero = ctx.builder.constant("const/zero", np.zeros(1, start.dtype))
-    begin = ctx.temporary(y, "begin", (rank,), start.dtype)
-    parts = [start if i == axis else zero for i in range(rank)]
-    ctx.emit("CONCATENATION", parts, [begin], "ConcatenationOptions", axis=0)
-    return begin
 
 
 @lowers("ScatterElements", attributes=("axis", "reduction"), inputs=3)
@@ -151,7 +118,7 @@ def tensor_scatter(ctx: Context, node: ir.Node) -> None:
         assert starts is not None
         data = ctx.read(node, starts)
         if mode == "linear" and shape[0] == 1:
-            _overwrite_from(ctx, node, data, axis)
+            overwrite_from(ctx, node, data, axis)
             return
         column = ctx.temporary(y, "column", (shape[0], 1, 1), data.dtype)
         ctx.reshape(data, column)
@@ -163,21 +130,14 @@ def tensor_scatter(ctx: Context, node: ir.Node) -> None:
     _write(ctx, node, _Write(math.prod(shape[: axis + 1]), math.prod(shape[axis + 1 :]), target), "none")
 
 
-def _overwrite_from(ctx: Context, node: ir.Node, start: Tensor, axis: int) -> None:
-    """DYNAMIC_UPDATE_SLICE at a place computed at run time."""
-    x, updates, y = first(node), node.inputs[1], node.outputs[0]
-    assert updates is not None
-    begin = _corner(ctx, y, start, axis, ctx.rank(x))
-    ctx.emit("DYNAMIC_UPDATE_SLICE", [ctx.read(node, x), ctx.read(node, updates), begin], [ctx.output(node)])
-
-
 def _write(ctx: Context, node: ir.Node, write: _Write, reduction: str) -> None:
     x = first(node)
     updates = node.inputs[1] if node.op_type == "TensorScatter" else node.inputs[2]
     assert updates is not None
     if reduction not in ("none", "add", *_COMBINE):
         raise Refused(f"reduction={reduction!r} is unknown")
-    if reduction == "none" and not isinstance(write.target, Tensor) and _overwrite_box(ctx, node, updates, write):
+    fixed = None if isinstance(write.target, Tensor) else write.target
+    if reduction == "none" and fixed is not None and overwrite_box(ctx, node, updates, fixed, write.inner):
         return
     data = _matrix(ctx, node, ctx.read(node, x), write.rows, write.inner)
     rows = _matrix(ctx, node, ctx.read(node, updates), math.prod(ctx.shape(updates)) // write.inner, write.inner)
@@ -188,29 +148,6 @@ def _write(ctx: Context, node: ir.Node, write: _Write, reduction: str) -> None:
     else:
         result = _combine(ctx, node, write, data, rows, reduction)
     ctx.reshape(result, ctx.output(node))
-
-
-def _overwrite_box(ctx: Context, node: ir.Node, updates: ir.Value, write: _Write) -> bool:
-    """One DYNAMIC_UPDATE_SLICE where the updates fill a box of the data in order, as `x[:, 2:5] = u` does."""
-    x = first(node)
-    shape, target = ctx.shape(x), write.target
-    assert not isinstance(target, Tensor)
-    elements = (target[:, None] * write.inner + np.arange(write.inner)).reshape(-1)
-    corner, opposite = (np.asarray(np.unravel_index(e, shape)) for e in (elements[0], elements[-1]))
-    sizes = opposite - corner + 1
-    if np.any(sizes <= 0) or math.prod(sizes) != elements.size:
-        return False
-    box = np.ravel_multi_index(tuple(np.indices(sizes) + corner.reshape(-1, *(1,) * len(shape))), shape)
-    if not np.array_equal(box.reshape(-1), elements):
-        return False
-    data = ctx.read(node, updates)
-    if data.shape != tuple(sizes):
-        same = ctx.temporary(node.outputs[0], "box", [int(s) for s in sizes], data.dtype)
-        ctx.reshape(data, same)
-        data = same
-    begin = ctx.ints("begin", [int(c) for c in corner])
-    ctx.emit("DYNAMIC_UPDATE_SLICE", [ctx.read(node, x), data, begin], [ctx.output(node)])
-    return True
 
 
 def _overwrite(ctx: Context, node: ir.Node, write: _Write, data: Tensor, updates: Tensor) -> Tensor:
@@ -279,19 +216,11 @@ def _row_numbers(ctx: Context, node: ir.Node, target: Array | Tensor) -> Tensor:
     y = node.outputs[0]
     if target.dtype != "int32":
         target = cast(ctx, y, target, "int32")
-    return _reshaped(ctx, y, target, (math.prod(target.shape),))
+    return reshaped(ctx, y, target, (math.prod(target.shape),))
 
 
 def _matrix(ctx: Context, node: ir.Node, tensor: Tensor, rows: int, inner: int) -> Tensor:
-    return _reshaped(ctx, node.outputs[0], tensor, (rows, inner))
-
-
-def _reshaped(ctx: Context, like: ir.Value, tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    if tensor.shape == tuple(shape):
-        return tensor
-    out = ctx.temporary(like, "rows", shape, tensor.dtype)
-    ctx.reshape(tensor, out)
-    return out
+    return reshaped(ctx, node.outputs[0], tensor, (rows, inner))
 
 
 def _widened(ctx: Context, like: ir.Value, tensors: Sequence[Tensor]) -> list[Tensor]:
