@@ -14,11 +14,12 @@ from edgeport.targets.tflite.builder import Builder, Tensor, schema
 
 WIDE = "int32"
 _NARROW = ("int8", "uint8")
-_ARITHMETIC = frozenset(
+_IN_INT32 = frozenset(
     {
         "ABS",
         "ADD",
         "CUMSUM",
+        "DEPTH_TO_SPACE",
         "DIV",
         "EQUAL",
         "FLOOR_DIV",
@@ -33,22 +34,26 @@ _ARITHMETIC = frozenset(
         "MUL",
         "NEG",
         "NOT_EQUAL",
+        "PAD",
+        "PADV2",
         "POW",
         "REDUCE_MAX",
         "REDUCE_MIN",
         "REDUCE_PROD",
+        "RESIZE_NEAREST_NEIGHBOR",
         "SIGN",
+        "SPACE_TO_DEPTH",
         "SQUARED_DIFFERENCE",
         "SUB",
         "SUM",
     }
 )
-"""Operators whose int32 kernels are exact (LiteRT 2.3.0, each tried)."""
+"""Operators that LiteRT knows for quantized bytes only and whose int32 kernels are exact (LiteRT 2.3.0, each tried)."""
 
 
 def needs_width(code: str, inputs: Sequence[Tensor | None]) -> bool:
-    """Whether an operator is arithmetic on 8-bit integers that are plain numbers."""
-    return code in _ARITHMETIC and any(t is not None and _narrow(t) for t in inputs)
+    """Whether an operator would take 8-bit integers that are plain numbers for quantized ones."""
+    return code in _IN_INT32 and any(t is not None and _narrow(t) for t in inputs)
 
 
 def widened(builder: Builder, tensor: Tensor | None) -> Tensor | None:

@@ -114,3 +114,14 @@ def test_reduction_of_a_scalar(tmp_path: Path) -> None:
 def test_int64_without_kernel(op: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"{op}|DIV"):
         lower(binary(op, numbers("int64", 4), numbers("int64", 4, low=1, seed=1)), ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("dtype", BYTES)
+def test_images_of_bytes_are_padded_and_enlarged(dtype: str, tmp_path: Path) -> None:
+    graph = Graph()
+    x = graph.input("x", numbers(dtype, 1, 4, 4, 6))
+    padded = graph.op("Pad", x, graph.const(np.int64([0, 0, 1, 2, 0, 0, 0, 1])), graph.const(np.asarray(7, dtype)))
+    larger = graph.op("Resize", padded, "", graph.const(np.float32([1, 1, 2, 2])), mode="nearest", nearest_mode="floor",
+                      coordinate_transformation_mode="asymmetric")  # fmt: skip
+    graph.op("DepthToSpace", larger, blocksize=2, out="y")
+    assert_same(graph, ["y"], tmp_path)
