@@ -86,6 +86,7 @@ def by_phases(
     out: Sequence[int],
     axes: Sequence[Phases],
     convolve: Callable[[Tensor, tuple[int, ...]], Tensor],
+    merged: bool = False,
 ) -> Tensor:
     """The whole transposed convolution.
 
@@ -96,12 +97,14 @@ def by_phases(
         out: kept output sizes.
         axes: one for each spatial axis.
         convolve: runs one phase (given by its offset on every axis) over the padded data, without further padding.
+        merged: `convolve` gives all phases of the last axis at once, interleaved; its offset there is 0.
 
     Returns:
         [N, *out, M].
     """
     padded = _padded(ctx, y, data, axes)
-    parts = {offsets: convolve(padded, offsets) for offsets in itertools.product(*(range(a.stride) for a in axes))}
+    counts = [axis.stride for axis in axes[:-1]] + [1 if merged else axes[-1].stride]
+    parts = {offsets: convolve(padded, offsets) for offsets in itertools.product(*map(range, counts))}
     for position in reversed(range(len(axes))):
         heads = dict.fromkeys(offsets[:position] for offsets in parts)
         parts = {

@@ -18,6 +18,7 @@ from edgeport.targets.tflite.layout import channels_last, stored_shape
 from edgeport.targets.tflite.ops.conv import add_bias, image_layout
 from edgeport.targets.tflite.phases import by_phases, phase_weights, phases
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.resample import shaped
 from edgeport.targets.tflite.window import Window, padding_code
 
 _MAX_PHASES = 64  # each is a convolution of its own; beyond this the file is slower than it is useful
@@ -155,11 +156,13 @@ def _phased(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry: 
         raise Refused("a bias computed at run time is not supported", "fold it into a constant")
     channels, outs = filters.shape[0], filters.shape[1] * groups
     flat = np.zeros(outs, np.float32) if shift is None else np.broadcast_to(shift.reshape(-1), (outs,))
-    bias = ctx.builder.constant(f"{y.name}/bias", np.ascontiguousarray(flat, np.float32))
     depthwise = groups > 1 and groups == channels
+    merged = axes[-1].stride if groups == 1 else 1  # without groups a row's phases are channels of one convolution
+    bias = ctx.builder.constant(f"{y.name}/bias", np.tile(np.asarray(flat, np.float32), merged))
 
     def convolve(padded: Tensor, offsets: tuple[int, ...]) -> Tensor:
-        weights = phase_weights(filters, axes, groups, offsets)
+        last = [offsets[-1] + step for step in range(merged)]
+        weights = np.concatenate([phase_weights(filters, axes, groups, (*offsets[:-1], r)) for r in last])
         name = f"{y.name}/w{'_'.join(map(str, offsets))}"
 
         def stored_weights(arrange: Callable[[Array], Array], axis: int) -> Tensor:
@@ -168,11 +171,13 @@ def _phased(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry: 
         one = (1,) * len(axes)
         win = Window(padded.shape[1:-1], tuple(a.count for a in axes), weights.shape[2:], one, one, (0,) * len(axes))
         if rank == 5:
-            return volume_conv(ctx, y, padded, stored_weights, lambda _: bias, win, groups, outs, ctx.activation(node))
+            count, activation = outs * merged, ctx.activation(node)
+            out = volume_conv(ctx, y, padded, stored_weights, lambda _: bias, win, groups, count, activation)
+            return shaped(ctx, y, out, (*out.shape[:3], out.shape[3] * merged, outs))
         kernel = stored_weights(lambda a: a.transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1)), 0)
         out = ctx.temporary(y, "phase", (padded.shape[0], *win.out, outs))
         multiplier = outs // channels if depthwise else 0
         emit_conv(ctx, [padded, kernel, bias], out, win, "VALID", multiplier, ctx.activation(node))
         return out
 
-    ctx.bind(node, y, by_phases(ctx, y, data, stored[1:-1], axes, convolve), layout)
+    ctx.bind(node, y, by_phases(ctx, y, data, stored[1:-1], axes, convolve, merged > 1), layout)
