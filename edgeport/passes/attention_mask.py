@@ -141,7 +141,7 @@ def _fitted(model: ir.Model, before: ir.Node, mask: ir.Value, term: Term, sizes:
         return None
     view = list(term.scores.shape)
     known = static_shape(mask)
-    if view == list(sizes) or (outer == 4 and view[:2] == list(sizes)[:2]):
+    if outer == 4 and (view[:2] == list(sizes)[:2] or static_shape(term.scores) is None):
         if dims == 4:
             return mask
         return None if known is None else _reshaped(model, before, mask, (1,) * (4 - dims) + known)

@@ -26,7 +26,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.attention_mask import combined_mask
-from edgeport.passes.attention_scores import Term, readings, without_scale
+from edgeport.passes.attention_scores import Reading, readings, without_scale
 from edgeport.passes.edit import (
     add_initializer,
     get_int,
@@ -54,7 +54,7 @@ class _Match:
     k: ir.Value
     k_order: list[int]
     v: ir.Value
-    terms: tuple[Term, ...]
+    reading: Reading
     scale: float
     guarded: bool
     mirrored: bool
@@ -106,16 +106,22 @@ def _match(softmax: ir.Node, context: ir.Node, guarded: bool, mirrored: bool) ->
         return None
     for reading in readings(scores):
         left, right = reading.product.inputs[:2]
-        outer = _outer(scores)
-        if left is None or right is None or outer is None or _outer(reading.product.outputs[0]) != outer:
+        if left is None or right is None or not _same_view(reading.product.outputs[0], scores):
             continue
         q, q_factor = without_scale(left)
         k, k_factor, order = _untransposed(right)
         scale = reading.factor * q_factor * k_factor
         ranks = {rank(q), rank(k), rank(v), rank(scores)}
         if scale > 0 and (len(ranks) == 1 or (ranks == {3, 4} and not mirrored)):
-            return _Match(q, k, order, v, reading.terms, scale, guarded, mirrored)
+            return _Match(q, k, order, v, reading, scale, guarded, mirrored)
     return None
+
+
+def _same_view(product: ir.Value, scores: ir.Value) -> bool:
+    """Whether reshapes between both, which only static shapes allow, end in the batch and heads they began with."""
+    if static_shape(product) is None or static_shape(scores) is None:
+        return product.shape is not None and scores.shape is not None and rank(product) == rank(scores)
+    return _outer(product) == _outer(scores)
 
 
 def _outer(value: ir.Value, order: Sequence[int] | None = None) -> list[int | ir.SymbolicDim] | None:
@@ -143,7 +149,6 @@ def _untransposed(value: ir.Value) -> tuple[ir.Value, float, list[int]]:
 def _replace(model: ir.Model, softmax: ir.Node, y: ir.Value, match: _Match, masks: _Masks) -> bool:
     scores, node = softmax.inputs[0], y.producer()
     assert scores is not None
-    assert scores.shape is not None
     assert node is not None
     flat = 3 in (rank(scores), rank(match.q), rank(match.k), rank(match.v))
     if flat and None in [static_shape(value) for value in (match.q, match.k, match.v, y, scores)]:
@@ -152,11 +157,11 @@ def _replace(model: ir.Model, softmax: ir.Node, y: ir.Value, match: _Match, mask
     if ungrouped is None:
         return False
     match = ungrouped
-    sizes = _sizes(scores.shape, match.terms)
+    terms, sizes = match.reading.terms, _sizes(match.reading, scores)
     mask = None
-    if match.terms:
-        key = (*((t.value, t.kind, tuple(t.scores.shape or ())) for t in match.terms), tuple(sizes), match.guarded)
-        mask = masks.get(key) or combined_mask(model, node, match.terms, sizes, match.guarded)
+    if terms:
+        key = (*((t.value, t.kind, tuple(t.scores.shape or ())) for t in terms), tuple(sizes), match.guarded)
+        mask = masks.get(key) or combined_mask(model, node, terms, sizes, match.guarded)
         if mask is None:
             return False
         masks[key] = mask
@@ -189,15 +194,16 @@ def _replace(model: ir.Model, softmax: ir.Node, y: ir.Value, match: _Match, mask
     return True
 
 
-def _sizes(shape: ir.Shape, terms: Sequence[Term]) -> list[int | ir.SymbolicDim]:
+def _sizes(reading: Reading, scores: ir.Value) -> list[int | ir.SymbolicDim]:
     """[B, H, S, T] of the attention; B and H of three-dimensional scores are those of a mask, if one tells."""
-    if len(shape) == 4:
-        return list(shape)
-    for term in terms:
+    for value in (reading.product.outputs[0], scores):
+        if value.shape is not None and len(value.shape) == 4 and rank(scores) == 4:
+            return list(value.shape)
+    for term in reading.terms:
         dims = static_shape(term.scores)
         if dims is not None and len(dims) == 4:
             return list(dims)
-    return [1, *shape]
+    return [1, *(scores.shape or ())]
 
 
 def _ungrouped(match: _Match) -> _Match | None:
