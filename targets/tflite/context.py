@@ -387,7 +387,8 @@ class Context:
 
     def _named(self, value: ir.Value, tensor: Tensor, layout: Layout) -> Tensor:
         """The last tensor of a decomposition, under the name of what it turns out to be; others keep their names."""
-        last = tensor.name.startswith(f"{value.name}/") and not tensor.constant
+        inside = tensor.name.startswith(f"{value.name}/") and not tensor.constant
+        last = inside and value not in self.row_orders  # which hold the value's elements in another order
         return self.builder.renamed(tensor, self.name(value, layout)) if last else tensor
 
     def temporary(
