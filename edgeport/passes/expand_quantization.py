@@ -4,9 +4,9 @@
     q --> DequantizeLinear(s, z) --> y  ==>  q --> Cast --> Sub(z) --> Mul(s) --> y
 
 and DynamicQuantizeLinear, whose s and z follow from the smallest and largest element. Weights behind a DequantizeLinear
-become float constants. Applies to integers of 8 and 16 bits (DequantizeLinear to int32 as well), one scale a tensor,
-a channel or a block of constant size. Quantized arithmetic of the targets is decided later, from the float graph.
-ONNX operators QuantizeLinear-24, DequantizeLinear-24 and DynamicQuantizeLinear-11.
+become float constants. Applies to integers of 8 and 16 bits (DequantizeLinear to int32 and to weights of 4 bits as
+well), one scale a tensor, a channel or a block of constant size. Quantized arithmetic of the targets is decided later,
+from the float graph. ONNX operators QuantizeLinear-24, DequantizeLinear-24 and DynamicQuantizeLinear-11.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from edgeport.passes.edit import constant, get_int, input_of, nodes, rank, stati
 from edgeport.passes.quantized_terms import INTEGERS, centred, rounded, shaped
 from edgeport.passes.registry import register
 from edgeport.passes.site import Site
+
+_STORED = (ir.DataType.INT4, ir.DataType.UINT4)
+"""Types of weights that become floats at once."""
 
 
 @register("expand_quantization")
@@ -50,7 +53,9 @@ def _dequantize(site: Site) -> bool:
     x, zero_point = node.inputs[0], input_of(node, 2)
     scale = _broadcast(site, node.inputs[1], "scale")
     zero_point = None if zero_point is None else _broadcast(site, zero_point, "zero_point")
-    if x is None or scale is None or x.dtype not in INTEGERS or (input_of(node, 2) is not None and zero_point is None):
+    if x is None or scale is None or (input_of(node, 2) is not None and zero_point is None):
+        return False
+    if x.dtype not in INTEGERS and not (x.dtype in _STORED and constant(x) is not None):
         return False
     integers, factor = constant(x), constant(scale)
     real = centred(site, x, zero_point, None, "centred")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 HEAD = '<ir_version: 10, opset_import: ["": 21]>'
 PASSES = ("convert_version", "expand_quantization", "expand_integer_products")
@@ -70,6 +72,21 @@ def test_weights_of_a_quantized_source_become_float_constants(check) -> None:
     )
     weights = np.random.default_rng(0).integers(-128, 127, (4, 3)).astype(np.int8)
     assert check(text, initializers={"w": weights}).ops == {"MatMul": 1}
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT4, TensorProto.UINT4])
+def test_weights_of_four_bits_in_blocks(kind: int, check) -> None:
+    text = (
+        HEAD + "g (float[2,8] x) => (float[2,3] y)"
+        "{ f = DequantizeLinear<axis = 0, block_size = 4>(w, s, z) y = MatMul(x, f) }"
+    )
+    proto = onnx.parser.parse_model(text)
+    rng = np.random.default_rng(0)
+    for name, shape in (("w", (8, 3)), ("z", (2, 3))):
+        values = rng.integers(0, 8, shape).reshape(-1)
+        proto.graph.initializer.append(helper.make_tensor(name, kind, shape, values))
+    proto.graph.initializer.append(numpy_helper.from_array(rng.random((2, 3), np.float32), "s"))
+    assert check(proto).ops == {"MatMul": 1}
 
 
 def test_types_that_float32_cannot_hold_are_left_alone(check) -> None:
