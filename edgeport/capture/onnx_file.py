@@ -51,6 +51,8 @@ def read_onnx_file(path: Path) -> tuple[onnx.ModelProto, str]:
             digest.update(tensor.raw_data)
         elif tensor.HasField("raw_data"):
             _check_size(tensor, path)
+        else:
+            _check_field(tensor, path)
     return proto, digest.hexdigest()
 
 
@@ -106,6 +108,23 @@ def _check_size(tensor: onnx.TensorProto, model: Path) -> None:
         raise ModelError(
             f"weight {tensor.name!r} of {model} has {len(tensor.raw_data)} bytes, which do not fill its shape "
             f"{list(tensor.dims)}: the file is damaged; export the model again"
+        )
+
+
+_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+
+
+def _check_field(tensor: onnx.TensorProto, model: Path) -> None:
+    """A tensor without raw bytes keeps its numbers in the list that belongs to its type (onnx.proto, TensorProto)."""
+    if tensor.data_type not in onnx.helper.get_all_tensor_dtypes():
+        return  # refused with the graph
+    right = onnx.helper.tensor_dtype_to_field(tensor.data_type)
+    wrong = [field for field in _FIELDS if field != right and len(getattr(tensor, field))]
+    if wrong:
+        kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+        raise ModelError(
+            f"weight {tensor.name!r} of {model} is {kind} but has its numbers in {wrong[0]}: the file is damaged; "
+            "export the model again"
         )
 
 
