@@ -124,7 +124,9 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> 
     alone = _alone(kernels, groups, scheme)
     if alone:
         for node, kernel in alone.items():
-            others[node] = kernels.pop(node)
+            group = kernels.pop(node)
+            if kernel != "float32":
+                others[node] = group
             reasons[node] = f"{kernel}: float operators feed and read it"
         _relax(kernels, reasons, groups, scheme)
     weights, users = _weights((kernels, others), reasons, scheme)

@@ -178,7 +178,7 @@ _PRODUCTS = {
     "MatMul": replace(
         _ANCHORS["MatMul"],
         alone="int8-dynamic",
-        unweighted=OpRule("anchor", activations=(0, 1), symmetric=(1,), refuses=_product),
+        unweighted=OpRule("anchor", activations=(0, 1), symmetric=(1,), alone="float32", refuses=_product),
     ),
     "Attention": OpRule(
         "anchor",

@@ -299,7 +299,8 @@ def test_a_product_of_two_activations_has_a_right_hand_side_without_zero_point(
 ) -> None:
     g = Graph()
     right = g.op("Relu", g.input("b", normal(*b) + 1))  # whose own zero point would be -128
-    y = g.op("MatMul", g.input("a", normal(*a)), right)
+    left = g.op("MatMul", g.input("a", normal(*a)), g.const(normal(8, 8)))
+    y = g.op("MatMul", left, right)
     artifact = assert_simulated(g, [y], tmp_path)
     assert int(plan_of(g, [y])[1].qparams(right).zero_point) == 0
     assert artifact.facts["not_on_xnnpack"] == {}
@@ -313,6 +314,13 @@ def test_a_product_between_float_operators_quantizes_its_rows_at_run_time(tmp_pa
     artifact = assert_simulated(g, [y], tmp_path)
     assert artifact.facts["not_on_xnnpack"] == {}
     assert "QUANTIZE" not in artifact.facts["ops"]
+
+
+def test_a_product_of_activations_between_float_operators_stays_float() -> None:
+    """Nothing is saved there, and it may be geometry: 8 bits of a coordinate are a pixel."""
+    g = Graph()
+    y = g.op("MatMul", g.input("a", normal(5, 8)), g.op("Softmax", g.input("b", normal(8, 8))))
+    assert {n.kernel for n in plan_of(g, [y])[1].nodes.values()} == {"float32"}
 
 
 def test_a_product_whose_right_hand_side_has_a_fixed_zero_point_stays_float() -> None:
