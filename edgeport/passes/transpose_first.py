@@ -70,7 +70,8 @@ def merges(before: Shape, after: Shape) -> list[list[int]] | None:
     groups: list[list[int]] = []
     axis = 0
     for size in after:
-        group, product = [], 1
+        group: list[int] = []
+        product = 1
         while axis < len(before) and (not group or product < size):
             product *= before[axis]
             group.append(axis)
