@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import constant, static_shape
+from edgeport.passes.edit import constant, input_of, producer, scalar, static_shape
 from edgeport.passes.site import Site
 
 EIGHT_BITS = (ir.DataType.INT8, ir.DataType.UINT8)
@@ -31,10 +31,27 @@ def centred(site: Site, x: ir.Value, zero_point: ir.Value | None, shape: Sequenc
         if zeros is not None:
             data = data - zeros.astype(np.float32).reshape(zeros.shape if shape is None else shape)
         return site.constant(role, data.astype(np.float32))
-    real = site.op("Cast", [x], f"{role}/real", to=ir.DataType.FLOAT.value)
+    real = _before_cast(x)
+    if real is None:
+        real = site.op("Cast", [x], f"{role}/real", to=ir.DataType.FLOAT.value)
     if zero_point is None or (zeros is not None and not zeros.any()):
         return real
     return site.op("Sub", [real, shaped(site, real_number(site, zero_point, role), shape, role)], role)
+
+
+def _before_cast(x: ir.Value) -> ir.Value | None:
+    """The float32 numbers that `x` was cast from, if they are integers already: what `rounded` wrote."""
+    cast = producer(x, "Cast")
+    clip = producer(cast.inputs[0] if cast is not None else None, "Clip")
+    total = producer(clip.inputs[0] if clip is not None else None, "Add", "Round")
+    if clip is None or total is None or x.dtype not in INTEGERS:
+        return None
+    if total.op_type == "Add":
+        zeros = constant(total.inputs[1])
+        if producer(total.inputs[0], "Round") is None or zeros is None or np.any(zeros != np.round(zeros)):
+            return None
+    bounds = [scalar(input_of(clip, index)) for index in (1, 2)]
+    return clip.outputs[0] if bounds == [x.dtype.min, x.dtype.max] else None
 
 
 def real_number(site: Site, value: ir.Value, role: str) -> ir.Value:

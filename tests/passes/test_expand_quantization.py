@@ -51,6 +51,10 @@ def test_integers_are_onnx_runtimes(form: str, check) -> None:
     assert not {op for op in done.ops if "Quantize" in op or "QLinear" in op or "Integer" in op}
 
 
+def test_nothing_is_cast_between_quantization_and_back(check) -> None:
+    assert "Cast" not in check(HEAD + FORMS["there and back"]).ops
+
+
 @pytest.mark.parametrize("op", ["MatMulInteger", "ConvInteger"])
 def test_sums_beyond_float32_are_exact(op: str, check) -> None:
     """600 products of 255 * 255 add up to more than 2^24: a single float32 sum would lose the last bits."""
