@@ -33,9 +33,7 @@ class LiteRtRunner:
     graph: ir.Model
 
     def __post_init__(self) -> None:
-        self._plain: Any = None
-        self._keeping: Any = None
-        self._tensors: Any = None
+        self._opened: dict[bool, tuple[Any, Any]] = {}
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -54,19 +52,16 @@ class LiteRtRunner:
 
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name."""
-        if self._plain is None:
-            self._plain = self._open(preserve_all=False)[1]
-        return self._invoke(self._plain, sample)
+        return self._invoke(self._open(preserve_all=False)[1], sample)
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name, as float, in ONNX layout; values that fusion removed are left out."""
-        if self._keeping is None:
-            self._tensors, self._keeping = self._open(preserve_all=True)
-        self._invoke(self._keeping, sample)
+        opened, runner = self._open(preserve_all=True)
+        self._invoke(runner, sample)
         values = {v.name: v for node in self.graph.graph for v in node.outputs}
         values.update({v.name: v for v in self.graph.graph.inputs})
         wanted, found = set(names), {}
-        for detail in self._tensors.get_tensor_details():
+        for detail in opened.get_tensor_details():
             match = _NAME.match(detail["name"])
             name = match["name"] if match else ""
             if match is None or name not in wanted or name in found or name not in values:
@@ -74,7 +69,7 @@ class LiteRtRunner:
             if detail["name"] != name and detail["name"] in values:  # `a|q` may be a form of `a` or the value `a|q`
                 continue
             try:
-                raw = self._tensors.get_tensor(detail["index"])
+                raw = opened.get_tensor(detail["index"])
             except ValueError:  # optimized away by the delegate
                 continue
             stored = _dequantized(raw, detail["quantization_parameters"])
@@ -96,15 +91,17 @@ class LiteRtRunner:
         return self._results(runner, {name: tensors[order.index(int(d["index"]))] for name, d in details.items()})
 
     def _open(self, preserve_all: bool) -> tuple[Any, Any]:
-        """The interpreter and the runner of its signature."""
-        try:
-            opened = interpreter(self.path, preserve_all=preserve_all)
-            return opened, opened.get_signature_runner("serving_default")
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise ModelError(
-                f"{self.path} is no .tflite file that LiteRT can run, or is damaged ({reason}); export it again"
-            ) from error
+        """The interpreter and the runner of its signature, opened once."""
+        if preserve_all not in self._opened:
+            try:
+                opened = interpreter(self.path, preserve_all=preserve_all)
+                self._opened[preserve_all] = opened, opened.get_signature_runner("serving_default")
+            except (RuntimeError, ValueError) as error:
+                reason = " ".join(str(error).split())
+                raise ModelError(
+                    f"{self.path} is no .tflite file that LiteRT can run, or is damaged ({reason}); export it again"
+                ) from error
+        return self._opened[preserve_all]
 
     def _invoke(self, runner: Any, sample: Sample) -> dict[str, Array]:
         feeds = self._feeds(runner, sample)
