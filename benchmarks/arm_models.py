@@ -31,13 +31,13 @@ class Emitted:
 
 # Integers are the same everywhere. Float kernels sum in another order: float32 keeps 24 bits (144 dB), and a network
 # loses some of them. Where float islands feed integers, a last bit may turn a rounding, which is 1 of 255 steps in few
-# elements. Dynamic int8 chooses its scales at run time from such floats.
+# elements: seen are 50 dB and more. Dynamic int8 chooses its scales at run time from such floats.
 FILES = (
     Emitted("cnn_int8", None),
     Emitted("cnn_fp32", 100.0),
     Emitted("encoder_fp32", 100.0),
-    Emitted("encoder_int8", 50.0),
-    Emitted("encoder_int8-dynamic", 45.0),
+    Emitted("encoder_int8", 40.0),
+    Emitted("encoder_int8-dynamic", 40.0),
 )
 
 
@@ -72,7 +72,7 @@ def copy_exported(artifact: Path, folder: Path) -> Emitted:
     inputs = {key.removeprefix("input/"): array for key, array in golden.items() if key.startswith("input/")}
     shutil.copyfile(artifact, folder / artifact.name)
     np.savez(folder / f"{artifact.stem}.npz", **inputs)
-    return Emitted(artifact.stem, 45.0)
+    return Emitted(artifact.stem, 40.0)
 
 
 def golden_of(artifact: Path) -> Path:
