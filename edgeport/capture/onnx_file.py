@@ -111,6 +111,12 @@ def _check_size(tensor: onnx.TensorProto, model: Path) -> None:
         )
 
 
+_PACKED = frozenset(
+    onnx.TensorProto.DataType.Value(name)
+    for name in onnx.TensorProto.DataType.keys()  # noqa: SIM118 - an enum wrapper, not a mapping
+    if name.startswith(("COMPLEX", "INT4", "UINT4", "FLOAT4", "INT2", "UINT2", "FLOAT6E"))
+)
+"""Types whose lists have another length than the tensor."""
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
@@ -126,6 +132,13 @@ def _check_field(tensor: onnx.TensorProto, model: Path) -> None:
             f"weight {tensor.name!r} of {model} is {kind} but has its numbers in {wrong[0]}: the file is damaged; "
             "export the model again"
         )
+    count = len(getattr(tensor, right))
+    if right == "string_data" or tensor.data_type in _PACKED or count == math.prod(tensor.dims):
+        return
+    raise ModelError(
+        f"weight {tensor.name!r} of {model} has {count} numbers, which do not fill its shape {list(tensor.dims)}: the "
+        "file is damaged; export the model again"
+    )
 
 
 def _byte_size(tensor: onnx.TensorProto) -> int:
