@@ -11,7 +11,7 @@ from edgeport.cli.settings import merge, read_config
 from edgeport.config import Config, load_config
 from edgeport.errors import UsageError
 
-NOT_IN_THE_FILE = {"config", "dry-run", "quiet", "json", "no-cache", "help", "version"}
+NOT_IN_THE_FILE = {"config", "dry-run", "quiet", "json", "no-cache", "layers", "help", "version"}
 
 
 def write(folder: Path, text: str) -> Path:

@@ -233,6 +233,7 @@ def test_encoding() -> None:
         "zero_point": 3,
         "axis": None,
         "narrow": False,
+        "block": None,
     }
     with pytest.raises(TypeError, match="no JSON form for object"):
         jsonable(object())
