@@ -14,6 +14,7 @@ from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_shape
 from edgeport.targets.tflite.ops.attention_masks import spreads_masks_only
+from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.registry import Refused, lowers
 
 MAX_RANK = 5
@@ -141,22 +142,23 @@ def slice_op(ctx: Context, node: ir.Node) -> None:
 
 @lowers("Expand", inputs=2, int8=True)
 def expand(ctx: Context, node: ir.Node) -> None:
-    """BROADCAST_TO; nothing where attentions read what stands before it."""
+    """A repetition of axes of size 1; nothing where attentions read what stands before it."""
     if spreads_masks_only(ctx, node):
         return
     x, y = first(node), node.outputs[0]
     shape = ctx.shape(y)
     layout = completed(ctx.common_layout([x], shape), len(shape))
     data = ctx.read(node, x, aligned(layout, ctx.rank(x), len(shape)))
-    ctx.emit("BROADCAST_TO", [data, ctx.ints("shape", stored_shape(shape, layout))], [ctx.output(node, layout)])
+    counts = [wanted // have for wanted, have in zip(stored_shape(shape, layout), data.shape, strict=True)]
+    ctx.bind(node, y, repeated(ctx, y, data, counts), layout)
 
 
 @lowers("Tile", inputs=2, int8=True)
 def tile(ctx: Context, node: ir.Node) -> None:
-    """TILE."""
-    x = first(node)
+    """A repetition of whole axes."""
+    x, y = first(node), node.outputs[0]
     repeats = ctx.constant_ints(node, 1)
     assert repeats is not None
     layout = ctx.full_layout(x)
-    multiples = ctx.ints("repeats", [repeats[a] for a in layout])
-    ctx.emit("TILE", [ctx.read(node, x, layout), multiples], [ctx.output(node, layout)], "TileOptions")
+    data = ctx.read(node, x, layout)
+    ctx.bind(node, y, repeated(ctx, y, data, [repeats[a] for a in layout]), layout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
@@ -10,15 +12,22 @@ from edgeport.targets.tflite.attributes import string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.ops.index import MAX_RANK, first
+from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
 
+_MOST_PARTS = 5
+"""Of what XNNPACK's CONCATENATION joins."""
+_MOST_RUNS = 8
+"""Beyond, a GATHER is no slower."""
+_FEW = 4
+"""Up to here single elements are cheaper than to leave XNNPACK."""
 _NUMPY_MODE = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
 
 
 @lowers("Pad", attributes=("mode",), inputs=4, int8=True)
 def pad(ctx: Context, node: ir.Node) -> None:
-    """PAD or PADV2 for constant mode, one GATHER a padded axis for the others; negative pads are a SLICE."""
+    """PAD or PADV2 for constant mode, SLICE and CONCATENATION for the others; negative pads are a SLICE."""
     x, y = first(node), node.outputs[0]
     rank, shape = ctx.rank(x), ctx.shape(x)
     pads, mode = ctx.constant_ints(node, 1), string_attr(node, "mode", "constant")
@@ -43,10 +52,74 @@ def pad(ctx: Context, node: ir.Node) -> None:
         for position, (before, after) in enumerate(stored):
             if before or after:
                 index = np.pad(np.arange(shape[layout[position]]), (before, after), mode=_NUMPY_MODE[mode])  # type: ignore[call-overload]
-                result = gathered(ctx, y, result, index, position)
+                result = _surrounded(ctx, y, result, index, position, before)
     else:
         raise Refused(f"mode {mode!r} is not supported")
     ctx.bind(node, y, result, layout)
+
+
+def _surrounded(ctx: Context, y: ir.Value, data: Tensor, index: Array, position: int, before: int) -> Tensor:
+    """The whole axis between copies of parts of it, which XNNPACK joins: up to 50 times faster than MIRROR_PAD."""
+    size = data.shape[position]
+    ends = [_runs(index[:before]), _runs(index[before + size :])]
+    known = data.dtype == "float32" or (data.quant is not None and data.dtype == "int8")
+    if len(data.shape) > MAX_RANK or not known or sum(map(len, ends)) > _MOST_RUNS:
+        return gathered(ctx, y, data, index, position)
+    low, high = ([part for run in end for part in _copies(ctx, y, data, position, *run)] for end in ends)
+    if len(low) + 1 + len(high) > _MOST_PARTS:
+        low, high = ([_joined(ctx, y, parts, position)] if parts else [] for parts in (low, high))
+    return _joined(ctx, y, [*low, data, *high], position)
+
+
+def _runs(index: Array) -> list[tuple[int, int, int]]:
+    """The indices as (start, step, count) with steps of -1, 0 and 1; few where they are regular."""
+    runs: list[tuple[int, int, int]] = []
+    for i in index.tolist():
+        start, step, count = runs[-1] if runs else (0, 0, 0)
+        if count == 1 and abs(i - start) <= 1:
+            runs[-1] = (start, i - start, 2)
+        elif count > 1 and i == start + count * step:
+            runs[-1] = (start, step, count + 1)
+        else:
+            runs.append((i, 1, 1))
+    return runs
+
+
+def _copies(ctx: Context, y: ir.Value, data: Tensor, position: int, start: int, step: int, count: int) -> list[Tensor]:
+    """A run of elements of an axis, in one part or, if it is short and runs backwards, in one for each element.
+
+    REVERSE_V2 is off XNNPACK.
+    """
+    if step == 0:
+        counts = [count if i == position else 1 for i in range(len(data.shape))]
+        return [repeated(ctx, y, _part(ctx, y, data, position, start, 1), counts)]
+    if step == 1:
+        return [_part(ctx, y, data, position, start, count)]
+    if count <= _FEW:
+        return [_part(ctx, y, data, position, start - i, 1) for i in range(count)]
+    part = _part(ctx, y, data, position, start - count + 1, count)
+    out = ctx.temporary(y, "reversed", part.shape, part.dtype, part.quant)
+    ctx.emit("REVERSE_V2", [part, ctx.ints("axes", (position,))], [out], "ReverseV2Options")
+    return [out]
+
+
+def _part(ctx: Context, y: ir.Value, data: Tensor, position: int, start: int, count: int) -> Tensor:
+    size = [count if i == position else d for i, d in enumerate(data.shape)]
+    begin = [start if i == position else 0 for i in range(len(size))]
+    out = ctx.temporary(y, "edge", size, data.dtype, data.quant)
+    ctx.emit("SLICE", [data, ctx.ints("begin", begin), ctx.ints("size", size)], [out], "SliceOptions")
+    return out
+
+
+def _joined(ctx: Context, y: ir.Value, parts: Sequence[Tensor], position: int) -> Tensor:
+    if len(parts) == 1:
+        return parts[0]
+    first_part = parts[0]
+    shape = list(first_part.shape)
+    shape[position] = sum(part.shape[position] for part in parts)
+    out = ctx.temporary(y, "padded", shape, first_part.dtype, first_part.quant)
+    ctx.emit("CONCATENATION", parts, [out], "ConcatenationOptions", axis=position)
+    return out
 
 
 def gathered(ctx: Context, y: ir.Value, data: Tensor, index: Array, position: int) -> Tensor:

@@ -139,6 +139,17 @@ def test_pad(tmp_path: Path, mode: str, value: float | None) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("mode", "pads", "left"),
+    [("reflect", 2, {}), ("reflect", 4, {}), ("reflect", 6, {"REVERSE_V2": 4}), ("edge", 9, {}), ("wrap", 6, {})],
+    ids=str,
+)
+def test_borders_are_joined_on_xnnpack(tmp_path: Path, mode: str, pads: int, left: dict[str, int]) -> None:
+    g = Graph()
+    g.op("Pad", image(g, 1, 4, 7, 8), g.const(i64(0, 0, pads, pads, 0, 0, pads - 1, pads)), mode=mode, out="y")
+    assert assert_same(g, ["y"], tmp_path).facts["not_on_xnnpack"] == left
+
+
 def test_pad_of_given_axes_and_crop(tmp_path: Path) -> None:
     g = Graph()
     g.op("Pad", image(g, 1, 4, 5, 6), g.const(i64(2, -1, -1, 3)), "", g.const(i64(-1, 2)), out="y")
@@ -232,12 +243,22 @@ def test_cum_sum(tmp_path: Path, flags: dict[str, int]) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
-def test_expand_and_tile(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", ["float32", "int32", "int64", "bool", "uint8"])
+def test_expand_and_tile(tmp_path: Path, dtype: str) -> None:
     g = Graph()
-    x = image(g, 1, 4, 1, 3)
+    x = g.input("x", np.random.default_rng(0).integers(0, 2, (1, 4, 1, 3)).astype(dtype))
     g.op("Expand", x, g.const(i64(2, 1, 5, 1)), out="y")
     g.op("Tile", x, g.const(i64(1, 2, 3, 1)), out="z")
-    assert_same(g, ["y", "z"], tmp_path)
+    facts = assert_same(g, ["y", "z"], tmp_path).facts
+    assert set(facts["not_on_xnnpack"]) == (set() if dtype == "float32" else {"TILE"})
+
+
+def test_repetition_of_many_axes_and_of_what_is_no_number(tmp_path: Path) -> None:
+    g = Graph()
+    data = normal(1, 2, 1, 3, 1, 2, 1)
+    data[0, 0, 0, :, 0, 0, 0] = [np.inf, -np.inf, np.nan]
+    g.op("Expand", g.input("x", data), g.const(i64(2, 2, 3, 3, 1, 2, 4)), out="y")
+    assert_same(g, ["y"], tmp_path)
 
 
 MATMULS = [

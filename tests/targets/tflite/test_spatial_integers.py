@@ -45,6 +45,9 @@ CASES: dict[str, Any] = {
     "grid": ((8, 8), lambda g, x: g.op("GridSample", x, g.const(normal(1, 5, 6, 2) / 2))),
     "reflect": ((8, 8), lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 1, 2, 0, 0, 2, 0])), mode="reflect")),
     "edge": ((8, 8), lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 1, 2, 0, 0, 2, 0])), mode="edge")),
+    "far": ((8, 8), lambda g, x: g.op("Pad", x, g.const(np.array([0, 0, 6, 3, 0, 0, 2, 7])), mode="reflect")),
+    "repeated": ((8, 1), lambda g, x: g.op("Expand", x, g.const(np.array([1, 4, 8, 6])))),
+    "tiled": ((8, 3), lambda g, x: g.op("Tile", x, g.const(np.array([1, 1, 2, 3])))),
     "shuffle": ((8, 8), lambda g, x: g.op("SpaceToDepth", g.op("DepthToSpace", x, blocksize=2), blocksize=2)),
 }  # fmt: skip
 
