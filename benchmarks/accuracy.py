@@ -96,11 +96,17 @@ def _made(name: str) -> Callable[[], Case]:
     return load
 
 
-def _bench() -> Mapping[str, Callable[[], Case]] | None:
+def bench_folder() -> Path | None:
+    """Where the real models are, None where there are none."""
     named = os.environ.get("EDGEPORT_BENCH")
     folder = Path(named) if named else _HERE.parent.parent / "shared" / "bench"
-    spec = importlib.util.spec_from_file_location("edgeport_bench", folder / "bench.py")
-    if not (folder / "bench.py").exists() or spec is None or spec.loader is None:
+    return folder if (folder / "bench.py").exists() else None
+
+
+def _bench() -> Mapping[str, Callable[[], Case]] | None:
+    folder = bench_folder()
+    spec = None if folder is None else importlib.util.spec_from_file_location("edgeport_bench", folder / "bench.py")
+    if spec is None or spec.loader is None:
         return None
     module: Any = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up

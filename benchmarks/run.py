@@ -19,6 +19,8 @@ import accuracy
 import encoder_latency
 import export_time
 import latency
+import layout
+import maker
 from models import SPECS, onnx_model
 from tables import Line, table
 
@@ -55,6 +57,8 @@ def main() -> None:
         ("calibration", _calibration),
         ("latency", latency.report),
         ("encoder latency", encoder_latency.report),
+        ("basic_pitch", maker.report),
+        ("layout", layout.report),
         ("export time", export_time.report),
         ("accuracy", accuracy.report),
     )

@@ -1,4 +1,4 @@
-"""Any .tflite file with one output, whoever made it: runs it, times it and looks inside."""
+"""Any .tflite file, whoever made it: runs it, times it and looks inside."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ class TfliteFile:
         self.path = path
         self._engine: Any = Interpreter(model_path=str(path), num_threads=1)
         self._engine.allocate_tensors()
-        (self._output,) = self._engine.get_output_details()
 
     def run(self, sample: Sample) -> Floats:
-        """The output as float32, flat, whatever dtype the file gives."""
+        """The outputs as float32, flat and joined, whatever dtype the file gives."""
         self.prepare(sample)
         self._engine.invoke()
-        raw = self._engine.get_tensor(self._output["index"]).reshape(-1)
-        scale, zero = self._output["quantization"]
+        return np.concatenate([self._read(detail) for detail in self._engine.get_output_details()])
+
+    def _read(self, detail: Any) -> Floats:
+        raw = self._engine.get_tensor(detail["index"]).reshape(-1)
+        scale, zero = detail["quantization"]
         result: Floats = (raw.astype(np.float32) - zero) * np.float32(scale) if raw.dtype.kind == "i" else raw
         return result
 
