@@ -130,11 +130,17 @@ def reshaped(shape: Shape, out_shape: Shape, layout: Layout) -> Layout | None:
     return tuple(result)
 
 
-def reshapable(shape: Shape, out_shape: Shape, layout: Layout) -> Layout:
+def reshapable(shape: Shape, out_shape: Shape, layout: Layout, image: bool = False) -> Layout:
     """A layout near to `layout` from which `reshaped` succeeds.
 
     Each group is pulled together where its last axis is stored (what lies innermost stays there, so that whole rows
-    move) or where its first one is; whichever gives the ONNX order, which most consumers want, else the former.
+    move) or where its first one is; whichever gives the order that is wanted, else the former.
+
+    Args:
+        shape: of the value.
+        out_shape: it is reshaped to.
+        layout: in which it is stored.
+        image: the result is wanted channels last; otherwise in ONNX order, which most consumers want.
     """
     groups = [ins for ins, _ in _axis_groups(shape, out_shape)]
 
@@ -145,9 +151,15 @@ def reshapable(shape: Shape, out_shape: Shape, layout: Layout) -> Layout:
                 result.extend(next(ins for ins in groups if axis in ins)[::direction])
         return completed(tuple(result[::direction]), len(shape))
 
+    def fits(candidate: Layout) -> bool:
+        if not image:
+            return same_order(shape, candidate, identity(len(shape)))
+        target = reshaped(shape, out_shape, candidate)
+        return target is not None and same_order(out_shape, target, channels_last(len(out_shape)))
+
     order = large_axes(shape, layout)
     late, early = pulled(order, -1), pulled(order, 1)
-    return early if same_order(shape, early, identity(len(shape))) else late
+    return early if fits(early) else late
 
 
 def _axis_groups(shape: Shape, out_shape: Shape) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

@@ -9,7 +9,16 @@ import onnx_ir as ir
 
 from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
 from edgeport.targets.tflite.context import Context, Stored
-from edgeport.targets.tflite.layout import ADDED, completed, large_axes, reshapable, reshaped, stored_shape, transposed
+from edgeport.targets.tflite.layout import (
+    ADDED,
+    channels_last,
+    completed,
+    large_axes,
+    reshapable,
+    reshaped,
+    stored_shape,
+    transposed,
+)
 from edgeport.targets.tflite.ops.conv import NHWC
 from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
@@ -75,7 +84,7 @@ def view(ctx: Context, node: ir.Node) -> None:
     target = reshaped(shape, out_shape, form.layout)
     tensor = form.tensor
     if target is None:
-        layout = reshapable(shape, out_shape, form.layout)
+        layout = reshapable(shape, out_shape, form.layout, _meets_images(ctx, y))
         tensor = ctx.stored(x, layout, form.tensor.quant is not None)
         target = reshaped(shape, out_shape, layout)
     assert target is not None
@@ -83,6 +92,25 @@ def view(ctx: Context, node: ir.Node) -> None:
     out = ctx.builder.tensor(ctx.name(y, target), stored_shape(out_shape, target), tensor.dtype, tensor.quant)
     ctx.reshape(tensor, out)
     ctx.bind(node, y, out, target)
+
+
+_IMAGES = ("Conv", "ConvTranspose", "MaxPool", "AveragePool", "Resize")
+
+
+def _meets_images(ctx: Context, y: ir.Value) -> bool:
+    """Whether a kernel of images reads the value, or an operator that also reads an image."""
+    rank = ctx.rank(y)
+    if rank < 3:
+        return False
+    for reader, _ in y.uses():
+        if reader.op_type in _IMAGES:
+            return True
+        others = [v for v in reader.inputs if v is not None and v is not y and ctx.constant(v) is None]
+        for other in others:
+            maker = other.producer()
+            if channels_last(rank) in ctx.layouts(other) or (maker is not None and maker.op_type in _IMAGES):
+                return True
+    return False
 
 
 def _flattened(ctx: Context, node: ir.Node, form: Stored) -> bool:

@@ -89,6 +89,18 @@ def test_vit_block_moves_only_its_heads(tmp_path: Path) -> None:
     assert artifact.facts["transposes"] == 5  # the image, q, k, v and the way back
 
 
+def test_attention_over_pixels_comes_back_as_an_image_in_one_move(tmp_path: Path) -> None:
+    g = Graph()
+    a = conv(g, g.input("x", normal(1, 4, 6, 6)), 4, 8)
+    heads = g.op("Reshape", a, g.const(i64(1, 2, 4, 36)))
+    scores = g.op("Softmax", g.op("MatMul", g.op("Transpose", heads, perm=[0, 1, 3, 2]), heads), axis=-1)
+    mixed = g.op("MatMul", heads, g.op("Transpose", scores, perm=[0, 1, 3, 2]))
+    image = g.op("Reshape", mixed, g.const(i64(1, 8, 6, 6)))
+    y = g.op("GlobalAveragePool", conv(g, g.op("Add", image, conv(g, a, 8, 8)), 8, 5))
+    artifact = assert_same(g, [g.op("Reshape", y, g.const(i64(1, 5)))], tmp_path)
+    assert artifact.facts["transposes"] <= 5  # the input, three operands and the result
+
+
 def test_flatten_before_a_linear_layer_permutes_its_rows(tmp_path: Path) -> None:
     for flatten in ("Flatten", "Reshape"):
         g = Graph()
