@@ -13,7 +13,8 @@ from edgeport.quantize.plan import QParams
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.resample import joined, shaped, sliced
+from edgeport.targets.tflite.resample import joined, shaped
+from edgeport.targets.tflite.strides import strided
 from edgeport.targets.tflite.window import Window, padding_code
 
 Weights = Callable[[Callable[[Array], Array], int], Tensor]
@@ -116,11 +117,5 @@ def _plane(ctx: Context, y: ir.Value, data: Tensor, win: Window, tap: int) -> Te
     if count == size:
         return shaped(ctx, y, data, (batch * size, *rest))
     rows = shaped(ctx, y, data, (batch, size, math.prod(rest)))
-    if stride == 1:
-        found = sliced(ctx, y, rows, 1, begin, count)
-    else:
-        found = ctx.temporary(y, "rows", (batch, count, rows.shape[2]), data.dtype, data.quant)
-        end = ctx.ints("end", (batch, begin + (count - 1) * stride + 1, rows.shape[2]))
-        where = [ctx.ints("begin", (0, begin, 0)), end, ctx.ints("strides", (1, stride, 1))]
-        ctx.emit("STRIDED_SLICE", [rows, *where], [found], "StridedSliceOptions")
+    found = strided(ctx, y, rows, (0, begin, 0), (1, stride, 1), (batch, count, rows.shape[2]))
     return shaped(ctx, y, found, (batch * count, *rest))

@@ -85,9 +85,10 @@ def _constant_mask(ctx: Context, mask: ir.Value, data: Array, causal: Array | No
 
 
 def _boolean_mask(ctx: Context, y: ir.Value, data: Tensor, causal: Array | None) -> Mask:
-    if causal is not None:
-        data = ctx.step(y, "LOGICAL_AND", [data, ctx.builder.constant("const/causal", causal)], "LogicalAndOptions")
     ones = cast(ctx, y, data, "float32")
+    if causal is not None:
+        past = ctx.builder.constant("const/past", causal.astype(np.float32))
+        ones = ctx.step(y, "MUL", [ones, past], "MulOptions")
     shifted = ctx.step(y, "SUB", [ones, ctx.number(1)], "SubOptions")
     bias = ctx.step(y, "MUL", [shifted, ctx.number(-float(_NEVER))], "MulOptions")
     return Mask(bias, _row_maximum(ctx, y, ones))

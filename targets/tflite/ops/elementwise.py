@@ -102,12 +102,18 @@ for _op, _code in (
     ("Floor", "FLOOR"),
     ("Log", "LOG"),
     ("Neg", "NEG"),
-    ("Not", "LOGICAL_NOT"),
     ("Round", "ROUND"),
     ("Sin", "SIN"),
     ("Sqrt", "SQRT"),
 ):
     lowers(_op, int8=_op in ("Exp", "Log", "Sqrt"))(_unary(_code))
+
+
+@lowers("Not")
+def logical_not(ctx: Context, node: ir.Node) -> None:
+    """x == false, which takes an eightieth of LOGICAL_NOT's time (LiteRT 2.3.0)."""
+    x, layout = operand(ctx, node)
+    ctx.emit("EQUAL", [x, ctx.number(0, "bool")], [ctx.output(node, layout)], "EqualOptions")
 
 
 @lowers("Abs", int8=True)

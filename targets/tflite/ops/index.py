@@ -16,9 +16,14 @@ from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_sh
 from edgeport.targets.tflite.ops.attention_masks import spreads_masks_only
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.strides import strided
 
 MAX_RANK = 5
 """Of what SLICE, STRIDED_SLICE and PAD take."""
+MAX_PARTS = 5
+"""Of what XNNPACK's CONCATENATION joins."""
+_LONG_ROW, _LARGE = 128, 2**16
+"""Bytes."""
 
 
 def first(node: ir.Node) -> ir.Value:
@@ -41,7 +46,31 @@ def concat(ctx: Context, node: ir.Node) -> None:
         part = ctx.read(node, value, layout)
         parts.append(part if out_quant is None else ctx.rescaled(y, part, out_quant))
     axis = layout.index(int_attr(node, "axis", 0) % rank)
+    if parts[0].dtype in ("float32", "int8") and (parts[0].dtype == "float32") == (out_quant is None):
+        parts = _few(ctx, y, parts, axis)
     ctx.emit("CONCATENATION", parts, [ctx.output(node, layout)], "ConcatenationOptions", axis=axis)
+
+
+def _few(ctx: Context, y: ir.Value, parts: list[Tensor], axis: int) -> list[Tensor]:
+    """As many parts as XNNPACK joins at once: small ones or short rows of them are joined before.
+
+    LiteRT's own kernel copies row by row; long rows (and so much of them that it counts) it copies once, not twice.
+    """
+    while len(parts) > MAX_PARTS:
+        count = min(MAX_PARTS, len(parts) - MAX_PARTS + 1)
+        sizes = [math.prod(part.shape) for part in parts]
+        start = min(range(len(parts) - count + 1), key=lambda i: sum(sizes[i : i + count]))
+        group = parts[start : start + count]
+        width = np.dtype(group[0].dtype).itemsize
+        rows = max(math.prod(part.shape[axis:]) for part in group) * width
+        if rows > _LONG_ROW and sum(sizes) * width > _LARGE:
+            break
+        shape = list(group[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in group)
+        joined = ctx.temporary(y, "joined", shape, group[0].dtype, group[0].quant)
+        ctx.emit("CONCATENATION", group, [joined], "ConcatenationOptions", axis=axis)
+        parts = [*parts[:start], joined, *parts[start + count :]]
+    return parts
 
 
 @lowers("Split", attributes=("axis", "num_outputs"), inputs=2, outputs=None, int8=True)
@@ -82,42 +111,32 @@ def cut(
 ) -> None:
     """Binds `value` to the part of `data` that starts at `begin` (stored axes) and has the value's shape.
 
-    SLICE, or STRIDED_SLICE where a step (default: 1 on every axis) is not 1; axes that stay whole are merged first
-    where there are more than the kernels take.
+    Axes that stay whole are merged first where there are more than the kernels take.
+
+    Args:
+        stride: steps, by default 1 on every axis.
     """
-    out = ctx.carrier(value, layout, data)
+    shape = stored_shape(ctx.shape(value), layout)
     steps = [1] * len(begin) if stride is None else list(stride)
     if len(begin) <= MAX_RANK:
-        _slice(ctx, data, out, begin, steps)
-    else:
-        whole = [d == o and s == 1 for d, o, s in zip(data.shape, out.shape, steps, strict=True)]
-        groups = [list(run) for _, run in itertools.groupby(range(len(begin)), key=lambda i: -1 if whole[i] else i)]
-        if len(groups) > MAX_RANK:
-            raise Refused(f"slicing {len(begin)} dimensions is not supported, at most {MAX_RANK} are")
-        few, part = (
-            ctx.temporary(value, "merged", [math.prod(t.shape[i] for i in g) for g in groups], data.dtype, data.quant)
-            for t in (data, out)
-        )
-        ctx.reshape(data, few)
-        _slice(ctx, few, part, [begin[g[0]] for g in groups], [steps[g[0]] for g in groups])
-        ctx.reshape(part, out)
-    ctx.bind(node, value, out, layout)
-
-
-def _slice(ctx: Context, data: Tensor, out: Tensor, begin: Sequence[int], steps: Sequence[int]) -> None:
-    if all(s == 1 for s in steps):
-        ctx.emit("SLICE", [data, ctx.ints("begin", begin), ctx.ints("size", out.shape)], [out], "SliceOptions")
+        ctx.bind(node, value, strided(ctx, value, data, begin, steps, shape), layout)
         return
-    stop = [b + n * s for b, n, s in zip(begin, out.shape, steps, strict=True)]
-    # Past the first element there is no index to stop at (-1 means the last one): a mask says "to the end".
-    open_end = sum(1 << i for i, end in enumerate(stop) if end < 0)
-    limits = [ctx.ints("begin", begin), ctx.ints("end", stop), ctx.ints("strides", steps)]
-    ctx.emit("STRIDED_SLICE", [data, *limits], [out], "StridedSliceOptions", beginMask=0, endMask=open_end)
+    whole = [d == o and s == 1 for d, o, s in zip(data.shape, shape, steps, strict=True)]
+    groups = [list(run) for _, run in itertools.groupby(range(len(begin)), key=lambda i: -1 if whole[i] else i)]
+    if len(groups) > MAX_RANK:
+        raise Refused(f"slicing {len(begin)} dimensions is not supported, at most {MAX_RANK} are")
+    few = ctx.temporary(value, "merged", [math.prod(data.shape[i] for i in g) for g in groups], data.dtype, data.quant)
+    ctx.reshape(data, few)
+    starts, every = ([values[g[0]] for g in groups] for values in (begin, steps))
+    part = strided(ctx, value, few, starts, every, [math.prod(shape[i] for i in g) for g in groups])
+    out = ctx.carrier(value, layout, data)
+    ctx.reshape(part, out)
+    ctx.bind(node, value, out, layout)
 
 
 @lowers("Slice", inputs=5, int8=True)
 def slice_op(ctx: Context, node: ir.Node) -> None:
-    """SLICE where every step is 1, else STRIDED_SLICE."""
+    """SLICE, and GATHER along axes with steps."""
     x, y = first(node), node.outputs[0]
     shape, rank = ctx.shape(x), ctx.rank(x)
     starts, ends = ctx.constant_ints(node, 1), ctx.constant_ints(node, 2)

@@ -11,13 +11,11 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.ops.index import MAX_RANK, first
+from edgeport.targets.tflite.ops.index import MAX_PARTS, MAX_RANK, first
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
 
-_MOST_PARTS = 5
-"""Of what XNNPACK's CONCATENATION joins."""
 _MOST_RUNS = 8
 """Beyond, a GATHER is no slower."""
 _FEW = 4
@@ -66,7 +64,7 @@ def _surrounded(ctx: Context, y: ir.Value, data: Tensor, index: Array, position:
     if len(data.shape) > MAX_RANK or not known or sum(map(len, ends)) > _MOST_RUNS:
         return gathered(ctx, y, data, index, position)
     low, high = ([part for run in end for part in _copies(ctx, y, data, position, *run)] for end in ends)
-    if len(low) + 1 + len(high) > _MOST_PARTS:
+    if len(low) + 1 + len(high) > MAX_PARTS:
         low, high = ([_joined(ctx, y, parts, position)] if parts else [] for parts in (low, high))
     return _joined(ctx, y, [*low, data, *high], position)
 

@@ -26,6 +26,7 @@ from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.pool_indices import max_pool_with_indices
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.resample import joined, shaped, sliced
+from edgeport.targets.tflite.strides import strided
 from edgeport.targets.tflite.window import Window, pad_spatial, padding_code, window
 
 _REPEATED = 3
@@ -169,10 +170,7 @@ def _pooled_axis(ctx: Context, y: ir.Value, code: str, data: Tensor, win: Window
     out = _pooled_plane(ctx, y, code, view, (win.kernel[axis], 1), (1, 1))
     flat = shaped(ctx, y, out, (math.prod(before), out.shape[1] * dilation, math.prod(behind)))
     count = win.out[axis]
-    kept = ctx.temporary(y, "kept", (flat.shape[0], count, flat.shape[2]), flat.dtype, flat.quant)
-    ends = ctx.ints("end", (flat.shape[0], (count - 1) * stride + 1, flat.shape[2]))
-    steps = ctx.ints("strides", (1, stride, 1))
-    ctx.emit("STRIDED_SLICE", [flat, ctx.ints("begin", (0, 0, 0)), ends, steps], [kept], "StridedSliceOptions")
+    kept = strided(ctx, y, flat, (0, 0, 0), (1, stride, 1), (flat.shape[0], count, flat.shape[2]))
     return shaped(ctx, y, kept, (*before, count, *behind))
 
 

@@ -15,6 +15,7 @@ from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.strides import strided
 from edgeport.targets.tflite.window import Window
 
 
@@ -61,10 +62,7 @@ def max_pool_with_indices(ctx: Context, node: ir.Node, padded: Tensor, win: Wind
 def _tap(ctx: Context, y: ir.Value, padded: Tensor, win: Window, offsets: tuple[int, ...]) -> Tensor:
     begin = [0, *(o * d for o, d in zip(offsets, win.dilations, strict=True)), 0]
     shape = (padded.shape[0], *win.out, padded.shape[-1])
-    strides = [1, *win.strides, 1]
-    end = [b + (n - 1) * s + 1 for b, n, s in zip(begin, shape, strides, strict=True)]
-    where = [ctx.ints(name, v) for name, v in (("begin", begin), ("end", end), ("strides", strides))]
-    return ctx.step(y, "STRIDED_SLICE", [padded, *where], "StridedSliceOptions", shape)
+    return strided(ctx, y, padded, begin, [1, *win.strides, 1], shape)
 
 
 def _places(win: Window, offsets: tuple[int, ...], by_column: bool) -> Array:

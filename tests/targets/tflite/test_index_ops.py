@@ -130,6 +130,33 @@ def test_gather_nd(tmp_path: Path) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "uint8"])
+def test_steps_of_both_signs_gather_rows(tmp_path: Path, dtype: str) -> None:
+    g = Graph()
+    x = g.input("x", np.random.default_rng(0).integers(0, 2, (3, 8, 9, 5000)).astype(dtype))
+    g.op(
+        "Slice",
+        x,
+        g.const(i64(1, 7, 2)),
+        g.const(i64(3, -20, 9)),
+        g.const(i64(0, 1, 2)),
+        g.const(i64(1, -3, 2)),
+        out="y",
+    )
+    g.op("Slice", x, g.const(i64(4999)), g.const(i64(-6000)), g.const(i64(3)), g.const(i64(-1)), out="z")
+    ops = assert_same(g, ["y", "z"], tmp_path).facts["ops"]
+    assert ops == {"GATHER": 2, "SLICE": 1, "STRIDED_SLICE": 1}
+
+
+@pytest.mark.parametrize(("channels", "count"), [(1, 3), (8, 3), (600, 1)])
+def test_many_parts_are_joined_in_steps_unless_their_rows_are_long(tmp_path: Path, channels: int, count: int) -> None:
+    g = Graph()
+    x = g.input("x", normal(1, 7, 8, channels))
+    parts = [g.op("Mul", x, g.const(np.float32(i))) for i in range(13)]
+    g.op("Concat", *parts, axis=3, out="y")
+    assert assert_same(g, ["y"], tmp_path).facts["ops"]["CONCATENATION"] == count
+
+
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
 @pytest.mark.parametrize("value", [None, 0.0, 1.5])
 def test_pad(tmp_path: Path, mode: str, value: float | None) -> None:
