@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,7 +18,7 @@ from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
 from edgeport.quantize.saturation import Interval
-from edgeport.quantize.scheme import Scheme
+from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.sample import Array
 
 
@@ -63,11 +64,7 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
         if kernel.startswith("int4") and axis is not None and (entry := _four_bits(value, axis, scheme)) is not None:
             tensors[name] = entry
             continue
-        biases = [
-            (_input_qparams(group, tensors), constant(group.bias_value))
-            for group in assignment.kernels[name]
-            if group.bias_value is not None and group.bias_value.const_value is not None
-        ]
+        biases = _biases(assignment.kernels[name], tensors)
         granularity = "per tensor" if axis is None else f"one scale a channel (axis {axis})"
         tensors[name] = TensorPlan(
             name, "weight", weight_qparams(constant(value), axis, biases), f"symmetric int8, {granularity}"
@@ -104,12 +101,10 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
     for _ in assignment.integer_groups:
         changed = False
         for group in assignment.integer_groups:
-            rule = rule_of(group.anchor, scheme)
             output = tensors[group.output.name or ""]
-            if rule.result_step is None or output.qparams is None:
+            if output.qparams is None:
                 continue
-            inputs = [tensors[v.name or ""].qparams for v in integer_inputs(group, rule)]
-            least = rule.result_step([float(q.scale) for q in inputs if q is not None]) / scheme.max_gain
+            least = _finest(group, rule_of(group.anchor, scheme), tensors, scheme)
             if float(output.qparams.scale) >= np.float32(least):
                 continue
             qparams = replace(output.qparams, scale=np.asarray(np.float32(least)))
@@ -119,6 +114,29 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
             changed = True
         if not changed:
             return
+
+
+def _finest(group: KernelGroup, rule: OpRule, tensors: Mapping[str, TensorPlan], scheme: Scheme) -> float:
+    """The finest output scale that the group's kernel takes; 0 where it takes any."""
+    inputs = [tensors[v.name or ""].qparams for v in integer_inputs(group, rule)]
+    scales = [float(q.scale) for q in inputs if q is not None]
+    if rule.result_step is not None:
+        return rule.result_step(scales) / scheme.max_gain
+    weight = group.anchor.inputs[rule.weight] if rule.weight is not None else None
+    if weight is None or weight.const_value is None or not math.isfinite(scheme.max_product_gain):
+        return 0.0
+    axis = rule.weight_axis if scheme.per_channel else None
+    steps = weight_qparams(constant(weight), axis, _biases((group,), tensors)).scale
+    return scales[0] * float(np.max(steps, initial=0.0)) / scheme.max_product_gain
+
+
+def _biases(groups: Iterable[KernelGroup], tensors: Mapping[str, TensorPlan]) -> list[tuple[QParams | None, Array]]:
+    """Of every group that has a constant bias: the parameters of its input, and the bias."""
+    return [
+        (_input_qparams(group, tensors), constant(group.bias_value))
+        for group in groups
+        if group.bias_value is not None and group.bias_value.const_value is not None
+    ]
 
 
 def constant(value: ir.Value) -> Array:

@@ -97,6 +97,7 @@ class Scheme:
         per_channel: weights have one scale a channel.
         needs_data: whether statistics of activations are needed.
         max_gain: no output's scale is finer than its rule's `result_step` divided by this.
+        max_product_gain: no output's scale is finer than the step of a product with weights divided by this.
         everywhere: nothing that has a rule stays float for lack of integer neighbours; what has none is refused.
         block: how many int4 weights of a channel share a scale where that divides them; None: all of them.
     """
@@ -109,6 +110,7 @@ class Scheme:
     per_channel: bool = True
     needs_data: bool = False
     max_gain: float = math.inf
+    max_product_gain: float = math.inf
     block: int | None = None
     everywhere: bool = False
 

@@ -243,9 +243,11 @@ class Context:
                 return form.tensor
         shape = self.shape(value)
 
-        def cost(form: Stored) -> tuple[bool, bool, bool]:
+        def cost(form: Stored) -> tuple[bool, bool, bool, bool]:
             crosses = (form.tensor.quant is not None) != quantized
-            return (not same_order(shape, form.layout, layout), crosses, form.layout != layout)
+            # What a float operator made is not rounded for its float readers, even where that form is nearer at hand.
+            rounded = crosses and not quantized and forms[0].tensor.quant is None
+            return (rounded, not same_order(shape, form.layout, layout), crosses, form.layout != layout)
 
         best = min(forms, key=cost)
         if (best.tensor.quant is None) and quantized:  # quantize first: then fewer bytes are moved

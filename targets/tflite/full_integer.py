@@ -14,7 +14,6 @@ import onnx_ir as ir
 from edgeport.passes.edit import get_int, get_ints, get_str, scalar
 from edgeport.quantize.plan import QParams
 from edgeport.quantize.scheme import OpRule, Scheme
-from edgeport.targets.tflite.fusion import fusible
 from edgeport.targets.tflite.scheme import tflite_scheme
 
 PASSES = ("integer_forms",)
@@ -29,7 +28,7 @@ def full_integer_scheme() -> Scheme:
     kept = {op: rule for op, rule in kept.items() if rule.kernel is None and op != "Attention"}
     # A Concat brings its operands to its own scale, so that one with fixed parameters binds no other.
     kept["Concat"] = replace(kept["Concat"], shared=False)
-    return Scheme("int8", "int8", kept | _MORE, fusible, needs_data=True, max_gain=usual.max_gain, everywhere=True)
+    return replace(usual, rules=kept | _MORE, everywhere=True)
 
 
 def _inverse_root(node: ir.Node) -> str | None:
@@ -66,7 +65,7 @@ _MORE = {
     "Log": _unary,
     "Sqrt": _unary,
     "Gelu": _unary,
-    "HardSwish": _unary,
+    "HardSwish": replace(_unary, result_step=max),
     "Pow": replace(_unary, refuses=_inverse_root),
     "PRelu": OpRule("anchor", activations=(0, 1)),
     "ReduceSum": _unary,

@@ -9,6 +9,7 @@ XNNPACK delegate's list of quantized operators.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -39,6 +40,8 @@ _SMALL_TABLE = 1024
 _MAX_GAIN = 100.0
 """XNNPACK's Add, Sub and Mul take outputs up to 2^8 times finer than their operands. LiteRT's own, which then run, keep
 results in int16 while they add the zero point: 255 steps of an operand at a gain above 2^7 wrap around there."""
+_MAX_PRODUCT_GAIN = 250.0
+"""XNNPACK creates no convolution or product whose output's scale is 2^8 times finer than a step of its sums."""
 
 
 def tflite_scheme(precision: str) -> Scheme:
@@ -54,15 +57,18 @@ def tflite_scheme(precision: str) -> Scheme:
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
         rules = _ANCHORS | _TABLES | _PRODUCTS | _GLUE | _PASSTHROUGH | _EXTREMES
-        return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
+        return replace(_limited(precision, kernel, rules), max_product_gain=_MAX_PRODUCT_GAIN)
     if kernel == "int16x8":
         rules = _ANCHORS | _TABLES | _GLUE_16 | _PASSTHROUGH_16
-        scheme = Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
-        return replace(scheme, symmetric_activations=True)
+        return replace(_limited(precision, kernel, rules), symmetric_activations=True)
     rules = _ANCHORS | _TABLES
     if kernel == "int4-dynamic":
         return Scheme(precision, kernel, {op: _beside_int4(op, r) for op, r in rules.items()}, fusible, block=_BLOCK)
     return Scheme(precision, kernel, {op: replace(rule, kernel=None) for op, rule in rules.items()}, fusible)
+
+
+def _limited(precision: str, kernel: Kernel, rules: Mapping[str, OpRule]) -> Scheme:
+    return Scheme(precision, kernel, rules, fusible, needs_data=True, max_gain=_MAX_GAIN)
 
 
 def _beside_int4(op: str, rule: OpRule) -> OpRule:

@@ -79,6 +79,8 @@ def _batch_matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None
     shape = ctx.shape(y)
     left = ctx.read(node, a)
     right, transposed = _right(ctx, node, b)
+    if right is left and not transposed:  # a product of a transposed tensor with itself is wrong in XNNPACK (2.3.0)
+        right = _reshaped(ctx, y, right, right.shape)
     if ctx.rank(a) == 1:
         left = _reshaped(ctx, y, left, (1, *left.shape))
     if ctx.rank(b) == 1:
