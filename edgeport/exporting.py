@@ -82,8 +82,8 @@ def export(
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
         input_layout: `nhwc` makes the artifact take four-dimensional inputs as camera buffers lie, channels last;
             samples and `inputs` stay in the source's order.
-        io_dtype: `int8` or `uint8` (of precision int8) or `int16` (of int16x8) makes the artifact take and give integers where its
-            kernels do; samples, drift and golden references stay in the source's numbers.
+        io_dtype: `int8` or `uint8` (of precision int8) or `int16` (of int16x8) makes the artifact take and give
+            integers where its kernels do; samples, drift and golden references stay in the source's numbers.
         block_size: how many int4 weights share a scale (32, 64, 128, 256), 0 for one scale a channel; default 32.
         labels: a text file with the names of the classes, one a line, which the artifact is to carry.
         metric: `file.py:callable` or a callable, run on the float model and on the artifact.

@@ -47,7 +47,7 @@ def page(cases: Sequence[Case], results: Mapping[str, Mapping[str, Outcome]]) ->
     """The whole page."""
     expanded = sum(case.expanded for case in cases)
     parts = [_INTRODUCTION.format(total=f"{len(cases):,}", expanded=expanded)]
-    parts.append("## Totals\n\nThe other converters were measured in November 2026 with the same cases and tolerances.\n")
+    parts.append("## Totals\n\nThe other converters were measured in November 2026 on the same cases and tolerances.\n")
     kinds = (
         ("All", list(cases)),
         ("Single operators", [c for c in cases if not c.expanded]),
