@@ -25,7 +25,7 @@ _WHOLE = 1 << 14
 _ROWS = 32
 _NARROW = 12
 """Elements behind the axis below which BATCH_MATMUL is slower than two TRANSPOSEs (LiteRT 2.3.0, one thread)."""
-_CONCAT = 4
+MOST_PARTS = 5
 """Operands of CONCATENATION that XNNPACK takes."""
 
 
@@ -47,7 +47,7 @@ def multiplied(ctx: Context, y: ir.Value, data: Tensor, matrix: Array, position:
 def joined(ctx: Context, y: ir.Value, parts: Sequence[Tensor], position: int) -> Tensor:
     """The parts one after the other along an axis, in CONCATENATIONs that XNNPACK takes."""
     while len(parts) > 1:
-        groups = [parts[i : i + _CONCAT] for i in range(0, len(parts), _CONCAT)]
+        groups = [parts[i : i + MOST_PARTS] for i in range(0, len(parts), MOST_PARTS)]
         parts = [_concatenated(ctx, y, group, position) for group in groups]
     return parts[0]
 

@@ -16,6 +16,7 @@ from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.convolution import emit_conv, volume_conv
 from edgeport.targets.tflite.layout import ADDED, Layout, channels_last, is_full
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.row_blocks import blocks_of_rows, outputs_together, rows_of_blocks, spread_weights
 from edgeport.targets.tflite.window import Window, pad_spatial, window
 
 _LEAST_REUSE, _LEAST_SUM = 64, 32
@@ -67,6 +68,10 @@ def conv(ctx: Context, node: ir.Node) -> None:
     if groups == 1 and win.pointwise:
         layout = next((have for have in ctx.layouts(x) if is_full(have, 4) and have[-1] == 1), layout)
     data = ctx.read(node, x, layout)
+    together = outputs_together(win, channels, outs) if groups == 1 and _in_float(ctx, node) and not computed else 1
+    if together > 1:
+        _by_blocks(ctx, node, data, layout, win, together)
+        return
     padding = win.padding()
     if padding is None:
         data, padding = pad_spatial(ctx, y, data, win), "VALID"
@@ -83,6 +88,27 @@ def conv(ctx: Context, node: ir.Node) -> None:
     bias = add_bias(ctx, node, data, kernel, outs)
     out = ctx.output(node, layout)
     emit_conv(ctx, [data, kernel, bias], out, win, padding, outs // channels if depthwise else 0, ctx.activation(node))
+
+
+def _in_float(ctx: Context, node: ir.Node) -> bool:
+    return ctx.plan.kernel(node.name) in ("float32", "fp16-weights")
+
+
+def _by_blocks(ctx: Context, node: ir.Node, data: Tensor, layout: Layout, win: Window, together: int) -> None:
+    """A float convolution over NHWC, several outputs of a row at a time."""
+    y, w = ctx.result(node), node.inputs[1]
+    weights = ctx.constant(w)
+    assert w is not None
+    assert weights is not None
+    weights = weights.reshape(*weights.shape[:2], *win.kernel).transpose(0, 2, 3, 1)
+    outs = len(weights)
+    kernel = ctx.float_weights(node, f"{w.name}|w", spread_weights(weights, together, win.strides[1]))
+    name, flat = _bias_values(ctx, node, outs)
+    bias = ctx.builder.constant(name, np.tile(np.asarray(flat, np.float32), together))
+    blocks, over = blocks_of_rows(ctx, y, data, win, together)
+    out = ctx.temporary(y, "blocks", (data.shape[0], *over.out, together * outs))
+    emit_conv(ctx, [blocks, kernel, bias], out, over, "VALID", 0, ctx.activation(node))
+    ctx.bind(node, y, rows_of_blocks(ctx, y, out, win, outs), layout)
 
 
 def _repays(filters: tuple[int, ...]) -> bool:
@@ -123,13 +149,19 @@ def conv_3d(ctx: Context, node: ir.Node, win: Window) -> None:
 
 def add_bias(ctx: Context, node: ir.Node, data: Tensor, kernel: Tensor, channels: int) -> Tensor:
     """The bias of a kernel group (zeros if it has none): float, or int32 with the scale that the kernel needs."""
-    value = ctx.groups[node].bias_value
-    bias = None if value is None else ctx.constant(value)
-    if value is not None and bias is None:
-        raise Refused("a bias computed at run time is not supported", "fold it into a constant")
-    flat = np.zeros(channels, np.float32) if bias is None else np.broadcast_to(bias.reshape(-1), (channels,))
-    name = f"{ctx.result(node).name}/zeros" if value is None else f"{value.name}|b"
+    name, flat = _bias_values(ctx, node, channels)
     if data.quant is None or kernel.quant is None:
         return ctx.builder.constant(name, np.ascontiguousarray(flat, np.float32))
     quant = bias_qparams(data.quant, kernel.quant)
     return ctx.builder.constant(name, quant.quantize(np.ascontiguousarray(flat)), quant)
+
+
+def _bias_values(ctx: Context, node: ir.Node, channels: int) -> tuple[str, Array]:
+    """A name for the bias of a kernel group and its values [channels], zeros if it has none."""
+    value = ctx.groups[node].bias_value
+    if value is None:
+        return f"{ctx.result(node).name}/zeros", np.zeros(channels, np.float32)
+    bias = ctx.constant(value)
+    if bias is None:
+        raise Refused("a bias computed at run time is not supported", "fold it into a constant")
+    return f"{value.name}|b", np.broadcast_to(bias.reshape(-1), (channels,))

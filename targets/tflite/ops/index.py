@@ -16,12 +16,11 @@ from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_sh
 from edgeport.targets.tflite.ops.attention_masks import spreads_masks_only
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.resample import MOST_PARTS
 from edgeport.targets.tflite.strides import strided
 
 MAX_RANK = 5
 """Of what SLICE, STRIDED_SLICE and PAD take."""
-MAX_PARTS = 5
-"""Of what XNNPACK's CONCATENATION joins."""
 _LONG_ROW, _LARGE = 128, 2**16
 """Bytes."""
 
@@ -56,8 +55,8 @@ def _few(ctx: Context, y: ir.Value, parts: list[Tensor], axis: int) -> list[Tens
 
     LiteRT's own kernel copies row by row; long rows (and so much of them that it counts) it copies once, not twice.
     """
-    while len(parts) > MAX_PARTS:
-        count = min(MAX_PARTS, len(parts) - MAX_PARTS + 1)
+    while len(parts) > MOST_PARTS:
+        count = min(MOST_PARTS, len(parts) - MOST_PARTS + 1)
         sizes = [math.prod(part.shape) for part in parts]
         start = min(range(len(parts) - count + 1), key=lambda i: sum(sizes[i : i + count]))
         group = parts[start : start + count]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import onnx_ir as ir
 
@@ -11,10 +9,11 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.ops.index import MAX_PARTS, MAX_RANK, first
+from edgeport.targets.tflite.ops.index import MAX_RANK, first
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.resample import MOST_PARTS, joined, sliced
 
 _MOST_RUNS = 8
 """Beyond, a GATHER is no slower."""
@@ -64,9 +63,9 @@ def _surrounded(ctx: Context, y: ir.Value, data: Tensor, index: Array, position:
     if len(data.shape) > MAX_RANK or not known or sum(map(len, ends)) > _MOST_RUNS:
         return gathered(ctx, y, data, index, position)
     low, high = ([part for run in end for part in _copies(ctx, y, data, position, *run)] for end in ends)
-    if len(low) + 1 + len(high) > MAX_PARTS:
-        low, high = ([_joined(ctx, y, parts, position)] if parts else [] for parts in (low, high))
-    return _joined(ctx, y, [*low, data, *high], position)
+    if len(low) + 1 + len(high) > MOST_PARTS:  # the whole axis is copied once
+        low, high = ([joined(ctx, y, parts, position)] if parts else [] for parts in (low, high))
+    return joined(ctx, y, [*low, data, *high], position)
 
 
 def _runs(index: Array) -> list[tuple[int, int, int]]:
@@ -90,34 +89,15 @@ def _copies(ctx: Context, y: ir.Value, data: Tensor, position: int, start: int, 
     """
     if step == 0:
         counts = [count if i == position else 1 for i in range(len(data.shape))]
-        return [repeated(ctx, y, _part(ctx, y, data, position, start, 1), counts)]
+        return [repeated(ctx, y, sliced(ctx, y, data, position, start, 1), counts)]
     if step == 1:
-        return [_part(ctx, y, data, position, start, count)]
+        return [sliced(ctx, y, data, position, start, count)]
     if count <= _FEW:
-        return [_part(ctx, y, data, position, start - i, 1) for i in range(count)]
-    part = _part(ctx, y, data, position, start - count + 1, count)
+        return [sliced(ctx, y, data, position, start - i, 1) for i in range(count)]
+    part = sliced(ctx, y, data, position, start - count + 1, count)
     out = ctx.temporary(y, "reversed", part.shape, part.dtype, part.quant)
     ctx.emit("REVERSE_V2", [part, ctx.ints("axes", (position,))], [out], "ReverseV2Options")
     return [out]
-
-
-def _part(ctx: Context, y: ir.Value, data: Tensor, position: int, start: int, count: int) -> Tensor:
-    size = [count if i == position else d for i, d in enumerate(data.shape)]
-    begin = [start if i == position else 0 for i in range(len(size))]
-    out = ctx.temporary(y, "edge", size, data.dtype, data.quant)
-    ctx.emit("SLICE", [data, ctx.ints("begin", begin), ctx.ints("size", size)], [out], "SliceOptions")
-    return out
-
-
-def _joined(ctx: Context, y: ir.Value, parts: Sequence[Tensor], position: int) -> Tensor:
-    if len(parts) == 1:
-        return parts[0]
-    first_part = parts[0]
-    shape = list(first_part.shape)
-    shape[position] = sum(part.shape[position] for part in parts)
-    out = ctx.temporary(y, "padded", shape, first_part.dtype, first_part.quant)
-    ctx.emit("CONCATENATION", parts, [out], "ConcatenationOptions", axis=position)
-    return out
 
 
 def gathered(ctx: Context, y: ir.Value, data: Tensor, index: Array, position: int) -> Tensor:

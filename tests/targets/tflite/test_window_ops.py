@@ -274,3 +274,34 @@ def test_conv_with_computed_weights(tmp_path: Path, groups: int, attributes: dic
     y = g.op("Conv", g.input("x", normal(1, 4, 8, 9)), w, g.const(normal(8)), group=groups, **attributes)
     g.op("Relu", y, out="y")
     assert_same(g, ["y"], tmp_path)
+
+
+FILTERS = [
+    ((1, 1, 9001), (1, 1, 256), {"strides": [2], "pads": [127, 3]}, True),
+    ((2, 1, 4003), (80, 1, 251), {}, True),
+    ((1, 8, 37, 66), (1, 8, 5, 5), {"pads": [2, 2, 2, 2]}, True),
+    ((1, 8, 90, 131), (3, 8, 9, 9), {"strides": [2, 1], "dilations": [2, 1], "pads": [0, 4, 3, 0]}, True),
+    ((1, 8, 40, 121), (1, 8, 5, 5), {"dilations": [1, 2]}, False),
+    ((1, 1, 600), (36, 1, 256), {"strides": [2]}, False),
+    ((1, 8, 40, 120), (16, 8, 3, 3), {}, False),
+]
+
+
+@pytest.mark.parametrize(("size", "filters", "attributes", "together"), FILTERS, ids=str)
+@pytest.mark.parametrize("bias", [False, True])
+def test_few_outputs_of_long_windows_are_computed_side_by_side(
+    tmp_path: Path,
+    size: tuple[int, ...],
+    filters: tuple[int, ...],
+    attributes: dict[str, Any],
+    together: bool,
+    bias: bool,
+) -> None:
+    g = Graph()
+    extra = [g.const(normal(filters[0], seed=2))] if bias else []
+    w = normal(*filters, seed=1) / np.float32(np.sqrt(np.prod(filters[1:])))
+    g.op("Relu", g.op("Conv", g.input("x", normal(*size)), g.const(w), *extra, **attributes), out="y")
+    facts = assert_same(g, ["y"], tmp_path).facts
+    assert facts["not_on_xnnpack"] == {}
+    # The same weights once, or with the zeros of their copies.
+    assert (facts["bytes"] > 4 * w.size * 2 + 2000) == together
