@@ -12,7 +12,7 @@ from edgeport.sample import Array, Sample
 from edgeport.validate.metrics import OutputDrift, OutputMetrics, check_comparable
 from edgeport.validate.runner import Runner
 
-SAMPLES = 8
+SAMPLES = 4
 """Reference kernels are a hundred times slower; whether they agree shows in few samples."""
 
 

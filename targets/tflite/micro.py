@@ -26,7 +26,7 @@ from edgeport.validate.second import SecondRun
 
 _WORKER = Path(__file__).with_name("micro_worker.py")
 _SECONDS = 300
-_LARGEST = 64 * 2**20
+_LARGEST = 16 * 2**20
 """Bytes of a file beyond which no microcontroller is meant."""
 
 
