@@ -19,7 +19,7 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class ArtifactEnds:
-    """How the artifact takes and gives arrays: the order of its inputs, and the parameters of what it has in integers."""
+    """How the artifact takes and gives arrays: the order of its inputs, and the parameters of what is in integers."""
 
     layout: InputLayout = "source"
     qparams: Mapping[str, QParams] = field(default_factory=dict)
