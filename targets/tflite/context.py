@@ -7,7 +7,7 @@ their kernel wants; conversions (TRANSPOSE, RESHAPE, QUANTIZE, DEQUANTIZE) are e
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,19 +23,13 @@ from edgeport.targets.tflite.kernels import check_kernel
 from edgeport.targets.tflite.layout import (
     ADDED,
     Layout,
-    aligned,
-    channels_last,
-    completed,
     conversion,
     identity,
-    is_full,
     same_order,
     stored_shape,
 )
 from edgeport.targets.tflite.registry import Refused
 from edgeport.targets.tflite.widening import emit_cast, needs_width, wide_result, widened
-
-SUPPORTED_DTYPES = ("float32", "float16", "int32", "int64", "bool", "uint8", "int8")
 
 
 @dataclass(frozen=True)
@@ -60,7 +54,8 @@ class Context:
     masks: dict[tuple[ir.Value, bool], tuple[Tensor | None, Tensor | None]] = field(default_factory=dict)
     """Attention masks as they are added to scores, and which rows are not all masked; by mask and causality."""
     _stored: dict[ir.Value, list[Stored]] = field(default_factory=dict)
-    _decoded: dict[int, Tensor] = field(default_factory=dict)
+    decoded: dict[int, Tensor] = field(default_factory=dict)
+    """Float forms of constants that the device decodes, by the index of the stored tensor."""
 
     # ---- facts about values -------------------------------------------------------------------------------
 
@@ -125,105 +120,6 @@ class Context:
         """Layouts in which a computed value exists; empty for a constant, which exists in any."""
         return list(dict.fromkeys(s.layout for s in self._stored.get(value, ())))
 
-    def common_layout(self, values: Iterable[ir.Value], shape: Sequence[int]) -> Layout:
-        """Layout for an operator over broadcast operands (result shape `shape`) that moves the least data.
-
-        Of equal ones the first that is not the ONNX order wins: convolutions are never far.
-        """
-        rank = len(shape)
-        computed = [v for v in values if self.constant(v) is None]
-        candidates: list[Layout] = []
-        for value in computed:
-            missing = rank - self.rank(value)
-            for layout in self.layouts(value):
-                wide = (*range(missing), *(a if a == ADDED else a + missing for a in layout))
-                if any(shape[a] != 1 for a in range(rank) if a not in wide):
-                    wide = completed(wide, rank)
-                candidates.append(wide)
-        candidates = sorted(dict.fromkeys(candidates), key=lambda c: c == identity(rank)) or [identity(rank)]
-        return min(candidates, key=lambda c: sum(self.moved(v, c, rank) for v in computed))
-
-    def moved(self, value: ir.Value, layout: Layout, rank: int) -> int:
-        """How many elements move when the value is asked for in a layout of `rank` axes."""
-        if self.constant(value) is not None:
-            return 0
-        shape = self.shape(value)
-        wanted = aligned(layout, len(shape), rank)
-        return 0 if any(same_order(shape, have, wanted) for have in self.layouts(value)) else int(np.prod(shape))
-
-    def cheaper(self, value: ir.Value, layout: Layout, other: Layout) -> Layout:
-        """Whichever of two layouts the value exists in; the first if in both or neither."""
-        rank = self.rank(value)
-        return other if self.moved(value, other, rank) < self.moved(value, layout, rank) else layout
-
-    def full_layout(self, value: ir.Value) -> Layout:
-        """A plain permutation in which the value exists or nearly does, for operators that only rename axes."""
-        rank = self.rank(value)
-        existing = self.layouts(value)
-        full = [layout for layout in existing if is_full(layout, rank)]
-        if full:
-            return full[0]
-        return completed(existing[0], rank) if existing else identity(rank)
-
-    # ---- the graph's ends ---------------------------------------------------------------------------------
-
-    def graph_input(self, value: ir.Value) -> None:
-        """Adds a graph input: float or integer as in the source, in the order that the plan wants."""
-        shape = self.shape(value)
-        self._check(value, may_be_empty=True)
-        layout = self.input_layout(value)
-        quant = self.plan.io_qparams(value)
-        dtype = self.dtype(value) if quant is None else quant.dtype
-        tensor = self.builder.tensor(self.name(value, layout), stored_shape(shape, layout), dtype, quant)
-        self.ends[value] = tensor
-        if quant is not None and quant.dtype == "uint8":
-            inner = self.plan.qparams(value.name)
-            out = self.builder.tensor(f"{value.name}/signed", tensor.shape, "int8", inner)
-            self.builder.op("QUANTIZE", [tensor], [out], "QuantizeOptions")
-            tensor = out
-        self._remember(value, Stored(tensor, layout))
-
-    def input_layout(self, value: ir.Value) -> Layout:
-        """The order in which the file takes a graph input."""
-        rank = self.rank(value)
-        return channels_last(rank) if rank == 4 and self.plan.input_layout == "nhwc" else identity(rank)
-
-    def returned(self, value: ir.Value) -> Tensor:
-        """A graph output in ONNX order, quantized if the plan gives it out so."""
-        data = self.constant(value)
-        if data is not None:
-            return self.builder.constant(value.name or "output", data)
-        quant = self.plan.io_qparams(value)
-        tensor = self.stored(value, identity(self.rank(value)), quantized=quant is not None)
-        return tensor if quant is None else self.rescaled(value, tensor, quant)
-
-    def check_values(self, node: ir.Node, int8: bool) -> None:
-        """Refuses dtypes and shapes that no lowering handles, and a plan that asks for integers in vain."""
-        inputs = node.inputs[:1] if node.op_type == "Reshape" else node.inputs  # a scalar's shape is empty
-        for value in (*inputs, *node.outputs):
-            if value is not None and (value in inputs or value.uses() or value.is_graph_output()):
-                self._check(value, may_be_empty=node.op_type == "Identity")
-        if self.int8(node) and not int8:
-            raise Refused("the plan runs it in integers, for which there is no kernel", "keep it in float")
-
-    def stand_in(self, value: ir.Value) -> None:
-        """Makes a refused node's output readable, so that its consumers can be judged too."""
-        try:
-            shape, dtype = self.shape(value), self.dtype(value)
-        except Refused:
-            shape, dtype = (), "float32"
-        dtype = dtype if dtype in SUPPORTED_DTYPES else "float32"
-        self._remember(value, Stored(self.builder.tensor("stand-in", shape, dtype), identity(len(shape))))
-
-    def _check(self, value: ir.Value, may_be_empty: bool) -> None:
-        if self.dtype(value) not in SUPPORTED_DTYPES:
-            hint = "cast the model to float32" if self.dtype(value).startswith(("float", "bfloat")) else None
-            raise Refused(f"{value.name!r} is {self.dtype(value)}", hint, "unsupported-dtype")
-        if 0 in self.shape(value) and not may_be_empty:
-            raise Refused(f"{value.name!r} is empty (shape {list(self.shape(value))})", code="unsupported-shape")
-        if self.rank(value) > 8:
-            raise Refused(f"{value.name!r} has {self.rank(value)} dimensions, at most 8 work", code="unsupported-shape")
-
     # ---- reading ------------------------------------------------------------------------------------------
 
     def read(self, node: ir.Node, value: ir.Value, layout: Layout | None = None) -> Tensor:
@@ -266,7 +162,7 @@ class Context:
             out = self.builder.tensor(name, step.shape, tensor.dtype, tensor.quant)
             self.transpose(tensor, step.argument, out) if step.code == "TRANSPOSE" else self.reshape(tensor, out)
             tensor = out
-        return self._remember(value, Stored(tensor, layout))
+        return self.remember(value, Stored(tensor, layout))
 
     def _requantized(self, value: ir.Value, form: Stored, quant: QParams | None) -> Stored:
         dtype = "float32" if quant is None else quant.dtype
@@ -276,7 +172,7 @@ class Context:
             self.builder.op("DEQUANTIZE", [form.tensor], [out], "DequantizeOptions")
         else:
             self.builder.op("QUANTIZE", [form.tensor], [out], "QuantizeOptions")
-        return self._remember(value, Stored(out, form.layout))
+        return self.remember(value, Stored(out, form.layout))
 
     def _constant(self, value: ir.Value, layout: Layout, quant: QParams | None) -> Tensor:
         data = self.constant(value)
@@ -295,54 +191,15 @@ class Context:
             return self.builder.constant(name, arrange(quant.quantize(data)), replace(quant, axis=axis))
         return self.builder.constant(name, arrange(data))
 
-    def float_weights(self, node: ir.Node, name: str, data: Array) -> Tensor:
-        """Weights that the node's kernel reads in float, stored as fp16 where the plan says so."""
-        if self.plan.kernel(node.name) == "fp16-weights":
-            return self.decoded(self.builder.constant(f"{name}|h", data.astype(np.float16)))
-        return self.builder.constant(name, data)
-
-    def weights(
-        self, node: ir.Node, value: ir.Value, arrange: Callable[[Array], Array], axis: int, hybrid: bool = True
-    ) -> Tensor:
-        """Constant weights for a kernel.
-
-        Args:
-            node: the anchor; its planned kernel decides how they are stored.
-            value: the constant.
-            arrange: moves the ONNX array (any dtype) into the kernel's layout.
-            axis: where the channel axis (`QParams.axis`) lies after `arrange`.
-            hybrid: whether the kernel is fast on int8 weights with float activations.
-        """
-        data = self.constant(value)
-        assert data is not None
-        source, kernel = self.plan.qparams(value.name), self.plan.kernel(node.name)
-        name = value.name or "weight"
-        if source is None or not kernel.startswith("int"):
-            return self.float_weights(node, f"{name}|w", arrange(data))
-        moved = source if source.axis is None else replace(source, axis=axis)
-        if source.block is not None:
-            moved = replace(source, scale=arrange(source.scale), zero_point=arrange(source.zero_point), axis=1 - axis)
-        stored = self.builder.constant(f"{name}|w", arrange(source.quantize(data)), moved)
-        decode = kernel == "int8-weights" or (kernel == "int8-dynamic" and not hybrid)
-        return self.decoded(stored) if decode else stored
-
-    def decoded(self, tensor: Tensor) -> Tensor:
-        """The float form of a stored constant, computed on the device (once, when the delegate packs weights)."""
-        if tensor.index not in self._decoded:
-            out = self.builder.tensor(f"{tensor.name}|f", tensor.shape, "float32")
-            self.builder.op("DEQUANTIZE", [tensor], [out], "DequantizeOptions")
-            self._decoded[tensor.index] = out
-        return self._decoded[tensor.index]
-
     @contextlib.contextmanager
     def inside(self, graph: Builder) -> Iterator[None]:
         """Operators are added to another subgraph meanwhile; of the values outside it can read constants only."""
-        outer, decoded = self.builder, self._decoded
-        self.builder, self._decoded = graph, {}
+        outer, decoded = self.builder, self.decoded
+        self.builder, self.decoded = graph, {}
         try:
             yield
         finally:
-            self.builder, self._decoded = outer, decoded
+            self.builder, self.decoded = outer, decoded
 
     # ---- writing ------------------------------------------------------------------------------------------
 
@@ -353,7 +210,7 @@ class Context:
         quant = self.quant(node, value)
         dtype = self.dtype(value) if quant is None else quant.dtype
         tensor = self.builder.tensor(self.name(value, layout), stored_shape(self.shape(value), layout), dtype, quant)
-        self._remember(value, Stored(tensor, layout))
+        self.remember(value, Stored(tensor, layout))
         return tensor
 
     def carrier(self, value: ir.Value, layout: Layout, data: Tensor) -> Tensor:
@@ -373,7 +230,7 @@ class Context:
 
     def bind_float(self, node: ir.Node, value: ir.Value, tensor: Tensor, layout: Layout) -> None:
         """Binds a float tensor; in an integer region its integer form follows at once."""
-        form = self._remember(value, Stored(self._named(value, tensor, layout), layout))
+        form = self.remember(value, Stored(self._named(value, tensor, layout), layout))
         quant = self.quant(node, value)
         if quant is not None:
             self._requantized(value, form, quant)
@@ -385,7 +242,7 @@ class Context:
         if tensor.quant is not None and quant is not None and not same_quant(tensor.quant, quant):
             self._requantized(value, Stored(tensor, layout), quant)
         else:
-            self._remember(value, Stored(self._named(value, tensor, layout), layout))
+            self.remember(value, Stored(self._named(value, tensor, layout), layout))
 
     def _named(self, value: ir.Value, tensor: Tensor, layout: Layout) -> Tensor:
         """The last tensor of a decomposition, under the name of what it turns out to be; others keep their names."""
@@ -478,7 +335,8 @@ class Context:
         shape = self.ints("shape", out.shape)
         self.emit("RESHAPE", [tensor, shape], [out], "ReshapeOptions", newShape=list(out.shape))
 
-    def _remember(self, value: ir.Value, form: Stored) -> Stored:
+    def remember(self, value: ir.Value, form: Stored) -> Stored:
+        """Lets a value be read in this form from now on."""
         self._stored.setdefault(value, []).append(form)
         return form
 

@@ -13,9 +13,11 @@ from edgeport.quantize.plan import Plan
 from edgeport.targets.tflite import ops
 from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.ends import graph_input, returned
 from edgeport.targets.tflite.fusion import fusible
 from edgeport.targets.tflite.registry import LOWERINGS, Refused, objections
 from edgeport.targets.tflite.unsupported import unsupported
+from edgeport.targets.tflite.value_checks import check_values, stand_in
 
 assert ops  # imported for its registrations
 
@@ -58,7 +60,7 @@ def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[
     findings: list[Finding] = []
     for value in graph.inputs:
         try:
-            ctx.graph_input(value)
+            graph_input(ctx, value)
         except Refused as refused:
             findings.append(_finding(refused, None))
     if findings:  # nothing below can be judged without the inputs' shapes
@@ -70,7 +72,7 @@ def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[
         findings.extend(_finding(p, node) for p in problems)
         for value in (ctx.result(node), *node.outputs):
             if problems and not ctx.layouts(value):
-                ctx.stand_in(value)
+                stand_in(ctx, value)
     return ctx, findings
 
 
@@ -81,7 +83,7 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
     problems = list(objections(node, lowering))
     if not problems:
         try:
-            ctx.check_values(node, lowering.int8)
+            check_values(ctx, node, lowering.int8)
             lowering.handler(ctx, node)
         except Refused as refused:
             problems = [refused]
@@ -101,7 +103,7 @@ def _finding(refused: Refused, node: ir.Node | None) -> Finding:
 
 def _distinct(ctx: Context, value: ir.Value, taken: list[Tensor]) -> Tensor:
     """The tensor of a graph output in ONNX order, copied if it is an input, a constant or returned already."""
-    tensor = ctx.returned(value)
+    tensor = returned(ctx, value)
     if tensor.constant or tensor in taken:
         copy = ctx.builder.tensor(f"{value.name}/copy", tensor.shape, tensor.dtype, tensor.quant)
         ctx.reshape(tensor, copy)

@@ -13,6 +13,7 @@ from edgeport.targets.tflite.builder import schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds, fused_activation
 from edgeport.targets.tflite.layout import Layout, aligned, identity
+from edgeport.targets.tflite.layout_choice import common_layout, full_layout
 from edgeport.targets.tflite.ops.unary import operand, same, unary
 from edgeport.targets.tflite.registry import Refused, lowers
 
@@ -79,7 +80,7 @@ def _saturates_at(quant: QParams, source: QParams, low: float, high: float) -> b
 def _min_max(ctx: Context, node: ir.Node) -> None:
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
-    layout = ctx.common_layout([x], ctx.shape(x))
+    layout = common_layout(ctx, [x], ctx.shape(x))
     data = ctx.read_float(x, layout)
     bounds = [(code, v) for code, v in zip(("MAXIMUM", "MINIMUM"), node.inputs[1:], strict=False) if v is not None]
     for code, bound in bounds:
@@ -116,7 +117,7 @@ def prelu(ctx: Context, node: ir.Node) -> None:
     pairs = zip(reversed(slopes), reversed(shape), strict=False)
     if len(slopes) > len(shape) or any(s not in (1, d) for s, d in pairs):
         raise Refused(f"a slope of shape {list(slopes)} does not broadcast to the input's {list(shape)}")
-    layout = ctx.common_layout([x], ctx.shape(x))
+    layout = common_layout(ctx, [x], ctx.shape(x))
     alpha = ctx.read(node, slope, aligned(layout, ctx.rank(slope), ctx.rank(x)))
     ctx.emit("PRELU", [ctx.read(node, x, layout), alpha], [ctx.output(node, layout)])
 
@@ -214,7 +215,7 @@ def last_axis_layout(ctx: Context, value: ir.Value, axis: int) -> Layout:
     for layout in ctx.layouts(value):
         if len(layout) == rank and set(layout) == set(range(rank)) and layout[-1] == axis:
             return layout
-    return (*(a for a in ctx.full_layout(value) if a != axis), axis)
+    return (*(a for a in full_layout(ctx, value) if a != axis), axis)
 
 
 @lowers("Softmax", attributes=("axis",), int8=True)

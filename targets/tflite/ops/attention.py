@@ -14,6 +14,7 @@ from edgeport.quantize.plan import QParams
 from edgeport.targets.tflite.attributes import float_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.layout_choice import cheaper
 from edgeport.targets.tflite.ops.attention_masks import attention_mask
 from edgeport.targets.tflite.registry import Refused, lowers
 
@@ -58,7 +59,7 @@ def attention(ctx: Context, node: ir.Node) -> None:
     query = ctx.read(node, q)
     if inner is None:
         query = ctx.step(y, "MUL", [query, factor], "MulOptions")
-    key_layout = ctx.cheaper(k, (0, 1, 2, 3), (0, 1, 3, 2))
+    key_layout = cheaper(ctx, k, (0, 1, 2, 3), (0, 1, 3, 2))
     key, value = ctx.read(node, k, key_layout), ctx.read(node, v)
     # Heads that share keys stand as further queries of one head: [b, h, q, d] -> [b, shared, h/shared * q, d].
     folded = heads // shared * queries

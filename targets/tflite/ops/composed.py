@@ -10,6 +10,7 @@ from edgeport.targets.tflite.attributes import float_attr, int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import identity
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.unary import operand
 from edgeport.targets.tflite.registry import Refused, lowers
@@ -115,7 +116,7 @@ def trilu(ctx: Context, node: ir.Node) -> None:
 def lp_normalization(ctx: Context, node: ir.Node) -> None:
     """x / SUM(|x|) or x / SQRT(SUM(x * x)) along an axis, 0 where the norm is 0."""
     x, y = first(node), node.outputs[0]
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     data = ctx.read(node, x, layout)
     position = layout.index(int_attr(node, "axis", -1) % ctx.rank(x))
     shape = [1 if i == position else d for i, d in enumerate(data.shape)]

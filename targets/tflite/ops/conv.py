@@ -17,6 +17,7 @@ from edgeport.targets.tflite.convolution import emit_conv, volume_conv
 from edgeport.targets.tflite.layout import ADDED, Layout, channels_last, is_full
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.row_blocks import blocks_of_rows, outputs_together, rows_of_blocks, spread_weights
+from edgeport.targets.tflite.weights import float_weights, planned_weights
 from edgeport.targets.tflite.window import Window, pad_spatial, window
 
 _LEAST_REUSE, _LEAST_SUM = 64, 32
@@ -84,7 +85,9 @@ def conv(ctx: Context, node: ir.Node) -> None:
     if computed:
         kernel = ctx.read_float(w, (1, 2, 3, 0) if depthwise else NHWC)
     else:
-        kernel = ctx.weights(node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1 and _repays(ctx.shape(w)))
+        kernel = planned_weights(
+            ctx, node, w, arrange, axis=3 if depthwise else 0, hybrid=groups == 1 and _repays(ctx.shape(w))
+        )
     bias = add_bias(ctx, node, data, kernel, outs)
     out = ctx.output(node, layout)
     emit_conv(ctx, [data, kernel, bias], out, win, padding, outs // channels if depthwise else 0, ctx.activation(node))
@@ -102,7 +105,7 @@ def _by_blocks(ctx: Context, node: ir.Node, data: Tensor, layout: Layout, win: W
     assert weights is not None
     weights = weights.reshape(*weights.shape[:2], *win.kernel).transpose(0, 2, 3, 1)
     outs = len(weights)
-    kernel = ctx.float_weights(node, f"{w.name}|w", spread_weights(weights, together, win.strides[1]))
+    kernel = float_weights(ctx, node, f"{w.name}|w", spread_weights(weights, together, win.strides[1]))
     name, flat = _bias_values(ctx, node, outs)
     bias = ctx.builder.constant(name, np.tile(np.asarray(flat, np.float32), together))
     blocks, over = blocks_of_rows(ctx, y, data, win, together)
@@ -135,7 +138,7 @@ def conv_3d(ctx: Context, node: ir.Node, win: Window) -> None:
     groups, outs = int_attr(node, "group", 1), ctx.shape(w)[0]
 
     def weights(arrange: Callable[[Array], Array], axis: int) -> Tensor:
-        return ctx.weights(node, w, arrange, axis=axis, hybrid=groups == 1 and _repays(ctx.shape(w)))
+        return planned_weights(ctx, node, w, arrange, axis=axis, hybrid=groups == 1 and _repays(ctx.shape(w)))
 
     def bias(kernel: Tensor) -> Tensor:
         return add_bias(ctx, node, data, kernel, outs)

@@ -19,6 +19,7 @@ from edgeport.targets.tflite.ops.conv import add_bias, image_layout
 from edgeport.targets.tflite.phases import by_phases, phase_weights, phases
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.resample import shaped
+from edgeport.targets.tflite.weights import float_weights, planned_weights
 from edgeport.targets.tflite.window import Window, padding_code
 
 _MAX_PHASES = 64  # each is a convolution of its own; beyond this the file is slower than it is useful
@@ -50,7 +51,9 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
         return
     layout = image_layout(ctx.rank(x))
     data, stored = ctx.read(node, x, layout), stored_shape(ctx.shape(y), layout)
-    kernel = ctx.weights(node, w, lambda a: _arrange(a, geometry, data.shape[1:3], stored[1:3]), axis=0, hybrid=False)
+    kernel = planned_weights(
+        ctx, node, w, lambda a: _arrange(a, geometry, data.shape[1:3], stored[1:3]), axis=0, hybrid=False
+    )
     bias = add_bias(ctx, node, data, kernel, filters.shape[1])
     _emit(ctx, node, geometry, data, kernel, bias, ctx.output(node, layout))
 
@@ -166,7 +169,7 @@ def _phased(ctx: Context, node: ir.Node, filters: Array, groups: int, geometry: 
         name = f"{y.name}/w{'_'.join(map(str, offsets))}"
 
         def stored_weights(arrange: Callable[[Array], Array], axis: int) -> Tensor:
-            return ctx.float_weights(node, name, np.ascontiguousarray(arrange(weights)))
+            return float_weights(ctx, node, name, np.ascontiguousarray(arrange(weights)))
 
         one = (1,) * len(axes)
         win = Window(padded.shape[1:-1], tuple(a.count for a in axes), weights.shape[2:], one, one, (0,) * len(axes))

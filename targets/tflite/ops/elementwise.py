@@ -13,6 +13,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned, identity
+from edgeport.targets.tflite.layout_choice import common_layout
 from edgeport.targets.tflite.ops.unary import operand, same, unary
 from edgeport.targets.tflite.registry import lowers
 from edgeport.targets.tflite.widening import emit_cast
@@ -25,7 +26,7 @@ def operands(ctx: Context, node: ir.Node) -> tuple[list[Tensor], Layout]:
     values = [v for v in node.inputs if v is not None]
     y = ctx.result(node)
     shape = ctx.shape(y)
-    layout = ctx.common_layout(values, shape)
+    layout = common_layout(ctx, values, shape)
     return [ctx.read(node, v, aligned(layout, ctx.rank(v), len(shape))) for v in values], layout
 
 
@@ -215,7 +216,7 @@ def cast_op(ctx: Context, node: ir.Node) -> None:
     """
     value, y = node.inputs[0], node.outputs[0]
     assert value is not None
-    layout = identity(ctx.rank(y)) if ctx.dtype(y) == "float16" else ctx.common_layout([value], ctx.shape(value))
+    layout = identity(ctx.rank(y)) if ctx.dtype(y) == "float16" else common_layout(ctx, [value], ctx.shape(value))
     emit_cast(ctx.builder, ctx.read(node, value, layout), ctx.output(node, layout))
 
 

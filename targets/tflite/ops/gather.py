@@ -9,6 +9,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import ADDED
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.embedding import embedding, is_embedding
 from edgeport.targets.tflite.ops.index import MAX_RANK, cut, first
 from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
@@ -29,7 +30,7 @@ def gather(ctx: Context, node: ir.Node) -> None:
     assert indices is not None
     axis = int_attr(node, "axis", 0) % ctx.rank(x)
     size = ctx.shape(x)[axis]
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     position, extra = layout.index(axis), ctx.rank(indices)
     data = ctx.read(node, x, layout)
     constant = ctx.constant(indices)

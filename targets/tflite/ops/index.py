@@ -13,6 +13,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_shape
+from edgeport.targets.tflite.layout_choice import common_layout, full_layout
 from edgeport.targets.tflite.ops.attention_masks import spreads_masks_only
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.registry import Refused, lowers
@@ -38,7 +39,7 @@ def concat(ctx: Context, node: ir.Node) -> None:
     y = node.outputs[0]
     rank = ctx.rank(y)
     values = [v for v in node.inputs if v is not None]
-    layout = completed(ctx.common_layout(values, ctx.shape(y)), rank)
+    layout = completed(common_layout(ctx, values, ctx.shape(y)), rank)
     out_quant = ctx.quant(node, y)
     parts = []
     for value in values:
@@ -76,7 +77,7 @@ def _few(ctx: Context, y: ir.Value, parts: list[Tensor], axis: int) -> list[Tens
 def split(ctx: Context, node: ir.Node) -> None:
     """SPLIT into 2 to 4 equal parts, else one SLICE a part: what XNNPACK takes."""
     x = first(node)
-    rank, layout = ctx.rank(x), ctx.full_layout(x)
+    rank, layout = ctx.rank(x), full_layout(ctx, x)
     axis = int_attr(node, "axis", 0) % rank
     data = ctx.read(node, x, layout)
     position = layout.index(axis)
@@ -153,7 +154,7 @@ def slice_op(ctx: Context, node: ir.Node) -> None:
         begin[axis], stride[axis], counts[axis] = kept.start, step, len(kept)
     if tuple(counts) != ctx.shape(y):
         raise Refused(f"it gives {counts}, declared is {list(ctx.shape(y))}")
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     data = ctx.read(node, x, layout)
     cut(ctx, node, data, y, layout, [begin[a] for a in layout], [stride[a] for a in layout])
 
@@ -165,7 +166,7 @@ def expand(ctx: Context, node: ir.Node) -> None:
         return
     x, y = first(node), node.outputs[0]
     shape = ctx.shape(y)
-    layout = completed(ctx.common_layout([x], shape), len(shape))
+    layout = completed(common_layout(ctx, [x], shape), len(shape))
     data = ctx.read(node, x, aligned(layout, ctx.rank(x), len(shape)))
     counts = [wanted // have for wanted, have in zip(stored_shape(shape, layout), data.shape, strict=True)]
     ctx.bind(node, y, repeated(ctx, y, data, counts), layout)
@@ -177,6 +178,6 @@ def tile(ctx: Context, node: ir.Node) -> None:
     x, y = first(node), node.outputs[0]
     repeats = ctx.constant_ints(node, 1)
     assert repeats is not None
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     data = ctx.read(node, x, layout)
     ctx.bind(node, y, repeated(ctx, y, data, [repeats[a] for a in layout]), layout)

@@ -9,9 +9,11 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import ADDED, identity
+from edgeport.targets.tflite.layout_choice import cheaper, full_layout
 from edgeport.targets.tflite.ops.activation import last_axis_layout
 from edgeport.targets.tflite.ops.conv import add_bias
 from edgeport.targets.tflite.registry import Refused, lowers
+from edgeport.targets.tflite.weights import planned_weights
 
 
 @lowers("MatMul", inputs=2, int8=True)
@@ -49,7 +51,7 @@ def _fully_connected(ctx: Context, node: ir.Node, x: ir.Value, w: ir.Value, cont
         a = a.T if contracted == -1 else a
         return a if rows is None else a[:, rows]
 
-    kernel = ctx.weights(node, w, arrange, axis=0)
+    kernel = planned_weights(ctx, node, w, arrange, axis=0)
     channels = ctx.shape(w)[1 if contracted == -1 else 0]
     bias = add_bias(ctx, node, data, kernel, channels) if ctx.groups[node].bias_value is not None else None
     ctx.emit(
@@ -108,8 +110,8 @@ def _right(ctx: Context, node: ir.Node, b: ir.Value) -> tuple[Tensor, bool]:
     swapped = (*plain[:-2], rank - 1, rank - 2)
     # Where the operand has to move in any case, whole rows move faster than single elements: prefer the form
     # in which the last axis stays last.
-    last = ctx.full_layout(b)[-1]
-    layout = ctx.cheaper(b, swapped, plain) if last == rank - 2 else ctx.cheaper(b, plain, swapped)
+    last = full_layout(ctx, b)[-1]
+    layout = cheaper(ctx, b, swapped, plain) if last == rank - 2 else cheaper(ctx, b, plain, swapped)
     return ctx.read(node, b, layout), layout == swapped
 
 

@@ -13,6 +13,7 @@ from edgeport.targets.tflite.attributes import float_attr, int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, aligned, channels_last, identity
+from edgeport.targets.tflite.layout_choice import common_layout, full_layout
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.registry import Refused, lowers
 
@@ -35,7 +36,7 @@ def _last_axes(ctx: Context, node: ir.Node, centre: bool) -> None:
     x, y = first(node), node.outputs[0]
     rank = ctx.rank(x)
     axis = int_attr(node, "axis", -1) % rank
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     data = ctx.read(node, x, layout)
     positions = [i for i, a in enumerate(layout) if a >= axis]
     normal, *moments = standardized(ctx, y, data, positions, float_attr(node, "epsilon", 1e-5), centre)
@@ -101,7 +102,7 @@ def _scale_and_shift(
 def instance_normalization(ctx: Context, node: ir.Node) -> None:
     """Standardized over the spatial axes, then scaled and shifted by channel."""
     x, y = first(node), node.outputs[0]
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     data = ctx.read(node, x, layout)
     positions = [i for i, a in enumerate(layout) if a >= 2]
     normal = standardized(ctx, y, data, positions, float_attr(node, "epsilon", 1e-5)).normal
@@ -135,7 +136,7 @@ def batch_normalization(ctx: Context, node: ir.Node) -> None:
     if int_attr(node, "training_mode", 0):
         raise Refused("training_mode=1 is not supported", "export the model in evaluation mode")
     x, y = first(node), node.outputs[0]
-    layout = ctx.common_layout([x], ctx.shape(x))
+    layout = common_layout(ctx, [x], ctx.shape(x))
     channels: Layout = tuple(0 if a == 1 else -1 for a in layout)
     epsilon = float_attr(node, "epsilon", 1e-5)
     constants = [ctx.constant(v) for v in node.inputs[1:5]]

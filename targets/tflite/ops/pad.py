@@ -9,6 +9,7 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.index import MAX_RANK, first
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.ops.unary import same
@@ -37,7 +38,7 @@ def pad(ctx: Context, node: ir.Node) -> None:
     if not any(p for pair in amounts for p in pair):
         same(ctx, node)
         return
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     data = ctx.read(node, x, layout)
     stored = [amounts[a] for a in layout]
     if mode == "constant":

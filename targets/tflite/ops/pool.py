@@ -21,6 +21,7 @@ from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds
 from edgeport.targets.tflite.layout import Layout, channels_last
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.conv import as_2d, image_layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.pool_indices import max_pool_with_indices
@@ -107,7 +108,7 @@ def global_max_pool(ctx: Context, node: ir.Node) -> None:
 def _global(ctx: Context, node: ir.Node, code: str) -> None:
     x = node.inputs[0]
     assert x is not None
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     axes = [position for position, axis in enumerate(layout) if axis >= 2]
     data = ctx.read(node, x, layout)
     ctx.emit(code, [data, ctx.ints("axes", axes)], [ctx.output(node, layout)], "ReducerOptions", keepDims=True)

@@ -11,6 +11,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor, schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import identity, stored_shape
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.activation import last_axis_layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.index import first
@@ -68,7 +69,7 @@ def _arg(ctx: Context, node: ir.Node, code: str, options_type: str) -> None:
     """The last of equal values is the first of the reversed axis; int64 has TOPK_V2 only."""
     x, y = first(node), node.outputs[0]
     axis = int_attr(node, "axis", 0) % ctx.rank(x)
-    layout = last_axis_layout(ctx, x, axis) if ctx.dtype(x) == "int64" else ctx.full_layout(x)
+    layout = last_axis_layout(ctx, x, axis) if ctx.dtype(x) == "int64" else full_layout(ctx, x)
     keep = bool(int_attr(node, "keepdims", 1))
     rest = tuple(a for a in layout if a != axis)  # with keepdims the axis has size 1: it may be missing
     out_layout = rest if keep else tuple(a - (a > axis) for a in rest)

@@ -17,6 +17,7 @@ from edgeport.targets.tflite.attributes import int_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, stored_shape
+from edgeport.targets.tflite.layout_choice import cheaper
 from edgeport.targets.tflite.ops.recurrent_activations import Activation, activations
 from edgeport.targets.tflite.ops.recurrent_cells import Cell, gru_cell, lstm_cell, product, rnn_cell
 from edgeport.targets.tflite.ops.recurrent_operands import (
@@ -157,7 +158,7 @@ def _input_rows(ctx: Context, node: ir.Node, sizes: _Sizes) -> Tensor:
     assert x is not None
     layout: Layout = (1, 0, 2)
     if sizes.batch == 1:
-        layout = ctx.cheaper(x, layout, (0, 1, 2))
+        layout = cheaper(ctx, x, layout, (0, 1, 2))
     return ctx.read(node, x, layout)
 
 

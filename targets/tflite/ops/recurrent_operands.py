@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.weights import decoded, float_weights
 
 Part = Array | Tensor
 """A piece of an operand: an array if it is constant, else the tensor that holds it at run time."""
@@ -33,12 +34,12 @@ def matrix(ctx: Context, node: ir.Node, value: ir.Value, direction: int, start: 
     name = f"{value.name}|w{direction}"
     kernel, quant = ctx.plan.kernel(node.name), ctx.plan.qparams(value.name)
     if quant is None or not kernel.startswith("int8"):
-        return ctx.float_weights(node, name, np.ascontiguousarray(data[direction, start:stop]))
+        return float_weights(ctx, node, name, np.ascontiguousarray(data[direction, start:stop]))
     along = quant
     if quant.axis is not None:
         along = replace(quant, scale=quant.scale[start:stop], zero_point=quant.zero_point[start:stop], axis=0)
     stored = ctx.builder.constant(name, np.ascontiguousarray(quant.quantize(data)[direction, start:stop]), along)
-    return ctx.decoded(stored) if kernel == "int8-weights" else stored
+    return decoded(ctx, stored) if kernel == "int8-weights" else stored
 
 
 def rows(ctx: Context, node: ir.Node, value: ir.Value, direction: int, start: int, stop: int) -> Part:

@@ -10,6 +10,7 @@ from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, stored_shape
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.elementwise import magnitude
 from edgeport.targets.tflite.registry import Refused, lowers
 
@@ -136,7 +137,7 @@ def _reduction(ctx: Context, node: ir.Node) -> _Reduction:
         ctx.reshape(data, vector)
         return _Reduction(vector, ctx.ints("axes", [0]), keep=False, layout=(), kept_shape=(1,))
     axes = {a % rank for a in given} if given else set(range(rank))
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     positions = [i for i, axis in enumerate(layout) if axis in axes]
     kept = [a for a in range(rank) if a not in axes]
     data = ctx.read(node, x, layout)

@@ -20,6 +20,7 @@ from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.interpolation import axis_matrix, tflite_matrix
 from edgeport.targets.tflite.layout import Layout, channels_last, stored_shape
+from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.conv import image_layout
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.pad import gathered
@@ -59,7 +60,7 @@ def resize(ctx: Context, node: ir.Node) -> None:
         _kernel(ctx, node, mode, matrices, flags)
         return
     crops = [axis for axis, matrix in matrices.items() if not matrix.any(1).all()]
-    layout = ctx.full_layout(x)
+    layout = full_layout(ctx, x)
     if mode == "nearest" and not crops:
         data = ctx.read(node, x, layout)
         for axis, matrix in matrices.items():

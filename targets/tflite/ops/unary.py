@@ -9,13 +9,14 @@ import onnx_ir as ir
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout
+from edgeport.targets.tflite.layout_choice import common_layout
 
 
 def operand(ctx: Context, node: ir.Node, index: int = 0) -> tuple[Tensor, Layout]:
     """An input in the layout in which it exists."""
     value = node.inputs[index]
     assert value is not None
-    layout = ctx.common_layout([value], ctx.shape(value))
+    layout = common_layout(ctx, [value], ctx.shape(value))
     return ctx.read(node, value, layout), layout
 
 

@@ -12,6 +12,7 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import completed
+from edgeport.targets.tflite.layout_choice import common_layout
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
 
@@ -24,7 +25,7 @@ def overwrite_neighbours(ctx: Context, node: ir.Node, indices: ir.Value) -> bool
     constant = ctx.constant(indices)
     if len(counts) != 2 or counts[1] != 1 or (constant is None and counts[0] != 1):
         return False
-    layout = completed(ctx.common_layout([x, updates], ctx.shape(x)), ctx.rank(x))
+    layout = completed(common_layout(ctx, [x, updates], ctx.shape(x)), ctx.rank(x))
     if constant is not None:
         rows = constant_positions(constant.reshape(-1), size)
         if not np.array_equal(rows, rows[0] + np.arange(len(rows))):
