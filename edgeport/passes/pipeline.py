@@ -49,6 +49,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "remove_identities",
     "select_branches",
     "merge_duplicates",
+    "gather_ranges",
     "unmerge_transposes",
     "merge_transposes",
     "merge_reshapes",

@@ -9,6 +9,7 @@ Applies to
 - Transpose with the identity permutation; Slice that takes everything (constant, by static shape);
 - Pad by zero; Concat, Sum, Min, Max, Mean of one input; Split into one part;
 - Add and Sub of constant 0, Mul, Div and Pow by constant 1, where the shape does not grow (x - 0, x / 1 only this way);
+- And with constant true, Or and Xor with constant false: nothing, or an Expand where the constant is larger;
 - AveragePool and MaxPool with kernel 1, stride 1 and no padding; Resize whose constant scales are all 1.
 
 A graph output keeps its name: x takes it. From graph input or constant to graph output the node stays.
@@ -20,6 +21,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import (
+    add_initializer,
     bypass,
     constant,
     get_int,
@@ -34,6 +36,7 @@ from edgeport.passes.edit import (
 )
 from edgeport.passes.registry import register
 
+_LOGIC = ("And", "Or", "Xor")
 _SHAPE_OPS = ("Reshape", "Flatten", "Expand", "Squeeze", "Unsqueeze", "Tile")
 
 
@@ -45,10 +48,29 @@ def remove_identities(model: ir.Model) -> bool:
         if node.op_type == "CastLike":
             changed |= _cast_like(node)
             continue
+        if node.op_type in _LOGIC:
+            changed |= _neutral_condition(model, node)
+            continue
         source = _same_as(node)
         if source is not None and not any(o.uses() or o.is_graph_output() for o in node.outputs[1:]):
             changed |= bypass(node.outputs[0], source)
     return changed
+
+
+def _neutral_condition(model: ir.Model, node: ir.Node) -> bool:
+    """Removes a logical operator whose constant decides nothing."""
+    y = node.outputs[0]
+    for kept, other in (node.inputs, reversed(node.inputs)):
+        array, shape = constant(other), static_shape(y)
+        if kept is None or array is None or not array.size or not np.all(array == (node.op_type == "And")):
+            continue
+        if shape is not None and static_shape(kept) == shape:
+            return bypass(y, kept)
+        if shape is not None and 0 not in shape and static_shape(kept) is not None:
+            target = add_initializer(model, f"{y.name}_shape", np.asarray(shape, np.int64))
+            take_over(y, "Expand", [kept, target])
+            return True
+    return False
 
 
 def _cast_like(node: ir.Node) -> bool:

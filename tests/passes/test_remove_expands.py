@@ -31,3 +31,36 @@ def test_only_readers_that_broadcast_to_the_same_shape_lose_it() -> None:
     both = [ort.InferenceSession(ir.to_proto(m).SerializeToString()).run(None, feeds) for m in (model, graph)]
     for before, after in zip(*both, strict=True):
         np.testing.assert_array_equal(after, before)
+
+
+_MASK = """
+<ir_version: 8, opset_import: ["": 18]>
+g (int64[1,1,1,4] m, bool[1,1,1,4] c, float[1,2,4,4] b) => (float[1,2,4,4] scores, float[1,1,4,4] z) {
+  yes = Constant <value = bool[1,1,4,1] {1, 1, 1, 1}> ()
+  low = Constant <value = float[1] {-1e4}> ()
+  zero = Constant <value = float[1] {0}> ()
+  k = Cast <to = 9> (m)
+  both = And(yes, k)
+  out = Not(both)
+  mask = Where(out, low, zero)
+  scores = Add(b, mask)
+  either = Or(c, out)
+  z = Where(either, zero, low)
+}
+"""
+
+
+def test_masks_are_computed_for_their_keys_only() -> None:
+    model = ir.from_onnx_text(_MASK)
+    graph = canonicalize(model)
+    assert [node.op_type for node in graph.graph].count("And") == 0
+    where = next(node for node in graph.graph if node.op_type == "Where")
+    feeds = {
+        "m": np.asarray([1, 0, 1, 0]).reshape(1, 1, 1, 4),
+        "c": np.asarray([0, 1, 0, 0], bool).reshape(1, 1, 1, 4),
+        "b": np.random.default_rng(0).normal(size=(1, 2, 4, 4)).astype(np.float32),
+    }
+    assert tuple(where.outputs[0].shape or ()) == (1, 1, 1, 4)
+    both = [ort.InferenceSession(ir.to_proto(m).SerializeToString()).run(None, feeds) for m in (model, graph)]
+    for before, after in zip(*both, strict=True):
+        np.testing.assert_array_equal(after, before)
