@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeport.datasets import Datasets, open_source
 from edgeport.errors import UsageError
-from edgeport.exporting import scheme_passes
+from edgeport.export_options import check_precision, scheme_passes
 from edgeport.observation import observe
 from edgeport.planning import assign_for
 from edgeport.preparation import check_capture, prepare
@@ -55,7 +55,9 @@ def calibrate(
     names = [target] if isinstance(target, str) else list(target)
     targets = [load_target(name) for name in names]
     passes = (*add_passes, *scheme_passes(targets, scheme))
-    schemes = [target.scheme(precision, device, scheme) for target in targets]
+    for one in targets:
+        check_precision(one, precision, device)
+    schemes = [one.scheme(precision, device, scheme) for one in targets]
     if not any(s.needs_data for s in schemes):
         raise UsageError(f"--precision {precision} needs no statistics; export directly")
     path = Path(out)

@@ -6,30 +6,28 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from edgeport.bundle.manifest import write_manifest
 from edgeport.bundle.publish import check_replaceable, publishing
-from edgeport.calibration import METHODS, Preprocessing, Statistics
+from edgeport.calibration import Preprocessing, Statistics
 from edgeport.datasets import Datasets, open_datasets
 from edgeport.description import describe
 from edgeport.emission import Evidence
 from edgeport.entry import is_entry
-from edgeport.errors import ToolchainError, UsageError
+from edgeport.errors import UsageError
+from edgeport.export_options import ExportOptions, check_options, scheme_passes
 from edgeport.findings import Finding
 from edgeport.observation import observe
 from edgeport.preparation import Prepared, check_capture, prepare
-from edgeport.presentation import Presentation, check_io_dtype
+from edgeport.presentation import Presentation
 from edgeport.progress import Progress, Silent
 from edgeport.quantize.plan import InputLayout, IoDtype
-from edgeport.quantize.scheme import with_blocks
 from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
 from edgeport.results import ExportResult
 from edgeport.sample import InputSpec
-from edgeport.suggest import did_you_mean
-from edgeport.targets.contract import Profile, Target
-from edgeport.targets.registry import load_profile, load_target, require_toolchain
+from edgeport.targets.registry import load_profile, load_target
 from edgeport.validate.budgets import check_names, parse_budget
 from edgeport.validate.user_metric import as_metric, load_metric
 from edgeport.work import Work, assign_target, emit_target, plan_target, target_report
@@ -105,19 +103,20 @@ def export(
             error is the worst one, and its `result` says what was.
     """
     progress = progress or Silent()
-    names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
-    loaded = [load_target(name) for name in names]
-    device = load_profile(profile) if profile is not None else None
-    if input_layout not in get_args(InputLayout):
-        known = get_args(InputLayout)
-        raise UsageError(f"--input-layout {input_layout}: no such layout; {did_you_mean(input_layout, known)}")
-    if io_dtype not in get_args(IoDtype):
-        raise UsageError(f"--io-dtype {io_dtype}: no such type; {did_you_mean(io_dtype, get_args(IoDtype))}")
     if statistics is not None and calib is not None:
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
-    _check_options(loaded, device, precision, scheme, ranges, statistics is not None, calib is not None)
-    for one in loaded:
-        check_io_dtype(io_dtype, with_blocks(one.scheme(precision, device, scheme), block_size).kernel, precision)
+    names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
+    options = ExportOptions(
+        tuple(load_target(name) for name in names),
+        load_profile(profile) if profile is not None else None,
+        precision,
+        scheme,
+        ranges,
+        input_layout,
+        io_dtype,
+        block_size,
+    )
+    check_options(options, has_data=statistics is not None or calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
     budgets = tuple(parse_budget(text) for text in budget)
     if budgets and not validate:
@@ -126,7 +125,7 @@ def export(
         check_replaceable(Path(out))
 
     progress.stage("capture", None)
-    prepared = prepare(source, inputs, drop_passes, (*add_passes, *scheme_passes(loaded, scheme)))
+    prepared = prepare(source, inputs, drop_passes, (*add_passes, *scheme_passes(options.targets, scheme)))
     description = describe(
         prepared.inputs,
         prepared.runner.output_specs,
@@ -138,7 +137,7 @@ def export(
     check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
     check_capture(prepared, datasets.held_out.read(0, min(_CHECKED_SAMPLES, len(datasets.held_out))))
 
-    works = [assign_target(t, device, prepared, precision, scheme, block_size) for t in loaded]
+    works = [assign_target(t, prepared, options) for t in options.targets]
     assigned = [w.assigned for w in works if w.assigned is not None]
     observed = observe(
         prepared,
@@ -153,7 +152,7 @@ def export(
     presentation = Presentation(input_layout, io_dtype, description)
     works = [plan_target(w, prepared, observed.statistics, ranges, presentation) for w in works]
 
-    options = {
+    given = {
         "target": names,
         "profile": profile,
         "precision": precision,
@@ -174,7 +173,7 @@ def export(
         "passes_drop": list(drop_passes),
         "passes_add": list(add_passes),
     }
-    run = _Run(prepared, precision, options, datasets, observed.statistics, findings)
+    run = _Run(prepared, precision, given, datasets, observed.statistics, findings)
     if dry_run:
         return run.finish(works, None)
     evidence = None
@@ -182,7 +181,9 @@ def export(
         truth = datasets.held_out.labels
         evidence = Evidence(datasets.held_out, None if truth is None else list(truth), own, budgets)
     with publishing(Path(out)) as folder:
-        works = [emit_target(w, device, prepared, folder, evidence, len(datasets.held_out), progress) for w in works]
+        works = [
+            emit_target(w, options.profile, prepared, folder, evidence, len(datasets.held_out), progress) for w in works
+        ]
         if all(w.error is not None for w in works):
             run.finish(works, None)
         progress.stage("report", None)
@@ -269,59 +270,3 @@ def _said(argument: Any) -> str | None:
     text = str(argument)
     file, colon, name = text.rpartition(":") if is_entry(text) else (text, "", "")
     return Path(os.path.abspath(file)).name + colon + name
-
-
-def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
-    """The graph passes that a scheme adds for any of the targets.
-
-    Raises:
-        UsageError: a target has no such scheme.
-    """
-    for target in targets:
-        if scheme not in target.schemes:
-            near = did_you_mean(scheme, tuple(target.schemes))
-            raise UsageError(f"--scheme {scheme}: the {target.name} target takes {', '.join(target.schemes)}; {near}")
-    return tuple(dict.fromkeys(name for target in targets for name in target.schemes[scheme]))
-
-
-def _check_options(
-    targets: Sequence[Target],
-    profile: Profile | None,
-    precision: str,
-    scheme: str,
-    ranges: str,
-    statistics: bool,
-    calib: bool,
-) -> None:
-    """Refuses combinations that can be refused before the model is read."""
-    if not targets:
-        raise UsageError("--target is empty; `edgeport targets` lists what there is")
-    if ranges not in METHODS:
-        raise UsageError(f"--ranges {ranges}: no such method; {did_you_mean(ranges, METHODS)}")
-    scheme_passes(targets, scheme)
-    for target in targets:
-        if precision not in target.precisions:
-            raise UsageError(
-                f"--precision {precision}: the {target.name} target takes {', '.join(target.precisions)}; "
-                f"{did_you_mean(precision, target.precisions)}"
-            )
-        if profile is not None and profile.target != target.name:
-            raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
-        if profile is not None and precision not in profile.facts["precisions"]:
-            raise UsageError(
-                f"--precision {precision} does not run as such on {profile.name}; "
-                f"it takes {', '.join(profile.facts['precisions'])}"
-            )
-        if target.scheme(precision, profile, scheme).needs_data and not (calib or statistics):
-            raise UsageError(
-                f"--precision {precision} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl or "
-                "file.py:callable), or --statistics FILE of an earlier run, or a precision that needs none"
-            )
-    missing = []
-    for target in targets:
-        try:
-            require_toolchain(target)
-        except ToolchainError as error:
-            missing.append(error)
-    if len(missing) == len(targets):
-        raise missing[0]

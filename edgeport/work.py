@@ -10,13 +10,13 @@ from edgeport.bundle.manifest import describe_file
 from edgeport.calibration import Statistics
 from edgeport.emission import Emitted, Evidence, check_target, emit
 from edgeport.errors import BudgetError, EdgeportError, ModelError, ToolchainError
+from edgeport.export_options import ExportOptions
 from edgeport.findings import Finding
 from edgeport.planning import Assigned, assign_for, plan_for
 from edgeport.preparation import Prepared
 from edgeport.presentation import Presentation, float_ends
 from edgeport.progress import Progress, counter
 from edgeport.quantize.plan import Plan
-from edgeport.quantize.scheme import with_blocks
 from edgeport.report.contents import ArtifactFile, Status, TargetReport
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
@@ -48,20 +48,13 @@ class Work:
     findings: tuple[Finding, ...] = ()
 
 
-def assign_target(
-    target: Target,
-    profile: Profile | None,
-    prepared: Prepared,
-    precision: str,
-    scheme: str,
-    block_size: int | None = None,
-) -> Work:
-    """Checks the graph against the target and decides the kernels; `block_size` as for `export`."""
+def assign_target(target: Target, prepared: Prepared, options: ExportOptions) -> Work:
+    """Checks the graph against the target and decides the kernels."""
     findings: tuple[Finding, ...] = ()
     try:
         require_toolchain(target)
-        findings = check_target(target, prepared, precision, profile)
-        assigned = assign_for(prepared.canonical, with_blocks(target.scheme(precision, profile, scheme), block_size))
+        findings = check_target(target, prepared, options.precision, options.profile)
+        assigned = assign_for(prepared.canonical, options.scheme_of(target))
     except EdgeportError as error:
         return Work(target, error=error, findings=(*findings, *error.findings))
     return Work(target, assigned, findings=findings)

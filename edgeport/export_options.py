@@ -1,0 +1,120 @@
+"""What is asked of every target of an export, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+from edgeport.calibration import METHODS
+from edgeport.errors import ToolchainError, UsageError
+from edgeport.presentation import check_io_dtype
+from edgeport.quantize.plan import InputLayout, IoDtype
+from edgeport.quantize.scheme import Scheme, with_blocks
+from edgeport.suggest import did_you_mean
+from edgeport.targets.contract import Profile, Target
+from edgeport.targets.registry import require_toolchain
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """The options that decide about the files; the attributes are the arguments of `export`."""
+
+    targets: tuple[Target, ...]
+    profile: Profile | None
+    precision: str
+    scheme: str
+    ranges: str
+    input_layout: InputLayout
+    io_dtype: IoDtype
+    block_size: int | None
+
+    def scheme_of(self, target: Target) -> Scheme:
+        """What the target's kernels demand under these options.
+
+        Raises:
+            UsageError: no int4 weights come in blocks of that size.
+        """
+        return with_blocks(target.scheme(self.precision, self.profile, self.scheme), self.block_size)
+
+
+def check_options(options: ExportOptions, *, has_data: bool) -> None:
+    """Refuses combinations that can be refused before the model is read.
+
+    Args:
+        options: as given.
+        has_data: whether there are calibration samples or statistics.
+
+    Raises:
+        UsageError: an unknown name, or options that exclude each other.
+        ToolchainError: no target has its toolchain.
+    """
+    if not options.targets:
+        raise UsageError("--target is empty; `edgeport targets` lists what there is")
+    if options.ranges not in METHODS:
+        raise UsageError(f"--ranges {options.ranges}: no such method; {did_you_mean(options.ranges, METHODS)}")
+    _check_ends(options)
+    scheme_passes(options.targets, options.scheme)
+    for target in options.targets:
+        check_precision(target, options.precision, options.profile)
+        scheme = options.scheme_of(target)
+        if scheme.needs_data and not has_data:
+            raise UsageError(
+                f"--precision {options.precision} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl "
+                "or file.py:callable), or --statistics FILE of an earlier run, or a precision that needs none"
+            )
+        check_io_dtype(options.io_dtype, scheme.kernel, options.precision)
+    _check_toolchains(options.targets)
+
+
+def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
+    """The graph passes that a scheme adds for any of the targets.
+
+    Raises:
+        UsageError: a target has no such scheme.
+    """
+    for target in targets:
+        if scheme not in target.schemes:
+            near = did_you_mean(scheme, tuple(target.schemes))
+            raise UsageError(f"--scheme {scheme}: the {target.name} target takes {', '.join(target.schemes)}; {near}")
+    return tuple(dict.fromkeys(name for target in targets for name in target.schemes[scheme]))
+
+
+def check_precision(target: Target, precision: str, profile: Profile | None) -> None:
+    """Refuses a precision that the target or the device does not have.
+
+    Raises:
+        UsageError: says which there are.
+    """
+    if precision not in target.precisions:
+        raise UsageError(
+            f"--precision {precision}: the {target.name} target takes {', '.join(target.precisions)}; "
+            f"{did_you_mean(precision, target.precisions)}"
+        )
+    if profile is not None and profile.target != target.name:
+        raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
+    if profile is not None and precision not in profile.facts["precisions"]:
+        raise UsageError(
+            f"--precision {precision} does not run as such on {profile.name}; "
+            f"it takes {', '.join(profile.facts['precisions'])}"
+        )
+
+
+def _check_ends(options: ExportOptions) -> None:
+    if options.input_layout not in get_args(InputLayout):
+        near = did_you_mean(options.input_layout, get_args(InputLayout))
+        raise UsageError(f"--input-layout {options.input_layout}: no such layout; {near}")
+    if options.io_dtype not in get_args(IoDtype):
+        near = did_you_mean(options.io_dtype, get_args(IoDtype))
+        raise UsageError(f"--io-dtype {options.io_dtype}: no such type; {near}")
+
+
+def _check_toolchains(targets: Sequence[Target]) -> None:
+    missing = []
+    for target in targets:
+        try:
+            require_toolchain(target)
+        except ToolchainError as error:
+            missing.append(error)
+    if len(missing) == len(targets):
+        raise missing[0]
