@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -12,7 +12,7 @@ from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.assign import Assignment, assign, left_in_float
 from edgeport.quantize.plan import Plan
-from edgeport.quantize.planner import make_plan
+from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
 
 
@@ -55,7 +55,9 @@ def tensors_to_observe(assigned: Sequence[Assigned]) -> tuple[str, ...]:
 
 
 def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None, method: str) -> Plan:
-    """Turns statistics into one target's plan; what was NaN or infinite in calibration stays float.
+    """Turns statistics into one target's plan.
+
+    What was NaN or infinite in calibration stays float, and so does what no scale can hold.
 
     Raises:
         CalibrationError: the statistics do not cover a tensor.
@@ -66,12 +68,31 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
         return make_plan(assigned.assignment, scheme, None, method)
     if scheme.kernel == "int16x8":  # with 65,536 steps there is nothing to gain from clipping
         method = "min-max"
-    unbounded = [name for name, s in statistics.tensors.items() if s.non_finite]
-    assignment = assigned.assignment
-    if unbounded:
-        assignment = _checked(graph, scheme, assign(graph.graph, scheme, unbounded))
 
     def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
         return choose_range(statistics.tensors[tensor], method, symmetric=symmetric, within=within)
 
-    return make_plan(assignment, scheme, ranges, method)
+    unbounded = {n: "was NaN or infinite in calibration" for n, s in statistics.tensors.items() if s.non_finite}
+    while True:
+        assignment = _without(graph, assigned, unbounded, statistics)
+        try:
+            return make_plan(assignment, scheme, ranges, method)
+        except UnsettledError as error:
+            unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
+
+
+def _without(graph: ir.Model, assigned: Assigned, unbounded: Mapping[str, str], statistics: Statistics) -> Assignment:
+    """The assignment that keeps some tensors in float, each for a reason.
+
+    What then needs statistics that nobody collected, since it only moved other tensors' values, is float as well.
+    """
+    assignment = assigned.assignment
+    known = {*statistics.tensors, *assignment.requests}
+    floats = dict(unbounded)
+    while floats:
+        assignment = _checked(graph, assigned.scheme, assign(graph.graph, assigned.scheme, floats))
+        new = {n: "follows what no integers can hold" for n in assignment.requests if n not in known | floats.keys()}
+        if not new:
+            break
+        floats |= new
+    return assignment

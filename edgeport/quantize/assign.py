@@ -9,7 +9,7 @@ whose additions only feed normalizations and each other, ends up in float, and a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.quantize.spectra import spectral_products
 
+_NOTHING: Mapping[str, str] = {}
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
 
 
@@ -108,13 +109,13 @@ def left_in_float(graph: ir.Graph, assignment: Assignment) -> tuple[NodePlan, ..
     return tuple(found)
 
 
-def assign(graph: ir.Graph, scheme: Scheme, unbounded: Collection[str] = ()) -> Assignment:
+def assign(graph: ir.Graph, scheme: Scheme, unbounded: Mapping[str, str] = _NOTHING) -> Assignment:
     """Decides the kernel of every node of a canonical graph under a scheme.
 
     Args:
         graph: the canonical graph.
         scheme: the target's demands.
-        unbounded: activations that were NaN or infinite in calibration; no integers can hold them.
+        unbounded: activations that no integers can hold, each with the reason.
     """
     groups = find_groups(graph, scheme.fusible)
     kernels, reasons = _first_guess(graph, groups, scheme, unbounded)
@@ -146,7 +147,7 @@ _Reasons = dict[ir.Node, str]
 
 
 def _first_guess(
-    graph: ir.Graph, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme, unbounded: Collection[str]
+    graph: ir.Graph, groups: Mapping[ir.Node, KernelGroup], scheme: Scheme, unbounded: Mapping[str, str]
 ) -> tuple[_Kernels, _Reasons]:
     """Every node whose rule allows it, before its surroundings are looked at."""
     kernels: _Kernels = {}
@@ -172,7 +173,7 @@ def _first_guess(
         elif kernel == "int8" and node in relative:
             reasons[node] = "it computes a spectrum, where relative errors of small values count"
         elif kernel in INTEGERS and (names := _touched(group, rule) & set(unbounded)):
-            reasons[node] = f"{min(names)} was NaN or infinite in calibration"
+            reasons[node] = f"{min(names)} {unbounded[min(names)]}"
         else:
             kernels[node] = group
             reasons[node] = f"{rule.role} with {kernel} kernel"

@@ -29,6 +29,14 @@ class Ranges(Protocol):
         """The interval inside of `within`, [-a, a] if symmetric; raises KeyError for a tensor without statistics."""
 
 
+class UnsettledError(Exception):
+    """Kernels demand scales of each other's outputs that no numbers satisfy: `names` are tensors that must be float."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(", ".join(names))
+        self.names = names
+
+
 def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, method: str) -> Plan:
     """Gives every tensor of an assignment its parameters.
 
@@ -40,6 +48,7 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
 
     Raises:
         CalibrationError: statistics of a tensor are missing.
+        UnsettledError: some scales grow without end.
     """
     tensors: dict[str, TensorPlan] = {}
     masks = {}
@@ -95,11 +104,15 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
     """Coarsens output scales that are finer than `scheme.max_gain` allows.
 
     Nothing is lost that was there: the operands' own rounding is `max_gain` times as large. A coarser scale may
-    concern the next kernel, hence the rounds; no chain is longer than all kernels.
+    concern the next kernel, hence the rounds; no chain is longer than all kernels. Scales that still grow after them
+    depend on themselves:
+
+        x --> Mul(x, x) --> Concat(x, .)       step**2 / max_gain <= step, for steps over max_gain
     """
     clusters = {name: cluster for cluster in assignment.clusters for name in cluster.members}
-    for _ in assignment.integer_groups:
-        changed = False
+    changed: list[str] = []
+    for _ in range(len(assignment.integer_groups) + 1):
+        changed = []
         for group in assignment.integer_groups:
             output = tensors[group.output.name or ""]
             if output.qparams is None:
@@ -111,9 +124,10 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
             reason = f"{output.reason}; step {least:.6g} for the kernel of {group.anchor.op_type} {group.anchor.name}"
             for name in clusters[output.name].members:
                 tensors[name] = replace(tensors[name], qparams=qparams, reason=reason)
-            changed = True
+            changed.append(output.name)
         if not changed:
             return
+    raise UnsettledError(tuple(changed))
 
 
 def _finest(group: KernelGroup, rule: OpRule, tensors: Mapping[str, TensorPlan], scheme: Scheme) -> float:

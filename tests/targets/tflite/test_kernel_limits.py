@@ -10,6 +10,8 @@ from test_full_integer import exported
 from test_integers import assert_simulated, conv, plan_of
 from tflite_graphs import Graph, assert_same, normal, reference
 
+from edgeport.calibration import collect
+from edgeport.planning import assign_for, plan_for, tensors_to_observe
 from edgeport.targets.tflite.target import TFLITE
 
 
@@ -64,3 +66,17 @@ def test_what_a_float_operator_made_stays_exact_for_float_readers(tmp_path: Path
     got = TFLITE.runner(TFLITE.lower(model, plan, tmp_path, "m"), model).run(g.inputs)[kept]
     # float32 arithmetic alone; the input in 8 bits would be off by 1e-2
     np.testing.assert_allclose(got, reference(g.proto(kept), g.inputs)[kept], atol=1e-6)
+
+
+def test_a_scale_that_depends_on_itself(tmp_path: Path) -> None:
+    """The square shares its operand's scale through the Concat: a step of over 100 would have to grow without end."""
+    g = Graph()
+    x = conv(g, g.input("x", normal(1, 4, 6, 6) * 1e5), 4, 4)
+    y = conv(g, g.op("Concat", x, g.op("Mul", x, x), axis=1), 8, 4)
+    model = g.model(y)
+    assigned = assign_for(model, TFLITE.scheme("int8", None))
+    statistics = collect(model, [g.inputs], dict.fromkeys(tensors_to_observe([assigned]), "histogram"))
+    plan = plan_for(model, assigned, statistics, "min-max")
+    got = TFLITE.runner(TFLITE.lower(model, plan, tmp_path, "m"), model).run(g.inputs)[y]
+    want = reference(g.proto(y), g.inputs)[y]
+    assert np.square(want).sum() > 1000 * np.square(got - want).sum()  # 30 dB: two convolutions in 8 bits
