@@ -39,7 +39,20 @@ def _along(ctx: Context, y: ir.Value, data: Tensor, position: int, count: int) -
     shape = (*data.shape[:position], data.shape[position] * count, *data.shape[position + 1 :])
     if data.shape[position] == 1 and len(shape) <= _MOST_AXES:
         return _from_one(ctx, y, data, position, count)
-    rows, inner = math.prod(shape[:position]), math.prod(data.shape[position:])
+    return _rows_repeated(ctx, y, data, position, count, shape)
+
+
+def stretched(ctx: Context, y: ir.Value, data: Tensor, position: int, count: int) -> Tensor:
+    """Every element along a stored axis `count` times in a row, as numpy's repeat."""
+    if count == 1:
+        return data
+    shape = (*data.shape[:position], data.shape[position] * count, *data.shape[position + 1 :])
+    return _rows_repeated(ctx, y, data, position + 1, count, shape)
+
+
+def _rows_repeated(ctx: Context, y: ir.Value, data: Tensor, position: int, count: int, shape: Sequence[int]) -> Tensor:
+    """Each row, all axes from `position` on, `count` times in a row, seen as `shape`."""
+    rows, inner = math.prod(data.shape[:position]), math.prod(data.shape[position:])
     few = ctx.temporary(y, "rows", (rows, 1, inner), data.dtype, data.quant)
     ctx.reshape(data, few)
     out = ctx.temporary(y, "repeated", shape, data.dtype, data.quant)

@@ -24,6 +24,7 @@ from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.conv import image_layout
 from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.pad import gathered
+from edgeport.targets.tflite.ops.repeat import stretched
 from edgeport.targets.tflite.ops.unary import same
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.resample import multiplied, shaped
@@ -39,6 +40,8 @@ _ATTRIBUTES = (
     "mode",
     "nearest_mode",
 )
+_FEW_CHANNELS = 32
+"""Up to here float pixels are repeated faster by XNNPACK's MUL than by RESIZE_NEAREST_NEIGHBOR (1.5 to 15 times)."""
 _FLAGS: tuple[dict[str, bool], ...] = (
     {"alignCorners": False, "halfPixelCenters": False},
     {"alignCorners": False, "halfPixelCenters": True},
@@ -159,6 +162,12 @@ def _kernel(ctx: Context, node: ir.Node, mode: str, matrices: dict[int, Array], 
     else:
         data = multiplied(ctx, y, ctx.read_float(x, layout), depth, 1)
     planes = shaped(ctx, y, data, (math.prod(data.shape[:-3]), *data.shape[-3:]))
+    factors = {a: _whole_factor(m) for a, m in matrices.items() if a >= rank - 2} if nearest else {}
+    if all(factors.values()) and factors and planes.dtype == "float32" and planes.shape[3] <= _FEW_CHANNELS:
+        for axis, factor in sorted(factors.items(), reverse=True):
+            planes = stretched(ctx, y, planes, 3 - (rank - axis), factor)
+        ctx.bind(node, y, shaped(ctx, y, planes, stored_shape(ctx.shape(y), layout)), layout)
+        return
     size = (1, *ctx.shape(y)[2:])[-2:]
     code, options = (
         ("RESIZE_NEAREST_NEIGHBOR", "ResizeNearestNeighborOptions")
@@ -177,6 +186,13 @@ def _kernel(ctx: Context, node: ir.Node, mode: str, matrices: dict[int, Array], 
         ctx.bind_float(node, y, result, layout)
     else:
         ctx.bind(node, y, result, layout)
+
+
+def _whole_factor(matrix: Array) -> int:
+    """How often each element stands in the result, 0 where some stand more often than others."""
+    factor, rest = divmod(*matrix.shape)
+    repeats = rest == 0 and np.array_equal(matrix.argmax(1), np.arange(len(matrix)) // factor)
+    return factor if repeats else 0
 
 
 def _extrapolated(ctx: Context, node: ir.Node, data: Tensor, layout: Layout, matrices: dict[int, Array]) -> Tensor:

@@ -219,11 +219,19 @@ def test_resize(
         assert scales == [1, 1, 0.6, 0.5]
 
 
+@pytest.mark.parametrize("scales", [[1, 1, 2, 3], [1, 1, 1, 4], [1, 1, 5, 1]], ids=str)
+def test_few_channels_are_enlarged_on_xnnpack(tmp_path: Path, scales: list[int]) -> None:
+    g = Graph()
+    half = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
+    g.op("Resize", image(g, 1, 3, 6, 4), "", g.const(np.array(scales, np.float32)), mode="nearest", out="y", **half)
+    assert assert_same(g, ["y"], tmp_path).facts["not_on_xnnpack"] == {}
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
 def test_upsampling_by_two_is_one_kernel(tmp_path: Path, mode: str) -> None:
     g = Graph()
     half = {"nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"} if mode == "nearest" else {}
-    x = image(g, 1, 3, 6, 4)
+    x = image(g, 1, 33, 6, 4)
     g.op("Resize", x, "", g.const(np.array([1, 1, 2, 2], np.float32)), mode=mode, out="y", **half)
     ops = assert_same(g, ["y"], tmp_path).facts["ops"]
     assert ops == {
