@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeport.calibration import Preprocessing, SampleSource, open_samples, split
 from edgeport.findings import Finding
-from edgeport.preparation import Prepared, example_samples
+from edgeport.preparation import Prepared, divisors, example_samples
 
 _MADE_UP = 4
 
@@ -49,7 +49,8 @@ def open_datasets(
     elif calibration is not None:
         calibration, held_out = split(calibration)
     else:
-        held_out = open_samples(example_samples(prepared.inputs, _MADE_UP), prepared.inputs)
+        made_up = example_samples(prepared.inputs, _MADE_UP, divisors(prepared.captured.model))
+        held_out = open_samples(made_up, prepared.inputs)
         message = f"no data was given: the drift is measured on {_MADE_UP} made-up samples"
         findings = (Finding("warning", "made-up-samples", message, hint="give real samples with --data"),)
     return Datasets(calibration, held_out, findings)

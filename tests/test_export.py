@@ -259,6 +259,13 @@ def test_noise_is_refused_unless_insisted_on(cnn: Path, tmp_path: Path) -> None:
     assert any(f.severity == "warning" for f in result.findings)
 
 
+def test_made_up_samples_hold_no_zero_to_divide_by(tmp_path: Path) -> None:
+    graph = "<ir_version: 8, opset_import: ['' : 17]> g (int32[8] x, int32[8] by) => (int32[8] y) { y = Div(x, by) }"
+    onnx.save(onnx.parser.parse_model(graph.replace("'", '"')), tmp_path / "quotient.onnx")
+    result = api.export(tmp_path / "quotient.onnx", precision="fp32", out=tmp_path / "out")
+    assert decibels(result.report, "total") > 100
+
+
 def test_unsupported_operators_are_all_listed_and_nothing_is_written(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]> g (int64[4] x) => (int64[4] y) {
@@ -341,8 +348,14 @@ def test_a_file_that_computes_something_else_is_refused() -> None:
         reference = rng.normal(size=(1, 8)).astype(np.float32)
         metrics.update(reference, np.abs(reference))
     reasonless = [Rung(name, "canonical", "artifact", (metrics.result(),)) for name in ("capture", "lowering", "total")]
+    ladder = Ladder(4, "measured", tuple(reasonless), Blame(""))
+    steady, turning = OutputDrift("y"), OutputDrift("y")
+    steady.update(reference, reference * np.float32(1 + 1e-5))
+    turning.update(reference, reference[:, ::-1])
     with pytest.raises(ModelError, match="'y'"):
-        refuse_defects("tflite", Ladder(4, "measured", tuple(reasonless), Blame("")))
+        refuse_defects("tflite", ladder, lambda: {"y": steady.result()})
+    (finding,) = refuse_defects("tflite", ladder, lambda: {"y": turning.result()})
+    assert finding.code == "unstable-output"
 
 
 def test_fp16_rounds_exactly_what_the_plan_says_and_leaves_what_would_overflow(tmp_path: Path) -> None:

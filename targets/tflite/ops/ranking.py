@@ -119,19 +119,27 @@ def hardmax(ctx: Context, node: ir.Node) -> None:
 
 @lowers("OneHot", attributes=("axis",), inputs=3)
 def one_hot(ctx: Context, node: ir.Node) -> None:
-    """ONE_HOT, indices below 0 counted from the end first; one outside of [-depth, depth) is nowhere."""
+    """ONE_HOT, indices below 0 counted from the end first; one outside of [-depth, depth) is nowhere.
+
+    A float that is no whole number is nowhere either, as in ONNX Runtime.
+    """
     indices, values, y = first(node), node.inputs[2], node.outputs[0]
     assert values is not None
     depth = ctx.constant_ints(node, 1)
     if depth is None or len(depth) != 1:
         raise Refused("depth must be one constant")
     data = ctx.read(node, indices)
-    if data.dtype not in ("int32", "int64"):
+    if data.dtype not in ("int32", "int64", "float32"):
         data = cast(ctx, y, data, "int32")
     zero, size = ctx.number(0, data.dtype), ctx.number(depth[0], data.dtype)
     below = ctx.step(y, "LESS", [data, zero], "LessOptions", dtype="bool")
     wrapped = ctx.step(y, "ADD", [data, size], "AddOptions")
     where = ctx.step(y, "SELECT_V2", [below, wrapped, data], "SelectV2Options", dtype=data.dtype)
+    if where.dtype == "float32":
+        whole = ctx.step(y, "FLOOR", [where])
+        same = ctx.step(y, "EQUAL", [where, whole], "EqualOptions", dtype="bool")
+        where = ctx.step(y, "SELECT_V2", [same, where, size], "SelectV2Options")
+        where = cast(ctx, y, where, "int32")
     on, off = (_element(ctx, node, values, i) for i in (1, 0))
     count = ctx.builder.constant("const/depth", np.asarray(depth[0], np.int32))
     rank = ctx.rank(y)

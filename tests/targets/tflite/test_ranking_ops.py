@@ -66,6 +66,13 @@ def test_hardmax(tmp_path: Path, axis: int) -> None:
     assert_same(g, ["y"], tmp_path)
 
 
+def test_one_hot_of_floats_that_are_no_whole_numbers(tmp_path: Path) -> None:
+    g = Graph()
+    indices = g.input("i", np.array([0, 2, -1, 0.5, -0.5, 3.25, 9], np.float32))
+    g.op("OneHot", indices, g.const(np.float32(4)), g.const(np.array([-1, 2], np.float32)), out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
 @pytest.mark.parametrize("axis", [0, 1, -1])
 @pytest.mark.parametrize("constant", [True, False])
 @pytest.mark.parametrize("dtypes", [("int64", "float32"), ("int64", "int64"), ("int32", "int32")], ids=str)
