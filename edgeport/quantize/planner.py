@@ -22,6 +22,9 @@ from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.sample import Array
 
 
+_LARGEST_SCALE = 1e30
+
+
 class Ranges(Protocol):
     """Gives the clipping interval of a tensor, as chosen from its statistics."""
 
@@ -118,6 +121,8 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
             if output.qparams is None:
                 continue
             least = _finest(group, rule_of(group.anchor, scheme), tensors, scheme)
+            if least > _LARGEST_SCALE:
+                raise UnsettledError((output.name,))
             if float(output.qparams.scale) >= np.float32(least):
                 continue
             qparams = replace(output.qparams, scale=np.asarray(np.float32(least)))
