@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PACKAGING := pyproject.toml setup.py constraints.txt
 EXAMPLE := examples/fashion_mnist
 
-.PHONY: demo test lint bench check-arm clean
+.PHONY: demo test lint conformance bench check-arm clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/demo.stamp

@@ -52,7 +52,7 @@ def export(config: str | None, dry_run: bool, quiet: bool, as_json: bool, **flag
 
 
 @cli.command(short_help="Show what a model consists of.")
-@o.flags(o.SOURCE, o.TARGET, o.INPUT, o.CONFIG, o.PASSES_DROP, o.PASSES_ADD, o.QUIET, o.JSON)
+@o.flags(o.SOURCE, o.ASKED, o.INPUT, o.CONFIG, o.PASSES_DROP, o.PASSES_ADD, o.QUIET, o.JSON)
 def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
     """Show what SOURCE takes, gives and consists of, and what each target would refuse."""
     arguments = merge(flags, read_config(config, quiet))

@@ -21,6 +21,9 @@ SOURCE = click.argument("source", required=False)
 TARGET = click.option(
     "--target", metavar="A,B", multiple=True, callback=_split, help="What to build for [default: tflite]."
 )
+ASKED = click.option(
+    "--target", metavar="A,B", multiple=True, callback=_split, help="Targets to ask [default: all that are installed]."
+)
 PROFILE = click.option("--profile", metavar="DEVICE", help="The device, by the name of its profile.")
 PRECISION = click.option(
     "--precision", metavar="NAME", help="fp32, fp16, int8, ... ; `edgeport targets` lists them [default: int8]."
