@@ -17,9 +17,10 @@ import onnx_ir as ir
 
 from edgeport.inner import inner_name
 from edgeport.passes.fourier_matrix import KEEP_FLOAT
+from edgeport.quantize.clusters import Cluster, find_clusters
 from edgeport.quantize.groups import KernelGroup, find_groups
+from edgeport.quantize.operands import integer_inputs, integer_outputs, rule_of, symmetric_inputs
 from edgeport.quantize.plan import INTEGERS, Kernel, NodePlan, QParams
-from edgeport.quantize.saturation import EVERYTHING, Interval, distinguished
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.quantize.spectra import spectral_products
 
@@ -50,51 +51,6 @@ class Assignment:
     def requests(self) -> tuple[str, ...]:
         """Names of the non-constant activations whose statistics are needed."""
         return tuple(v.name or "" for c in self.clusters if c.fixed is None for v in c.sources if v.const_value is None)
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Activations that share one scale and zero point.
-
-    Attributes:
-        members: their names.
-        sources: those whose statistics decide the range.
-        fixed: parameters that the kernels fix.
-        within: the interval that their readers tell apart.
-        symmetric: the zero point must be 0.
-    """
-
-    members: tuple[str, ...]
-    sources: tuple[ir.Value, ...]
-    fixed: QParams | None
-    within: Interval
-    symmetric: bool = False
-
-
-def rule_of(node: ir.Node, scheme: Scheme) -> OpRule:
-    """The rule of a node that has one."""
-    rule = scheme.rule(node)
-    assert rule is not None, f"{node.op_type} has no rule"
-    return rule
-
-
-def integer_inputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
-    """The anchor's inputs that carry integers as activations."""
-    inputs = group.anchor.inputs
-    indices = range(len(inputs)) if rule.activations is None else rule.activations
-    picked = (inputs[i] for i in indices if i < len(inputs) and i != rule.weight)
-    return tuple(v for v in picked if v is not None and v.dtype == ir.DataType.FLOAT)
-
-
-def symmetric_inputs(node: ir.Node, rule: OpRule) -> tuple[ir.Value, ...]:
-    """The inputs of a node that must have zero point 0."""
-    picked = (node.inputs[i] for i in rule.symmetric if i < len(node.inputs))
-    return tuple(v for v in picked if v is not None)
-
-
-def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
-    """The values an integer kernel leaves behind: one, but for operators like Split."""
-    return tuple(group.nodes[-1].outputs)
 
 
 def left_in_float(graph: ir.Graph, assignment: Assignment) -> tuple[NodePlan, ...]:
@@ -139,7 +95,7 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Mapping[str, str] = _NOTH
         if node is not group.anchor:
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
         nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
-    return Assignment(nodes, weights, _clusters(kernels, scheme), users, tuple(kernels.values()))
+    return Assignment(nodes, weights, find_clusters(kernels.values(), scheme), users, tuple(kernels.values()))
 
 
 _Kernels = dict[ir.Node, KernelGroup]
@@ -316,52 +272,3 @@ def _weights(
                 weights[value.name] = value, axis
                 users[value.name] = (*users.get(value.name, ()), group)
     return weights, users
-
-
-def _clusters(kernels: _Kernels, scheme: Scheme) -> tuple[Cluster, ...]:
-    """Joins the activations that must share parameters (union-find over value names)."""
-    parent: dict[str, str] = {}
-    values: dict[str, ir.Value] = {}
-    fixed: dict[str, QParams] = {}
-    derived: set[str] = set()
-    symmetric: set[str] = set()
-    inner: list[Cluster] = []
-
-    def find(name: str) -> str:
-        while parent[name] != name:
-            parent[name] = parent[parent[name]]
-            name = parent[name]
-        return name
-
-    for group in kernels.values():
-        rule = rule_of(group.anchor, scheme)
-        inputs, outputs = integer_inputs(group, rule), integer_outputs(group)
-        for value in (*inputs, *outputs):
-            assert value.name is not None
-            parent.setdefault(value.name, value.name)
-            values[value.name] = value
-        if rule.output is not None and group.activation is None:
-            fixed[outputs[0].name or ""] = rule.output
-        symmetric.update(v.name or "" for v in symmetric_inputs(group.anchor, rule))
-        for part in rule.inner:
-            name = inner_name(group.anchor, part.role)
-            inner.append(Cluster((name,), (ir.Value(name=name),), part.qparams, EVERYTHING))
-        if rule.role == "passthrough" or rule.shared:
-            derived.update(v.name or "" for v in outputs)
-            joined = [v.name or "" for v in (*inputs, *outputs)]
-            for other in joined[1:]:
-                parent[find(other)] = find(joined[0])
-    members: dict[str, list[str]] = {}
-    for name in parent:
-        members.setdefault(find(name), []).append(name)
-    joint = [
-        Cluster(
-            members=tuple(names),
-            sources=tuple(values[n] for n in names if n not in derived),
-            fixed=next((fixed[n] for n in names if n in fixed), None),
-            within=distinguished([values[n] for n in names], names),
-            symmetric=not symmetric.isdisjoint(names),
-        )
-        for names in members.values()
-    ]
-    return (*joint, *inner)

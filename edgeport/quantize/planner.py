@@ -11,16 +11,17 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import CalibrationError
-from edgeport.quantize.assign import Assignment, Cluster, integer_inputs, rule_of
+from edgeport.quantize.assign import Assignment
+from edgeport.quantize.clusters import Cluster
 from edgeport.quantize.four_bits import four_bit_qparams
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.masking import mask_ranges
+from edgeport.quantize.operands import integer_inputs, rule_of
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
 from edgeport.quantize.saturation import Interval
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.sample import Array
-
 
 _LARGEST_SCALE = 1e30
 

@@ -10,9 +10,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.attention_parts import spell_out
-from edgeport.quantize.assign import integer_inputs, integer_outputs
 from edgeport.quantize.dynamic import quantize_rows
 from edgeport.quantize.groups import find_groups
+from edgeport.quantize.operands import integer_inputs, integer_outputs
 from edgeport.quantize.plan import INTEGERS, Plan, QParams, bias_qparams
 from edgeport.quantize.planner import constant
 from edgeport.quantize.scheme import Scheme
