@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeport.calibration import Preprocessing, SampleSource, open_samples, split
 from edgeport.findings import Finding
-from edgeport.preparation import Prepared, divisors, example_samples
+from edgeport.preparation import Prepared, divisors, example_samples, run_source
 
 _MADE_UP = 4
 
@@ -39,6 +39,7 @@ def open_datasets(
 
     Raises:
         CalibrationError: the data cannot be read or does not fit the model's inputs.
+        ModelError: there is no data, and the model cannot be run.
         UsageError: the preprocessing makes no sense.
     """
     calibration = open_source(prepared, calib, preprocessing, tokenizer) if calib is not None else None
@@ -49,6 +50,7 @@ def open_datasets(
     elif calibration is not None:
         calibration, held_out = split(calibration)
     else:
+        run_source(prepared.captured)  # where the samples are ours, a failure is the model's
         made_up = example_samples(prepared.inputs, _MADE_UP, divisors(prepared.captured.model))
         held_out = open_samples(made_up, prepared.inputs)
         message = f"no data was given: the drift is measured on {_MADE_UP} made-up samples"

@@ -64,14 +64,14 @@ def prepare(
     except EdgeportError:
         raise
     except Exception:
-        _run_source(captured)  # a graph that contradicts itself can trip a pass
+        run_source(captured)  # a graph that contradicts itself can trip a pass
         raise
     prepared = Prepared(captured, canonical, OnnxRunner(canonical))
     _check_size(prepared.inputs)
     return prepared
 
 
-def _run_source(captured: Captured) -> None:
+def run_source(captured: Captured) -> None:
     """Runs the source on a made-up sample.
 
     Raises:

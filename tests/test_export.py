@@ -266,6 +266,19 @@ def test_made_up_samples_hold_no_zero_to_divide_by(tmp_path: Path) -> None:
     assert decibels(result.report, "total") > 100
 
 
+def test_a_model_that_cannot_be_run_is_refused_as_a_model(tmp_path: Path) -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]> g (float[6] x, int64[1] i) => (float[1] y) {
+        beyond = Constant <value = int64[1] {9}> ()
+        place = Add(i, beyond)
+        y = Gather(x, place)
+    }"""
+    )
+    onnx.save(model, tmp_path / "beyond.onnx")
+    with pytest.raises(ModelError, match="cannot be run"):
+        api.export(tmp_path / "beyond.onnx", precision="fp32", out=tmp_path / "out")
+
+
 def test_unsupported_operators_are_all_listed_and_nothing_is_written(tmp_path: Path) -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]> g (int64[4] x) => (int64[4] y) {
