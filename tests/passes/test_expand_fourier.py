@@ -89,6 +89,14 @@ def test_stft(samples: int, length: int, step: int, parts: int, attributes: dict
     assert ("Conv" in ops) == (np.gcd(step, length) >= 8)
 
 
+def test_a_signal_of_rank_two_as_pytorch_writes_it() -> None:
+    x = np.random.default_rng(4).normal(size=(2, 96)).astype(np.float32)
+    got, ops = transformed("STFT", x, np.int64(16), np.hanning(32).astype(np.float32), onesided=1)
+    frames = np.stack([x[:, i : i + 32] for i in range(0, 65, 16)], 1) * np.hanning(32)
+    assert_near(got, parts_of(np.fft.rfft(frames)))
+    assert "STFT" not in ops
+
+
 def test_a_transform_too_long_for_a_matrix_stays() -> None:
     x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (1, 8192, 2))
     graph = helper.make_graph([helper.make_node("DFT", ["x"], ["y"])], "g", [x], [onnx.ValueInfoProto(name="y")])
