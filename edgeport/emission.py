@@ -165,8 +165,8 @@ def refuse_defects(
                 f"{_figure(output)}); this is a defect of edgeport, please report it with the model"
             )
         message = (
-            f"output {output.output!r} turns over with float32's own rounding: the float file gives {_figure(output)}, the "
-            f"float model {_figure(moved[output.output])} if the scores of its TopK or ArgMax change by a millionth"
+            f"output {output.output!r} turns over with float32's own rounding: the float file gives {_figure(output)}, "
+            f"the float model {_figure(moved[output.output])} if the scores of its TopK or ArgMax change by a millionth"
         )
         findings.append(Finding("warning", "unstable-output", message, hint="judge it with --metric on real samples"))
     return tuple(findings)

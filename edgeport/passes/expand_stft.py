@@ -30,11 +30,12 @@ def expand_stft(model: ir.Model) -> bool:
     for node in nodes(model, "STFT"):
         x = node.inputs[0]
         shape = None if x is None or x.shape is None else tuple(x.shape)
-        if x is None or shape is None or len(shape) < 2 or not isinstance(shape[1], int):
-            continue
-        if len(shape) == 2:  # not in the specification, but PyTorch writes it and ONNX Runtime takes it: real samples
-            shape = (*shape, 1)
-        if len(shape) != 3 or shape[2] not in (1, 2):
+        if shape is not None and len(shape) == 2:
+            shape = (
+                *shape,
+                1,
+            )  # not in the specification, but PyTorch writes real samples so, and ONNX Runtime takes it
+        if x is None or shape is None or len(shape) != 3 or shape[2] not in (1, 2) or not isinstance(shape[1], int):
             continue
         step = _number(input_of(node, 1))
         window = constant(input_of(node, 2))
