@@ -22,6 +22,9 @@ _MOST_NODES = 10**6
 _SMALL = 1024
 """Bytes of a constant up to which its value may matter for a shape."""
 
+_WIDTHS = {onnx.TensorProto.DOUBLE: 8, onnx.TensorProto.INT64: 8, onnx.TensorProto.FLOAT: 4, onnx.TensorProto.INT32: 4}
+"""Bytes of an element; of other types at least one."""
+
 _Constants = dict[str, npt.NDArray[np.generic]]
 
 
@@ -110,18 +113,17 @@ def _sizes(proto: onnx.ModelProto) -> Iterator[tuple[str, list[int], int]]:
     """Name, shape and bytes an element of every value of the main graph whose shape follows from the model."""
     light = onnx.ModelProto(ir_version=proto.ir_version, opset_import=proto.opset_import, functions=proto.functions)
     graph = light.graph
-    graph.name, kept = "g", onnx.helper.make_tensor_value_info
+    graph.name = "g"
     graph.input.extend(proto.graph.input)
     graph.output.extend(onnx.ValueInfoProto(name=value.name) for value in proto.graph.output)
     for tensor in proto.graph.initializer:
         if tensor.ByteSize() <= _SMALL:
             graph.initializer.append(tensor)
         else:
-            graph.input.append(kept(tensor.name, tensor.data_type, list(tensor.dims)))
+            graph.input.append(_info(tensor.name, tensor))
     for node in proto.graph.node:
         if node.op_type == "Constant" and node.ByteSize() > _SMALL and node.attribute[0].HasField("t"):
-            tensor = node.attribute[0].t
-            graph.input.append(kept(node.output[0], tensor.data_type, list(tensor.dims)))
+            graph.input.append(_info(node.output[0], node.attribute[0].t))
         else:
             graph.node.append(node)
     try:
@@ -134,4 +136,5 @@ def _sizes(proto: onnx.ModelProto) -> Iterator[tuple[str, list[int], int]]:
             yield value.name, [dim.dim_value for dim in kind.shape.dim], _WIDTHS.get(kind.elem_type, 1)
 
 
-_WIDTHS = {onnx.TensorProto.DOUBLE: 8, onnx.TensorProto.INT64: 8, onnx.TensorProto.FLOAT: 4, onnx.TensorProto.INT32: 4}
+def _info(name: str, tensor: onnx.TensorProto) -> onnx.ValueInfoProto:
+    return onnx.helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))

@@ -190,8 +190,9 @@ def _kernel(ctx: Context, node: ir.Node, mode: str, matrices: dict[int, Array], 
 
 def _whole_factor(matrix: Array) -> int:
     """How often each element stands in the result, 0 where some stand more often than others."""
-    factor, rest = divmod(*matrix.shape)
-    repeats = rest == 0 and np.array_equal(matrix.argmax(1), np.arange(len(matrix)) // factor)
+    rows, columns = matrix.shape
+    factor, rest = divmod(rows, columns)
+    repeats = rest == 0 and np.array_equal(matrix.argmax(1), np.arange(rows) // factor)
     return factor if repeats else 0
 
 
