@@ -72,11 +72,15 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
         return choose_range(statistics.tensors[tensor], method, symmetric=symmetric, within=within)
 
+    def moments(tensor: str) -> tuple[float, float] | None:
+        seen = statistics.tensors.get(tensor)
+        return None if seen is None or seen.counts is None else (seen.mean, seen.standard_deviation)
+
     unbounded = {n: "was NaN or infinite in calibration" for n, s in statistics.tensors.items() if s.non_finite}
     while True:
         assignment = _without(graph, assigned, unbounded, statistics)
         try:
-            return make_plan(assignment, scheme, ranges, method)
+            return make_plan(assignment, scheme, ranges, method, moments)
         except UnsettledError as error:
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
 

@@ -130,7 +130,8 @@ class Plan:
 
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
     the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do.
-    `description` is what the artifact says about itself.
+    `description` is what the artifact says about itself. `shifts` are taken off the biases of the kernels with these
+    anchors (see `rounding_shift`).
     """
 
     precision: str
@@ -139,6 +140,12 @@ class Plan:
     input_layout: InputLayout = "source"
     io_dtype: IoDtype = "source"
     description: Description = field(default_factory=Description)
+    shifts: Mapping[str, Array] = field(default_factory=dict)
+
+    def bias(self, node_name: str | None, array: Array) -> Array:
+        """The bias, shape (channels,), that the kernel with this anchor adds where the graph has `array`."""
+        shift = self.shifts.get(node_name or "")
+        return array if shift is None else np.asarray(array - shift, np.float32)
 
     def kernel(self, node_name: str | None) -> Kernel:
         """The kernel of a node; a node without an entry runs in float."""

@@ -19,6 +19,7 @@ from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.operands import integer_inputs, rule_of
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, weight_qparams
+from edgeport.quantize.rounding_shift import Moments, rounding_shifts
 from edgeport.quantize.saturation import Interval
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.sample import Array
@@ -33,6 +34,10 @@ class Ranges(Protocol):
         """The interval inside of `within`, [-a, a] if symmetric; raises KeyError for a tensor without statistics."""
 
 
+def _unknown(tensor: str) -> tuple[float, float] | None:
+    return None
+
+
 class UnsettledError(Exception):
     """Kernels demand scales of each other's outputs that no numbers satisfy: `names` are tensors that must be float."""
 
@@ -41,7 +46,13 @@ class UnsettledError(Exception):
         self.names = names
 
 
-def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, method: str) -> Plan:
+def make_plan(
+    assignment: Assignment,
+    scheme: Scheme,
+    ranges: Ranges | None,
+    method: str,
+    moments: Moments = _unknown,
+) -> Plan:
     """Gives every tensor of an assignment its parameters.
 
     Args:
@@ -49,6 +60,7 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
         scheme: the scheme it was made under.
         ranges: clipping intervals of activations; None if the scheme needs none.
         method: name of the range method, for the reasons.
+        moments: of activations; None where they are not known.
 
     Raises:
         CalibrationError: statistics of a tensor are missing.
@@ -82,7 +94,12 @@ def make_plan(assignment: Assignment, scheme: Scheme, ranges: Ranges | None, met
         tensors[name] = TensorPlan(
             name, "weight", weight_qparams(constant(value), axis, biases), f"symmetric int8, {granularity}"
         )
-    return Plan(scheme.precision, tensors, assignment.nodes)
+
+    def parameters(name: str) -> QParams | None:
+        return tensors[name].qparams if name in tensors else None
+
+    shifts = rounding_shifts(assignment.integer_groups, parameters, moments)
+    return Plan(scheme.precision, tensors, assignment.nodes, shifts=shifts)
 
 
 def _four_bits(value: ir.Value, axis: int, scheme: Scheme) -> TensorPlan | None:

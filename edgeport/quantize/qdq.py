@@ -57,7 +57,7 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
             bias = group.bias_value
             if x is not None and qparams is not None and bias is not None and bias.const_value is not None:
                 name = f"{bias.name}:of:{group.anchor.name}"
-                flat = constant(bias).reshape(-1)
+                flat = plan.bias(group.anchor.name, constant(bias).reshape(-1))
                 stored = writer.dequantized_constant(name, flat, bias_qparams(x, qparams))
                 writer.replace(group.bias or group.anchor, bias, stored)
     made.extend(value for value in graph.inputs if plan.io_qparams(value) is not None)

@@ -167,4 +167,4 @@ def _bias_values(ctx: Context, node: ir.Node, channels: int) -> tuple[str, Array
     bias = ctx.constant(value)
     if bias is None:
         raise Refused("a bias computed at run time is not supported", "fold it into a constant")
-    return f"{value.name}|b", np.broadcast_to(bias.reshape(-1), (channels,))
+    return f"{value.name}|b", ctx.plan.bias(node.name, np.broadcast_to(bias.reshape(-1), (channels,)))
