@@ -13,7 +13,7 @@ from edgeport.quantize.plan import QParams
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.resample import joined, shaped
+from edgeport.targets.tflite.pieces import joined, shaped
 from edgeport.targets.tflite.strides import strided
 from edgeport.targets.tflite.window import Window, padding_code
 

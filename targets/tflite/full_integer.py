@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_int, get_ints, get_str, scalar
-from edgeport.quantize.plan import QParams
 from edgeport.quantize.scheme import OpRule, Scheme
-from edgeport.targets.tflite.scheme import tflite_scheme
+from edgeport.targets.tflite.scheme import fixed_int8, tflite_scheme
 
 PASSES = ("integer_forms",)
 """Graph passes that the scheme adds."""
@@ -53,10 +51,6 @@ def _axis_zero(node: ir.Node) -> str | None:
     return None
 
 
-def _fixed(scale: float, zero_point: int) -> QParams:
-    return QParams("int8", np.asarray(scale, np.float32), np.asarray(zero_point, np.int32))
-
-
 _unary = OpRule("anchor", activations=_FIRST)
 _passing = OpRule("passthrough", activations=_FIRST)
 _MORE = {
@@ -72,8 +66,8 @@ _MORE = {
     "Max": OpRule("anchor"),
     "Min": OpRule("anchor"),
     "Where": OpRule("anchor", activations=(1, 2), shared=True),
-    "Softmax": replace(_unary, output=_fixed(1 / 256, -128)),
-    "LogSoftmax": replace(_unary, output=_fixed(16 / 256, 127)),
+    "Softmax": replace(_unary, output=fixed_int8(1 / 256, -128)),
+    "LogSoftmax": replace(_unary, output=fixed_int8(16 / 256, 127)),
     "AveragePool": replace(_passing, refuses=_unpadded),
     "Gather": replace(_passing, refuses=_axis_zero),
     "Expand": _passing,

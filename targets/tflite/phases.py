@@ -22,7 +22,7 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.resample import joined, shaped
+from edgeport.targets.tflite.pieces import box, joined, shaped
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,7 @@ def by_phases(
         }
     whole = parts[()]
     shape = (data.shape[0], *out, whole.shape[-1])
-    if whole.shape == shape:
-        return whole
-    where = [ctx.ints("begin", (0,) * len(shape)), ctx.ints("size", shape)]
-    return ctx.step(y, "SLICE", [whole, *where], "SliceOptions", shape)
+    return box(ctx, y, whole, (0,) * len(shape), shape)
 
 
 def _padded(ctx: Context, y: ir.Value, data: Tensor, axes: Sequence[Phases]) -> Tensor:
@@ -123,8 +120,7 @@ def _padded(ctx: Context, y: ir.Value, data: Tensor, axes: Sequence[Phases]) -> 
     after = [0, *(a.after for a in axes), 0]
     if any(b < 0 for b in (*before, *after)):
         shape = [d + min(b, 0) + min(a, 0) for d, b, a in zip(data.shape, before, after, strict=True)]
-        where = [ctx.ints("begin", [max(-b, 0) for b in before]), ctx.ints("size", shape)]
-        data = ctx.step(y, "SLICE", [data, *where], "SliceOptions", shape)
+        data = box(ctx, y, data, [max(-b, 0) for b in before], shape)
     pads = [(max(b, 0), max(a, 0)) for b, a in zip(before, after, strict=True)]
     if not any(map(any, pads)):
         return data

@@ -11,7 +11,6 @@ so that neither the file nor the work grows with the square of the size.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -19,14 +18,13 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.pieces import joined, shaped, sliced
 
 _WHOLE = 1 << 14
 """Elements up to which a matrix is applied at once: blocks cost a SLICE and a copy each."""
 _ROWS = 32
 _NARROW = 12
 """Elements behind the axis below which BATCH_MATMUL is slower than two TRANSPOSEs (LiteRT 2.3.0, one thread)."""
-MOST_PARTS = 5
-"""Operands of CONCATENATION that XNNPACK takes."""
 
 
 def multiplied(ctx: Context, y: ir.Value, data: Tensor, matrix: Array, position: int) -> Tensor:
@@ -42,34 +40,6 @@ def multiplied(ctx: Context, y: ir.Value, data: Tensor, matrix: Array, position:
     else:
         out = _swapped(ctx, y, _product(ctx, y, _swapped(ctx, y, view), matrix, left=False))
     return shaped(ctx, y, out, shape)
-
-
-def joined(ctx: Context, y: ir.Value, parts: Sequence[Tensor], position: int) -> Tensor:
-    """The parts one after the other along an axis, in CONCATENATIONs that XNNPACK takes."""
-    while len(parts) > 1:
-        groups = [parts[i : i + MOST_PARTS] for i in range(0, len(parts), MOST_PARTS)]
-        parts = [_concatenated(ctx, y, group, position) for group in groups]
-    return parts[0]
-
-
-def sliced(ctx: Context, y: ir.Value, data: Tensor, position: int, begin: int, length: int) -> Tensor:
-    """`length` elements from `begin` on along one stored axis: `data` itself if that is all of it."""
-    if begin == 0 and length == data.shape[position]:
-        return data
-    shape = (*data.shape[:position], length, *data.shape[position + 1 :])
-    out = ctx.temporary(y, "part", shape, data.dtype, data.quant)
-    begins = [begin if i == position else 0 for i in range(len(shape))]
-    ctx.emit("SLICE", [data, ctx.ints("begin", begins), ctx.ints("size", shape)], [out], "SliceOptions")
-    return out
-
-
-def shaped(ctx: Context, y: ir.Value, data: Tensor, shape: Sequence[int]) -> Tensor:
-    """The same elements under another shape."""
-    if data.shape == tuple(shape):
-        return data
-    out = ctx.temporary(y, "view", shape, data.dtype, data.quant)
-    ctx.reshape(data, out)
-    return out
 
 
 def _product(ctx: Context, y: ir.Value, data: Tensor, matrix: Array, left: bool) -> Tensor:
@@ -103,14 +73,4 @@ def _swapped(ctx: Context, y: ir.Value, data: Tensor) -> Tensor:
     first, second, third = data.shape
     out = ctx.temporary(y, "swapped", (first, third, second))
     ctx.transpose(data, (0, 2, 1), out)
-    return out
-
-
-def _concatenated(ctx: Context, y: ir.Value, parts: Sequence[Tensor], position: int) -> Tensor:
-    if len(parts) == 1:
-        return parts[0]
-    shape = list(parts[0].shape)
-    shape[position] = sum(part.shape[position] for part in parts)
-    out = ctx.temporary(y, "joined", shape, parts[0].dtype, parts[0].quant)
-    ctx.emit("CONCATENATION", parts, [out], "ConcatenationOptions", axis=position)
     return out

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.resample import shaped, sliced
+from edgeport.targets.tflite.pieces import shaped, sliced
 from edgeport.targets.tflite.window import Window
 
 _CHOICES = (1, 2, 4, 8, 16)

@@ -77,7 +77,8 @@ def _beside_int4(op: str, rule: OpRule) -> OpRule:
     return replace(rule, kernel=kernels.get(op, rule.kernel or "int8-weights"))
 
 
-def _fixed(scale: float, zero_point: int) -> QParams:
+def fixed_int8(scale: float, zero_point: int) -> QParams:
+    """Parameters that a kernel prescribes for its output."""
     return QParams("int8", np.asarray(scale, np.float32), np.asarray(zero_point, np.int32))
 
 
@@ -190,7 +191,7 @@ _PRODUCTS = {
         "anchor",
         activations=(0, 1, 2),
         symmetric=(1, 2),
-        inner=(Inner(SCORES), Inner(WEIGHTS, _fixed(1 / 256, -128))),
+        inner=(Inner(SCORES), Inner(WEIGHTS, fixed_int8(1 / 256, -128))),
         refuses=why_whole,
     ),
 }
@@ -211,8 +212,8 @@ _GLUE = {
     "LeakyRelu": _glue,
     "Elu": replace(_glue, refuses=_elu),
     "Swish": _glue,
-    "Sigmoid": replace(_glue, output=_fixed(1 / 256, -128)),
-    "Tanh": replace(_glue, output=_fixed(1 / 128, 0)),
+    "Sigmoid": replace(_glue, output=fixed_int8(1 / 256, -128)),
+    "Tanh": replace(_glue, output=fixed_int8(1 / 128, 0)),
 }
 _passthrough = OpRule("passthrough", activations=_FIRST)
 _PASSTHROUGH = {

@@ -12,10 +12,10 @@ import onnx_ir as ir
 from edgeport.inner import SCORES, WEIGHTS, inner_name
 from edgeport.quantize.plan import QParams
 from edgeport.targets.tflite.attributes import float_attr
-from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout_choice import cheaper
 from edgeport.targets.tflite.ops.attention_masks import attention_mask
+from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
 
 
@@ -63,12 +63,12 @@ def attention(ctx: Context, node: ir.Node) -> None:
     key, value = ctx.read(node, k, key_layout), ctx.read(node, v)
     # Heads that share keys stand as further queries of one head: [b, h, q, d] -> [b, shared, h/shared * q, d].
     folded = heads // shared * queries
-    query = _shaped(ctx, y, query, (batch, shared, folded, depth))
+    query = shaped(ctx, y, query, (batch, shared, folded, depth))
     product = None if inner is None else inner.product
     scores = ctx.temporary(y, "scores", (batch, shared, folded, keys), query.dtype, product)
     plain = key_layout == (0, 1, 2, 3)
     ctx.emit("BATCH_MATMUL", [query, key], [scores], "BatchMatMulOptions", adjX=False, adjY=plain)
-    scores = _shaped(ctx, y, scores, (batch, heads, queries, keys))
+    scores = shaped(ctx, y, scores, (batch, heads, queries, keys))
     if inner is not None:
         real = ctx.temporary(y, "scores|f", scores.shape)
         ctx.emit("DEQUANTIZE", [scores], [real], "DequantizeOptions")
@@ -83,7 +83,7 @@ def attention(ctx: Context, node: ir.Node) -> None:
         stored = ctx.temporary(y, "weights", weights.shape, "int8", inner.weights)
         ctx.emit("QUANTIZE", [weights], [stored], "QuantizeOptions")
         weights = stored
-    weights = _shaped(ctx, y, weights, (batch, shared, folded, keys))
+    weights = shaped(ctx, y, weights, (batch, shared, folded, keys))
     out = ctx.output(node)
     target = (
         out if shared == heads else ctx.temporary(y, "folded", (batch, shared, folded, width), out.dtype, out.quant)
@@ -107,11 +107,3 @@ def _inner(ctx: Context, node: ir.Node, scale: float) -> _Inner | None:
     assert scores is not None
     assert weights is not None
     return _Inner(replace(scores, scale=np.asarray(scores.scale / np.float32(scale), np.float32)), weights)
-
-
-def _shaped(ctx: Context, y: ir.Value, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
-    if tensor.shape == shape:
-        return tensor
-    out = ctx.temporary(y, "fold", shape, tensor.dtype, tensor.quant)
-    ctx.reshape(tensor, out)
-    return out

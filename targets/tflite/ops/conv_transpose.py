@@ -17,8 +17,8 @@ from edgeport.targets.tflite.convolution import emit_conv, volume_conv
 from edgeport.targets.tflite.layout import channels_last, stored_shape
 from edgeport.targets.tflite.ops.conv import add_bias, image_layout
 from edgeport.targets.tflite.phases import by_phases, phase_weights, phases
+from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import shaped
 from edgeport.targets.tflite.weights import float_weights, planned_weights
 from edgeport.targets.tflite.window import Window, padding_code
 

@@ -25,8 +25,8 @@ from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import channels_last
 from edgeport.targets.tflite.ops.elementwise import cast
+from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import shaped
 
 _MODES = {
     "linear": "linear",

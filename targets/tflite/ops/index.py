@@ -16,8 +16,8 @@ from edgeport.targets.tflite.layout import Layout, aligned, completed, stored_sh
 from edgeport.targets.tflite.layout_choice import common_layout, full_layout
 from edgeport.targets.tflite.ops.attention_masks import spreads_masks_only
 from edgeport.targets.tflite.ops.repeat import repeated
+from edgeport.targets.tflite.pieces import MOST_PARTS
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import MOST_PARTS
 from edgeport.targets.tflite.strides import strided
 
 MAX_RANK = 5

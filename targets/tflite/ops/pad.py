@@ -13,8 +13,8 @@ from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.index import MAX_RANK, first
 from edgeport.targets.tflite.ops.repeat import repeated
 from edgeport.targets.tflite.ops.unary import same
+from edgeport.targets.tflite.pieces import MOST_PARTS, joined, sliced
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import MOST_PARTS, joined, sliced
 
 _MOST_RUNS = 8
 """Beyond, a GATHER is no slower."""

@@ -25,8 +25,8 @@ from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.conv import as_2d, image_layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.pool_indices import max_pool_with_indices
+from edgeport.targets.tflite.pieces import joined, shaped, sliced
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import joined, shaped, sliced
 from edgeport.targets.tflite.strides import strided
 from edgeport.targets.tflite.window import Window, pad_spatial, padding_code, window
 

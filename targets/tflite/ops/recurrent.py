@@ -26,9 +26,9 @@ from edgeport.targets.tflite.ops.recurrent_operands import (
     matrix,
     name_giver,
     operand,
-    shaped,
 )
 from edgeport.targets.tflite.ops.recurrent_steps import Lengths, Run, run_steps
+from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
 
 _COMMON = ("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout")
@@ -77,7 +77,7 @@ def _recurrent(
     sequences: list[Tensor | None] = []
     last: list[tuple[Tensor | None, ...]] = []
     wanted = _used(node, 0)
-    step_bytes = _step_bytes(ctx, node, sizes)
+    step_bytes = _step_bytes(ctx, node)
     for direction, backwards in enumerate(reversals):
         cell = cell_of(ctx, node, direction, sizes.hidden, functions[direction])
         weights = matrix(ctx, node, w, direction, 0, gates * sizes.hidden)
@@ -129,7 +129,7 @@ def _used(node: ir.Node, index: int) -> bool:
     return index < len(node.outputs) and (bool(node.outputs[index].uses()) or node.outputs[index].is_graph_output())
 
 
-def _step_bytes(ctx: Context, node: ir.Node, sizes: _Sizes) -> int | None:
+def _step_bytes(ctx: Context, node: ir.Node) -> int | None:
     """Bytes of the recurrent weights of one direction; None if a step reads anything that is computed."""
     if any(v is not None and ctx.constant(v) is None for v in (operand(node, index) for index in (2, 3, 7))):
         return None

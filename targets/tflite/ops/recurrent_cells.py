@@ -25,9 +25,9 @@ from edgeport.targets.tflite.ops.recurrent_operands import (
     name_giver,
     operand,
     rows,
-    sliced,
     total,
 )
+from edgeport.targets.tflite.pieces import box
 
 State = Tensor | None
 
@@ -108,8 +108,8 @@ class _Gates:
         """The columns of some gates."""
         begin, width = first * self.hidden, (last - first) * self.hidden
         if len(x.shape) == 1:
-            return sliced(self.ctx, self.like, x, (begin,), (width,))
-        return sliced(self.ctx, self.like, x, (0, begin), (x.shape[0], width))
+            return box(self.ctx, self.like, x, (begin,), (width,))
+        return box(self.ctx, self.like, x, (0, begin), (x.shape[0], width))
 
     def split(self, x: Tensor, count: int) -> tuple[Tensor, ...]:
         """The gates apart."""

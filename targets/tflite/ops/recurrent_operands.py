@@ -10,6 +10,7 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
+from edgeport.targets.tflite.pieces import box, shaped
 from edgeport.targets.tflite.weights import decoded, float_weights
 
 Part = Array | Tensor
@@ -52,7 +53,7 @@ def rows(ctx: Context, node: ir.Node, value: ir.Value, direction: int, start: in
     if whole.shape[:2] == (1, stop - start):
         return shaped(ctx, value, whole, (stop - start, *rest))
     begin, size = (direction, start, *(0 for _ in rest)), (1, stop - start, *rest)
-    return shaped(ctx, value, sliced(ctx, value, whole, begin, size), (stop - start, *rest))
+    return shaped(ctx, value, box(ctx, value, whole, begin, size), (stop - start, *rest))
 
 
 def total(ctx: Context, like: ir.Value, a: Part | None, b: Part | None) -> Part | None:
@@ -89,22 +90,5 @@ def initial_state(ctx: Context, node: ir.Node, index: int, direction: int) -> Pa
     directions, batch, hidden = ctx.shape(value)
     if directions == 1:
         return ctx.read(node, value, (1, 2))
-    piece = sliced(ctx, value, ctx.read(node, value), (direction, 0, 0), (1, batch, hidden))
+    piece = box(ctx, value, ctx.read(node, value), (direction, 0, 0), (1, batch, hidden))
     return shaped(ctx, value, piece, (batch, hidden))
-
-
-def sliced(ctx: Context, like: ir.Value, x: Tensor, begin: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
-    """SLICE."""
-    if size == x.shape:
-        return x
-    operands = [x, ctx.ints("begin", begin), ctx.ints("size", size)]
-    return ctx.step(like, "SLICE", operands, "SliceOptions", shape=size)
-
-
-def shaped(ctx: Context, like: ir.Value, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The same elements in another shape."""
-    if x.shape == shape:
-        return x
-    out = ctx.temporary(like, "reshape", shape, x.dtype)
-    ctx.reshape(x, out)
-    return out

@@ -13,7 +13,7 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.ops.recurrent_cells import Cell, State
-from edgeport.targets.tflite.ops.recurrent_operands import shaped, sliced
+from edgeport.targets.tflite.pieces import box, shaped
 
 Lengths = Array | Tensor
 """Steps of every sequence of the batch: int32 [batch], constant or given at run time."""
@@ -87,7 +87,7 @@ def _unrolled(ctx: Context, run: Run, fed: Tensor, batch: int, states: tuple[Sta
     outputs: dict[int, Tensor] = {}
     for t in reversed(range(run.steps)) if run.backwards else range(run.steps):
         begin = (t, 0) if batch == 1 else (0, t * width)
-        new = run.cell.step(sliced(ctx, like, fed, begin, (batch, width)), states)
+        new = run.cell.step(box(ctx, like, fed, begin, (batch, width)), states)
         outputs[t] = new[0]
         alive = _alive(ctx, run, t)
         if alive is not None:
@@ -119,8 +119,8 @@ def _looped(ctx: Context, run: Run, fed: Tensor, batch: int, states: tuple[State
 
     def piece(first: int, count: int) -> Tensor:
         if batch == 1:
-            return sliced(ctx, like, fed, (first, 0), (count, width))
-        return sliced(ctx, like, fed, (0, first * width), (batch, count * width))
+            return box(ctx, like, fed, (first, 0), (count, width))
+        return box(ctx, like, fed, (0, first * width), (batch, count * width))
 
     whole, tail = piece(0, chunks * size), replace(run, steps=rest, first=chunks * size)
     pieces: list[Tensor | None] = []

@@ -26,8 +26,9 @@ from edgeport.targets.tflite.ops.index import first
 from edgeport.targets.tflite.ops.pad import gathered
 from edgeport.targets.tflite.ops.repeat import stretched
 from edgeport.targets.tflite.ops.unary import same
+from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import multiplied, shaped
+from edgeport.targets.tflite.resample import multiplied
 
 _ATTRIBUTES = (
     "antialias",

@@ -16,8 +16,8 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.attributes import float_attr, int_attr, string_attr
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.ops.conv import NHWC
+from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
-from edgeport.targets.tflite.resample import shaped
 
 _LARGEST = 1 << 22
 """Corners that are fetched at once at most; their places and weights are constants of the file."""
