@@ -23,6 +23,7 @@ from edgeport.targets.tflite.versions import TensorFacts, min_runtime, op_versio
 _DTYPES = {
     "float32": "FLOAT32",
     "float16": "FLOAT16",
+    "float64": "FLOAT64",
     "int4": "INT4",
     "int8": "INT8",
     "int16": "INT16",

@@ -59,6 +59,9 @@ _BYTES_TOO = frozenset(
 )
 """Operators that may touch 8-bit integers that are plain numbers; kernels of arithmetic take them for quantized."""
 
+_DOUBLES_TOO = frozenset({"CAST", "RESHAPE"})
+"""Operators that may touch float64, which only a model's inputs and outputs are."""
+
 _HALVES_TOO = frozenset({"CAST", "DEQUANTIZE", "GATHER", "RESHAPE"})
 """Operators that may touch float16: what turns a float16 model's inputs, outputs and stored weights into float32."""
 
@@ -78,5 +81,7 @@ def check_kernel(code: str, inputs: Sequence[Tensor | None]) -> None:
             raise Refused(f"TFLite has no {code} for {tensor.dtype}", hint, "unsupported-dtype")
         if tensor.dtype == "float16" and code not in _HALVES_TOO:
             raise Refused(f"TFLite has no {code} for float16", "cast to float32", "unsupported-dtype")
+        if tensor.dtype == "float64" and code not in _DOUBLES_TOO:
+            raise Refused(f"TFLite has no {code} for float64", "cast to float32", "unsupported-dtype")
         if len(tensor.shape) > 6 and code in _UP_TO_6_AXES:
             raise Refused(f"{code} takes up to 6 dimensions, not {len(tensor.shape)}", code="unsupported-shape")

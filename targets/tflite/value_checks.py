@@ -8,7 +8,7 @@ from edgeport.targets.tflite.context import Context, Stored
 from edgeport.targets.tflite.layout import identity
 from edgeport.targets.tflite.registry import Refused
 
-_DTYPES = ("float32", "float16", "int32", "int64", "bool", "uint8", "int8")
+_DTYPES = ("float32", "float16", "float64", "int32", "int64", "bool", "uint8", "int8")
 _MOST_AXES = 8
 
 

@@ -286,7 +286,7 @@ def _mul(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
 
 def _cast(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:
     kinds = {_dtypes(inputs)[0], _dtypes(outputs)[0]}
-    return 5 if "float16" in kinds else 3 if "int8" in kinds else 1
+    return 5 if {"float16", "float64"} & set(kinds) else 3 if "int8" in kinds else 1
 
 
 def _split(inputs: Facts, outputs: Facts, options: Mapping[str, Any]) -> int:

@@ -212,11 +212,15 @@ def magnitude(ctx: Context, like: ir.Value, x: Tensor) -> Tensor:
 def cast_op(ctx: Context, node: ir.Node) -> None:
     """CAST (`saturate` concerns float8 only, which is refused as a dtype).
 
-    Elements move before they become float16, for which there is no TRANSPOSE.
+    Elements move before they become float16 or float64, for which there is no TRANSPOSE.
     """
     value, y = node.inputs[0], node.outputs[0]
     assert value is not None
-    layout = identity(ctx.rank(y)) if ctx.dtype(y) == "float16" else common_layout(ctx, [value], ctx.shape(value))
+    layout = (
+        identity(ctx.rank(y))
+        if ctx.dtype(y) in ("float16", "float64")
+        else common_layout(ctx, [value], ctx.shape(value))
+    )
     emit_cast(ctx.builder, ctx.read(node, value, layout), ctx.output(node, layout))
 
 

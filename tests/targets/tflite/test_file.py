@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from tflite_graphs import Graph, lower, normal
+from tflite_graphs import Graph, assert_same, lower, normal
 
 from edgeport.errors import ModelError
 from edgeport.quantize.plan import Plan
@@ -102,6 +103,19 @@ def test_float64_and_dynamic_shapes_are_findings(tmp_path: Path) -> None:
     (finding,) = TFLITE.check(ir.serde.deserialize_model(proto), "fp32", None)
     assert finding.code == "dynamic-shape"
     assert "--input" in (finding.hint or "")
+
+
+def test_float64_ends_are_cast(tmp_path: Path) -> None:
+    """An image in and out: elements move in float32, since no other kernel has float64."""
+    g = Graph()
+    x = g.op("Cast", g.input("x", normal(1, 3, 4, 4).astype(np.float64)), to=onnx.TensorProto.FLOAT)
+    pooled = g.op("MaxPool", x, kernel_shape=[2, 2])
+    artifact = assert_same(g, [g.op("Cast", pooled, to=onnx.TensorProto.DOUBLE, out="y")], tmp_path)
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = parsed(artifact.path).operatorCodes
+    (version,) = [c.version for c in codes if c.builtinCode == schema.BuiltinOperator.CAST]
+    assert version == 5  # the first whose kernels take float64
 
 
 def test_a_wrong_sample_is_named(tmp_path: Path) -> None:
