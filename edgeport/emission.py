@@ -19,7 +19,7 @@ from edgeport.sample import Sample
 from edgeport.targets.contract import Artifact, Profile, Target
 from edgeport.validate.budgets import Budget, BudgetResult, judge
 from edgeport.validate.ladder import measure_ladder
-from edgeport.validate.layers import Layer, measure_layers
+from edgeport.validate.layers import Layer, measure_layers, steepest_losses
 from edgeport.validate.metrics import OutputMetrics
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder
@@ -32,6 +32,7 @@ _LEAST_LOWERING_MATCH = 0.9
 _NEGLIGIBLE = 1e-4
 """Absolute error below which a low SQNR only says that the output was next to zero for these samples."""
 _LARGE_DRIFT_DB = 10.0
+_NAMED_LAYERS = 3
 _MOTION_MARGIN_DB = 10.0
 """Between two counts of rows that changed places by chance."""
 
@@ -123,14 +124,15 @@ def emit(
     unstable = refuse_defects(target.name, ladder, lambda: output_motion(prepared.canonical, evidence.samples))
     write_golden(out, evidence.samples, runner, source, _ends(prepared, plan))
     results, remarks = judge(evidence.budgets, ladder)
-    findings = (*artifact.findings, *ladder.findings, *unstable, *_large_drift(ladder), *remarks)
+    layers: tuple[Layer, ...] = ()
+    if plan.precision != "fp32":
+        layers = measure_layers(evidence.samples, prepared.canonical, prepared.runner, runner)
+    losses = steepest_losses(layers, prepared.canonical.graph, _NAMED_LAYERS)
+    findings = (*artifact.findings, *ladder.findings, *unstable, *_large_drift(ladder, losses), *remarks)
     other = target.second_runner(artifact, prepared.canonical)
     second = None if other is None else measure_second(other, evidence.samples, source, runner)
     if isinstance(second, Finding):
         findings, second = (*findings, second), None
-    layers: tuple[Layer, ...] = ()
-    if plan.precision != "fp32":
-        layers = measure_layers(evidence.samples, prepared.canonical, prepared.runner, runner)
     return Emitted(artifact, plan, ladder, results, findings, second, layers)
 
 
@@ -193,15 +195,21 @@ def _figure(output: OutputMetrics) -> str:
     return f"{output.exact_match:.3f} of its elements equal"
 
 
-def _large_drift(ladder: Ladder) -> tuple[Finding, ...]:
-    """Says that an artifact is hardly the same model, for those who set no budget."""
+def _large_drift(ladder: Ladder, losses: Sequence[Layer]) -> tuple[Finding, ...]:
+    """Says that an artifact is hardly the same model and where that comes from, for those who set no budget."""
+    places = ", ".join(f"{one.tensor} ({one.op}, {_fall(one)} dB)" for one in losses)
+    where = f"noise of a third of the signal, or more{f'; most is lost at {places}' if places else ''}"
     return tuple(
         Finding(
             "warning",
             "large-drift",
-            f"output {output.output!r} has {output.sqnr_db:.1f} dB SQNR: noise of a third of the signal, or more",
-            hint="check the calibration data, try --ranges min-max or a wider precision, and set a --budget",
+            f"output {output.output!r} has {output.sqnr_db:.1f} dB SQNR: {where}",
+            hint="check the calibration data, try other --ranges or a wider precision, and set a --budget",
         )
         for output in ladder.rung("total").outputs
         if output.sqnr_db is not None and output.sqnr_db < _LARGE_DRIFT_DB
     )
+
+
+def _fall(layer: Layer) -> str:
+    return f"{'' if layer.before_db is None else f'{layer.before_db:.0f} -> '}{layer.sqnr_db:.0f}"

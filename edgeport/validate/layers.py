@@ -18,6 +18,9 @@ SAMPLES = 4
 _MOST_BYTES = 2**29
 _PIECE = 2**13
 """Elements compared at once: they stay in the cache, and from 10,000 on BLAS adds in an order that depends on cores."""
+_CLEAN_DB = 40.0
+"""What is better counts as this much: 8 bits leave about as much, and more is not what an output lacks."""
+_FALL_DB = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,26 @@ def measure_layers(
                 earlier = None if math.isinf(before) else before
                 layers[name] = Layer(name, node.name or "", node.op_type, noise[name] == 0, shown, earlier)
     return tuple(layers.values())
+
+
+def steepest_losses(layers: Iterable[Layer], graph: ir.Graph, count: int) -> tuple[Layer, ...]:
+    """The layers whose SQNR falls most below that of what they are computed from, worst first.
+
+    A fall that readers make good is none: ranges end where readers are flat, so that a tensor in front of a Sigmoid
+    differs where nobody looks.
+    """
+    known = {layer.tensor: layer for layer in layers}
+    falls = {}
+    for value in (v for node in graph for v in node.outputs if v.name in known):
+        layer = known[value.name or ""]
+        if layer.sqnr_db is None:
+            continue
+        read = [known[v.name or ""].sqnr_db for use in value.uses() for v in use.node.outputs if v.name in known]
+        here = max([layer.sqnr_db, *(db for db in read if db is not None and not value.is_graph_output())])
+        before = _CLEAN_DB if layer.before_db is None else min(layer.before_db, _CLEAN_DB)
+        if before - here > _FALL_DB:
+            falls[layer] = before - here
+    return tuple(sorted(falls, key=lambda layer: -falls[layer])[:count])
 
 
 def _powers(reference: Array, kept: Array) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from edgeport import api
 from edgeport.preparation import prepare
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tflite.runner import LiteRtRunner
-from edgeport.validate.layers import SAMPLES, measure_layers
+from edgeport.validate.layers import SAMPLES, Layer, measure_layers, steepest_losses
 from edgeport.validate.runner import Verdict
 
 CHAIN = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,3] x) => (float[1,3] d) {
@@ -63,6 +63,19 @@ def test_figures_and_order() -> None:
         figures.append(10 * math.log10((a**2).sum() / ((a - b) ** 2).sum()))
     assert [layer.sqnr_db for layer in layers] == [None, *map(pytest.approx, figures)]
     assert [layer.before_db for layer in layers] == [None, None, pytest.approx(figures[0])]
+
+
+def test_the_steepest_losses_are_those_that_no_reader_makes_good() -> None:
+    def layer(tensor: str, here: float | None, before: float | None) -> Layer:
+        return Layer(tensor, tensor, "Op", here is None, here, before)
+
+    graph = typed(CHAIN).graph
+    layers = [layer("a", 40.0, None), layer("b", 3.0, 40.0), layer("c", 35.0, 3.0), layer("d", 20.0, 35.0)]
+    found = steepest_losses(layers, graph, 3)
+    # b falls to 3 dB, but c reads it and has 35: it is flat where b differs.
+    assert [one.tensor for one in found] == ["d", "b"]
+    assert [one.tensor for one in steepest_losses(layers, graph, 1)] == ["d"]
+    assert steepest_losses([layer("a", None, None), layer("b", 39.5, None)], graph, 3) == ()
 
 
 def test_what_cannot_be_compared_is_left_out_or_not_defined() -> None:
