@@ -131,7 +131,7 @@ def test_rows_that_do_not_fill_blocks_or_bytes_fall_back(tmp_path: Path) -> None
         ("int8", None),
     ]
     artifact, got, simulated = built(g, y, "int4-weights", tmp_path)
-    assert sqnr(simulated, got) > 35
+    assert sqnr(simulated, got) > 35  # rows rounded to 8 bits at run time, as above
     assert not artifact.facts["not_on_xnnpack"]
 
 
