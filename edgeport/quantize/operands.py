@@ -7,6 +7,8 @@ import onnx_ir as ir
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.scheme import OpRule, Scheme
 
+_PLAIN = (ir.DataType.INT64, ir.DataType.INT32)
+
 
 def rule_of(node: ir.Node, scheme: Scheme) -> OpRule:
     """The rule of a node that has one."""
@@ -30,5 +32,5 @@ def symmetric_inputs(node: ir.Node, rule: OpRule) -> tuple[ir.Value, ...]:
 
 
 def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
-    """The values an integer kernel leaves behind: one, but for operators like Split."""
-    return tuple(group.nodes[-1].outputs)
+    """The quantized values an integer kernel leaves behind: one, but for operators like Split; indices are plain."""
+    return tuple(v for v in group.nodes[-1].outputs if v.dtype not in _PLAIN)

@@ -135,8 +135,8 @@ def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme:
     for _ in range(len(assignment.integer_groups) + 1):
         changed = []
         for group in assignment.integer_groups:
-            output = tensors[group.output.name or ""]
-            if output.qparams is None:
+            output = tensors.get(group.output.name or "")
+            if output is None or output.qparams is None:  # ArgMax leaves no quantized value
                 continue
             least = _finest(group, rule_of(group.anchor, scheme), tensors, scheme)
             if least > _LARGEST_SCALE:

@@ -52,6 +52,12 @@ def _axis_zero(node: ir.Node) -> str | None:
 
 
 _unary = OpRule("anchor", activations=_FIRST)
+
+
+def _last_of_equals(node: ir.Node) -> str | None:
+    return "of equal values it takes the last" if get_int(node, "select_last_index", 0) else None
+
+
 _passing = OpRule("passthrough", activations=_FIRST)
 _MORE = {
     "Abs": _unary,
@@ -69,6 +75,8 @@ _MORE = {
     "Softmax": replace(_unary, output=fixed_int8(1 / 256, -128)),
     "LogSoftmax": replace(_unary, output=fixed_int8(16 / 256, 127)),
     "AveragePool": replace(_passing, refuses=_unpadded),
+    "ArgMax": replace(_passing, refuses=_last_of_equals),
+    "ArgMin": replace(_passing, refuses=_last_of_equals),
     "Gather": replace(_passing, refuses=_axis_zero),
     "Expand": _passing,
     "Tile": _passing,

@@ -53,13 +53,13 @@ def _mirrored(ctx: Context, like: ir.Value, x: Tensor) -> Tensor:
     return ctx.step(like, "SUB", [ctx.number(-1, x.dtype), x], "SubOptions")
 
 
-@lowers("ArgMax", attributes=("axis", "keepdims", "select_last_index"))
+@lowers("ArgMax", attributes=("axis", "keepdims", "select_last_index"), int8=True)
 def arg_max(ctx: Context, node: ir.Node) -> None:
     """ARG_MAX, which returns the first of equal values."""
     _arg(ctx, node, "ARG_MAX", "ArgMaxOptions")
 
 
-@lowers("ArgMin", attributes=("axis", "keepdims", "select_last_index"))
+@lowers("ArgMin", attributes=("axis", "keepdims", "select_last_index"), int8=True)
 def arg_min(ctx: Context, node: ir.Node) -> None:
     """ARG_MIN, which returns the first of equal values."""
     _arg(ctx, node, "ARG_MIN", "ArgMinOptions")
