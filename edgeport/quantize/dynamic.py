@@ -1,7 +1,7 @@
 """Activations quantized at run time, each row by its own extremes, as the simulation computes them.
 
-    scale = (max(row, 0) - min(row, 0)) / 255,  zero = round(-128 - min(row, 0) / scale)
-    x' = (clip(round(x / scale) + zero, -128, 127) - zero) * scale
+scale = (max(row, 0) - min(row, 0)) / 255,  zero = round(-128 - min(row, 0) / scale)
+x' = (clip(round(x / scale) + zero, -128, 127) - zero) * scale
 """
 
 from __future__ import annotations
