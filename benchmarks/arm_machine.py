@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+
+from commands import failure
 
 _SUITE = "bookworm"
 _PYTHON = "3.11"
@@ -69,7 +69,7 @@ class Machine:
         for name, value in settings.items():
             command += ["-E", f"{name}={value}"]
         command += [prefix / "usr" / "bin" / f"python{_PYTHON}", script, *arguments]
-        reason = _failure(command)
+        reason = failure(command, _MINUTES)
         if reason:
             raise RuntimeError(f"{script.name} failed on {core.name}: {reason}")
 
@@ -138,12 +138,12 @@ def _debian(folder: Path) -> None:
     )
     get = ["env", f"APT_CONFIG={configuration}", "apt-get", "--quiet", "--yes"]
     for command in ([*get, "update", "--error-on=any"], [*get, "--download-only", "install", *_PACKAGES]):
-        reason = _failure(command)
+        reason = failure(command, _MINUTES)
         if reason:
             raise Unavailable(f"apt-get {command[5]}: {reason}")
     for package in sorted((partial / "cache" / "archives").glob("*.deb")):
         part = "qemu" if package.name.startswith("qemu-user-static_") else "root"
-        reason = _failure(["dpkg-deb", "--extract", package, partial / part])
+        reason = failure(["dpkg-deb", "--extract", package, partial / part], _MINUTES)
         if reason:
             raise Unavailable(f"{package.name} does not unpack: {reason}")
     for name in ("cache", "lists", "parts"):
@@ -157,17 +157,7 @@ def _wheels(folder: Path, requirement: str) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
     pip += [f"--platform={name}" for name in _PLATFORMS] + [f"--python-version={_PYTHON}", f"--target={partial}"]
-    reason = _failure([*pip, requirement])
+    reason = failure([*pip, requirement], _MINUTES)
     if reason:
         raise Unavailable(f"{requirement} for aarch64: {reason}")
     partial.rename(folder)
-
-
-def _failure(command: Sequence[Path | str]) -> str:
-    """Runs a command; returns "" or the last line of what it said when it failed."""
-    try:
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=_MINUTES * 60)
-    except subprocess.TimeoutExpired:
-        return f"not finished after {_MINUTES} minutes"
-    lines = (done.stdout + done.stderr).strip().splitlines()
-    return "" if done.returncode == 0 else (lines or [f"exit code {done.returncode}"])[-1].strip()

@@ -6,7 +6,6 @@ A peer that does not install or does not convert is a `Skipped` with the reason,
 from __future__ import annotations
 
 import hashlib
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from commands import failure
 from models import CACHE
 
 PEERS = CACHE / "peers"
@@ -75,7 +75,7 @@ def _onnx2tf(source: Path, out: Path, files: Sequence[Path], options: Sequence[P
         if isinstance(environment, Skipped):
             return [environment] * len(files)
         out.mkdir(exist_ok=True)
-        reason = _failure([environment / "onnx2tf", "-i", source, "-o", out, "-v", "error", *options])
+        reason = failure([environment / "onnx2tf", "-i", source, "-o", out, "-v", "error", *options], _MINUTES)
     return [path if path.exists() else Skipped(f"onnx2tf: {reason}") for path in files]
 
 
@@ -109,7 +109,7 @@ def _converted(peer: str, script: Path, *arguments: Path | str) -> Made:
     environment = _environment(peer)
     if isinstance(environment, Skipped):
         return environment
-    reason = _failure([environment / "python", script, *arguments])
+    reason = failure([environment / "python", script, *arguments], _MINUTES)
     out = next(a for a in reversed(arguments) if isinstance(a, Path) and a.suffix == ".tflite")
     return out if out.exists() else Skipped(f"{peer}: {reason}")
 
@@ -125,7 +125,7 @@ def _environment(name: str) -> Made:
             [*pip, *_PACKAGES[name]],
         )
         for command in steps:
-            reason = _failure(command)
+            reason = failure(command, _MINUTES)
             if reason:
                 return Skipped(f"{name} does not install: {reason}")
         installed.touch()
@@ -134,13 +134,3 @@ def _environment(name: str) -> Made:
 
 def _content(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-def _failure(command: Sequence[Path | str]) -> str:
-    """Runs a command; returns "" or the last line of what it said when it failed."""
-    try:
-        done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=_MINUTES * 60)
-    except subprocess.TimeoutExpired:
-        return f"not finished after {_MINUTES} minutes"
-    lines = (done.stderr + done.stdout).strip().splitlines()
-    return "" if done.returncode == 0 else (lines or [f"exit code {done.returncode}"])[-1].strip()

@@ -29,7 +29,7 @@ from edgeport.passes.edit import (
     producer,
     rank,
     scalar,
-    sweep,
+    static_shape,
     take_over,
 )
 from edgeport.passes.registry import register
@@ -137,12 +137,11 @@ def _div(site: Site, node: ir.Node) -> bool:
     if array is not None and (array != 0).all():
         take_over(node.outputs[0], "Mul", [a, site.constant("reciprocal", (1 / array).astype(np.float32))])
     elif root is not None:
-        half = site.constant("minus_half", np.float32(-0.5))
-        inverse = site.op("Pow", [root.inputs[0], half], "inverse")
-        one = scalar(a)
-        take_over(node.outputs[0], *(("Pow", [root.inputs[0], half]) if one == 1.0 else ("Mul", [a, inverse])))
-        if one == 1.0:
-            sweep(inverse.producer())
+        v, half = root.inputs[0], site.constant("minus_half", np.float32(-0.5))
+        if scalar(a) == 1.0 and static_shape(v) == static_shape(node.outputs[0]):
+            take_over(node.outputs[0], "Pow", [v, half])
+        else:
+            take_over(node.outputs[0], "Mul", [a, site.op("Pow", [v, half], "inverse")])
     else:
         return False
     return True

@@ -67,15 +67,15 @@ def split_linear(model: ir.Model) -> bool:
         if w is None or weight is None or weight.ndim != 2 or not used_once(matmul.outputs[0]) or not used_once(w):
             continue
         ((after, _),) = matmul.outputs[0].uses()
-        other = None if after.op_type != "Add" else after.inputs[1]
-        bias = constant(other)
-        biased = bias is not None and bias.shape == weight.shape[1:]
-        way = _way(after.outputs[0] if biased else matmul.outputs[0])
+        bias = constant(after.inputs[1]) if after.op_type == "Add" and after.domain == "" else None
+        if bias is not None and bias.shape != weight.shape[1:]:
+            bias = None
+        way = _way(matmul.outputs[0] if bias is None else after.outputs[0])
         cuts = None if way is None else _cuts(way)
         if way is None or cuts is None:
             continue
         for cut in cuts:
-            _write(model, matmul, weight, bias if biased else None, way, cut)
+            _write(model, matmul, weight, bias, way, cut)
         changed = True
     return changed
 
@@ -146,8 +146,9 @@ def _pieces(reader: ir.Node, axis: int, size: int) -> list[_Cut] | None:
     index = constant(input_of(reader, 1)) if reader.op_type == "Gather" else None
     if index is None or index.size != 1 or get_int(reader, "axis", 0) % dims != axis:
         return None
-    first = int(index.reshape(())) % size
-    return [_Cut(first, first + 1, reader.outputs[0])]
+    first = int(index.reshape(()))
+    first += size if first < 0 else 0
+    return [_Cut(first, first + 1, reader.outputs[0])] if 0 <= first < size else None
 
 
 def _write(model: ir.Model, matmul: ir.Node, weight: Array, bias: Array | None, way: _Way, cut: _Cut) -> None:

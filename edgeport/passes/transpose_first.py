@@ -93,7 +93,7 @@ def _without_ones(model: ir.Model, transpose: ir.Node) -> bool:
         return False
     ((reader, _),) = inner.uses()
     between, after = static_shape(reshape.outputs[0]), static_shape(reader.outputs[0])
-    if reader.op_type != "Reshape" or reader.domain != "" or between is None or after is None:
+    if reader.op_type != "Reshape" or reader.domain != "" or between is None or after is None or 0 in between:
         return False
     axes = _dropped_to(order, between, after)
     if axes is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -91,8 +92,7 @@ def volume_conv(
     depthwise = groups == channels
     total: Tensor | None = None
     for tap, plane in enumerate(planes):
-        perm = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
-        kernel = weights(lambda a, tap=tap, perm=perm: a[:, :, tap].transpose(perm), 3 if depthwise else 0)  # type: ignore[misc]
+        kernel = weights(partial(_tap_weights, tap=tap, depthwise=depthwise), 3 if depthwise else 0)
         out = ctx.temporary(y, "planes", shape)
         operands = [plane, kernel, bias(kernel) if tap == 0 else _no_bias(ctx, outs)]
         last = tap == len(planes) - 1
@@ -104,6 +104,11 @@ def volume_conv(
             total = ctx.step(y, "ADD", [total, out], "AddOptions", fusedActivationFunction=activation if last else 0)
     assert total is not None
     return shaped(ctx, y, total, (batch, depth, *win.out[1:], outs))
+
+
+def _tap_weights(array: Array, tap: int, depthwise: bool) -> Array:
+    """[out, in, depth, H, W] -> one depth tap as CONV_2D or DEPTHWISE_CONV_2D holds it."""
+    return array[:, :, tap].transpose((1, 2, 3, 0) if depthwise else (0, 2, 3, 1))
 
 
 def _no_bias(ctx: Context, outs: int) -> Tensor:
