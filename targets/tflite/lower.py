@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
-from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan
+from edgeport.targets.lowering import finding, objections, refusal
 from edgeport.targets.tflite import ops
 from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.ends import graph_input, returned
 from edgeport.targets.tflite.fusion import fusible
-from edgeport.targets.tflite.registry import LOWERINGS, Refused, objections
+from edgeport.targets.tflite.registry import LOWERINGS, Refused
 from edgeport.targets.tflite.unsupported import unsupported
 from edgeport.targets.tflite.value_checks import check_values, stand_in
 
@@ -30,21 +30,12 @@ def lower_graph(model: ir.Model, plan: Plan, metadata: Mapping[str, bytes] | Non
     """
     ctx, findings = walk(model, plan)
     if findings:
-        raise refusal(findings)
+        raise refusal("TFLite", findings)
     inputs = {v.name or "": ctx.ends[v] for v in model.graph.inputs}
     outputs: dict[str, Tensor] = {}
     for value in model.graph.outputs:
         outputs[value.name or ""] = _distinct(ctx, value, taken=[*inputs.values(), *outputs.values()])
     return ctx.builder.pack(inputs, outputs, description="", metadata=metadata)
-
-
-def refusal(findings: list[Finding]) -> ModelError:
-    """One line for all findings, which ride along."""
-    first = findings[0]
-    more = f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""
-    where = f" at {first.op} {first.node!r}" if first.op else ""
-    hint = f"; {first.hint}" if first.hint else ""
-    return ModelError(f"cannot lower to TFLite: {first.message}{where}{hint}{more}", findings)
 
 
 def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[Finding]]:
@@ -62,14 +53,14 @@ def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[
         try:
             graph_input(ctx, value)
         except Refused as refused:
-            findings.append(_finding(refused, None))
+            findings.append(finding(refused, None))
     if findings:  # nothing below can be judged without the inputs' shapes
         return ctx, findings
     for node in graph:
         if ctx.groups[node].anchor is not node:
             continue
         problems = list(_problems(ctx, node))
-        findings.extend(_finding(p, node) for p in problems)
+        findings.extend(finding(p, node) for p in problems)
         for value in (ctx.result(node), *node.outputs):
             if problems and not ctx.layouts(value):
                 stand_in(ctx, value)
@@ -88,17 +79,6 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
         except Refused as refused:
             problems = [refused]
     return problems
-
-
-def _finding(refused: Refused, node: ir.Node | None) -> Finding:
-    return Finding(
-        severity="error",
-        code=refused.code,
-        message=str(refused),
-        node=None if node is None else node.name,
-        op=None if node is None else node.op_type,
-        hint=refused.hint,
-    )
 
 
 def _distinct(ctx: Context, value: ir.Value, taken: list[Tensor]) -> Tensor:
