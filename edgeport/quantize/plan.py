@@ -2,6 +2,10 @@
 
 Values are keyed by their name in the canonical graph. Biases have no entry: their scale follows from the
 kernel's input and weight (`bias_qparams`), because one bias may serve several kernels with different inputs.
+
+How a constant is stored is `plan.compression(value_name)`: a `QParams` (integers with scales), a `Palette` (indices
+into tables), a `Sparse` (nonzero values under a mask), or None (as it is, or as float16 where its node's kernel is
+`fp16-weights`). `plan.precision_of(node_name)` is the precision that was asked for a node.
 """
 
 from __future__ import annotations
@@ -15,13 +19,23 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgeport.description import Description
+from edgeport.quantize.compression import Palette, Sparse
 from edgeport.sample import Array
 
 Kernel = Literal[
-    "float32", "int8", "int16x8", "int8-dynamic", "int4-dynamic", "int8-weights", "int4-weights", "fp16-weights"
+    "float32",
+    "int8",
+    "int16x8",
+    "int8-dynamic",
+    "int4-dynamic",
+    "int8-weights",
+    "int4-weights",
+    "fp16-weights",
+    "palettized",
+    "sparse",
 ]
 """How a node runs: in float; in integers (activations of 8 or 16 bits); in integers with activations quantized at run
-time; or in float on weights that are stored as int8, int4 or fp16."""
+time; or in float on weights that are stored as int8, int4, fp16, indices into a palette, or without their zeros."""
 INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
 """Kernels whose activations are integers with parameters of the plan."""
 
@@ -45,7 +59,7 @@ class QParams:
     Attributes:
         dtype: `int4`, `int8`, `uint8`, `int16`, `int32` or `int64`.
         scale: float32, shape () per tensor, (channels,) per channel, or with blocks that of the tensor with `axis`
-            divided by `block`.
+            divided by `block`, and 1 where an axis beside it shares the scale.
         zero_point: int32, same shape as `scale`.
         axis: channel axis of the ONNX tensor, None per tensor; with blocks the axis that is cut into them.
         narrow: int8 weights leave -128 out, so that the range is symmetric.
@@ -89,6 +103,14 @@ class QParams:
         real: npt.NDArray[np.float32] = ((q.astype(np.int64) - zero) * scale).astype(np.float32)
         return real
 
+    def restored(self, x: Array) -> npt.NDArray[np.float32]:
+        """What a kernel reads of `x` after it was stored so."""
+        return self.dequantize(self.quantize(x))
+
+
+Compression = QParams | Palette | Sparse
+"""How a constant is stored; `restored` gives what a kernel reads of it."""
+
 
 def bias_qparams(x: QParams, weight: QParams) -> QParams:
     """Bias parameters of a kernel: scale = input scale * weight scale, zero point 0, one a channel.
@@ -102,12 +124,14 @@ def bias_qparams(x: QParams, weight: QParams) -> QParams:
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """What happens to one tensor. `qparams` is None where it stays float."""
+    """What happens to one tensor. `qparams` is None where it does not become integers with scales; `stored` is set
+    where it is compressed in another way."""
 
     name: str
     role: Literal["activation", "weight"]
     qparams: QParams | None
     reason: str
+    stored: Palette | Sparse | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +155,8 @@ class Plan:
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
     the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do.
     `description` is what the artifact says about itself. `shifts` are taken off the biases of the kernels with these
-    anchors (see `rounding_shift`).
+    anchors (see `rounding_shift`). `layers` holds the precision of the nodes for which another than `precision` was
+    asked.
     """
 
     precision: str
@@ -141,6 +166,7 @@ class Plan:
     io_dtype: IoDtype = "source"
     description: Description = field(default_factory=Description)
     shifts: Mapping[str, Array] = field(default_factory=dict)
+    layers: Mapping[str, str] = field(default_factory=dict)
 
     def bias(self, node_name: str | None, array: Array) -> Array:
         """The bias, shape (channels,), that the kernel with this anchor adds where the graph has `array`."""
@@ -169,3 +195,17 @@ class Plan:
         """Quantization parameters of a value, None where it stays float."""
         entry = self.tensors.get(value_name or "")
         return entry.qparams if entry else None
+
+    def compression(self, value_name: str | None) -> Compression | None:
+        """How a constant is stored, None where as it is (or as float16, if its node's kernel is `fp16-weights`).
+
+        A node that runs in `float32` reads the constant as it is, whatever other nodes read.
+        """
+        entry = self.tensors.get(value_name or "")
+        if entry is None or entry.role != "weight":
+            return None
+        return entry.qparams if entry.stored is None else entry.stored
+
+    def precision_of(self, node_name: str | None) -> str:
+        """The precision that was asked for a node: its own, or that of the model."""
+        return self.layers.get(node_name or "", self.precision)
