@@ -10,7 +10,7 @@ import onnx_ir.passes.common as common
 from edgeport.errors import ModelError, UsageError
 from edgeport.passes.convert_version import CANONICAL_OPSET
 from edgeport.passes.infer_shapes import infer_shapes
-from edgeport.passes.registry import get
+from edgeport.passes.registry import Pass, get
 
 DEFAULT_PIPELINE: tuple[str, ...] = (
     "inline_functions",
@@ -114,11 +114,27 @@ def canonicalize(model: ir.Model, *, drop: Sequence[str] = (), add: Sequence[str
     result = _copy(model)
     _tidy(result)
     infer_shapes(result, discard=True)
-    for pass_ in chosen:
-        if pass_(result):
-            _tidy(result)
-            infer_shapes(result)
+    _run(result, chosen)
     return result
+
+
+def rewritten(model: ir.Model, names: Sequence[str]) -> ir.Model:
+    """A copy of a canonical graph on which further passes have run: the forms that one target wants.
+
+    Args:
+        model: the canonical graph; not changed.
+        names: registered passes, run in this order.
+    """
+    result = model.clone()
+    _run(result, [get(name) for name in names])
+    return result
+
+
+def _run(model: ir.Model, passes: Sequence[Pass]) -> None:
+    for pass_ in passes:
+        if pass_(model):
+            _tidy(model)
+            infer_shapes(model)
 
 
 def _copy(model: ir.Model) -> ir.Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgeport.targets.tflite.registry import Refused
+from edgeport.targets.lowering import Refused
 
 _COUNTED = "the size of its result depends on the data, and the file has static shapes"
 _WHOLE = "a pass writes it in other operators"

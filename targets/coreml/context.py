@@ -1,0 +1,252 @@
+"""The lowering's working state: which MIL values stand for each ONNX value, and in which type to read them.
+
+Floats exist in two widths. A program computes in float16 or float32 throughout (`Context.floats`); a node whose
+constants float16 cannot hold computes in float32, between casts that are emitted once, when first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.quantize.groups import KernelGroup
+from edgeport.quantize.plan import Plan
+from edgeport.sample import Array
+from edgeport.targets.coreml import mil
+from edgeport.targets.coreml.mil import BuilderError, Var
+from edgeport.targets.coreml.names import Names
+from edgeport.targets.coreml.registry import Refused
+
+Floats = Literal["float16", "float32"]
+MOST_HALF = 65504.0
+"""The largest float16."""
+_INT32 = np.iinfo(np.int32)
+MAX_RANK = 5
+"""Core ML's tensors have no more axes (coremltools 9.0 refuses them when saving)."""
+
+
+@dataclass
+class Context:
+    """What handlers work with.
+
+    Attributes:
+        plan: kernels and quantization parameters.
+        groups: which nodes run as one kernel.
+        deployment: the oldest system that is to take the program, e.g. `iOS17`.
+        floats: what the program computes in.
+        names: identifiers of the program.
+        width: what the current node computes in.
+        node: name of what the current node makes, for the names of operations inside of it.
+    """
+
+    plan: Plan
+    groups: Mapping[ir.Node, KernelGroup]
+    deployment: str
+    floats: Floats
+    names: Names
+    width: Floats = "float32"
+    node: str = ""
+    _forms: dict[ir.Value, dict[str, Var]] = field(default_factory=dict)
+    """MIL values that stand for each ONNX value, by dtype."""
+
+    # ---- facts about values -------------------------------------------------------------------------------
+
+    def at_least(self, deployment: str) -> bool:
+        """Whether every system that is to take the program is of that version or younger."""
+        return mil.specification(self.deployment) >= mil.specification(deployment)
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """Static shape of a value."""
+        if value.shape is None or not value.shape.is_static():
+            raise Refused(
+                f"the shape of {value.name!r} is not static", "fix the dimensions with --input", "dynamic-shape"
+            )
+        return tuple(int(d) for d in value.shape.numpy())
+
+    def rank(self, value: ir.Value) -> int:
+        """Number of axes."""
+        return len(self.shape(value))
+
+    def dtype(self, value: ir.Value) -> str:
+        """numpy name of a value's ONNX dtype."""
+        if value.dtype is None:
+            raise Refused(f"the dtype of {value.name!r} is unknown", code="unsupported-dtype")
+        return str(value.dtype.numpy().name)
+
+    def mil_dtype(self, value: ir.Value) -> str:
+        """The dtype in which the current node reads or makes a value: the node's floats, int32 or bool.
+
+        Integers of all widths are int32 in a program.
+
+        Raises:
+            Refused: MIL has nothing for it.
+        """
+        dtype = self.dtype(value)
+        if dtype == "float32":
+            return self.width
+        if dtype == "bool":
+            return "bool"
+        if dtype in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
+            return "int32"
+        raise Refused(f"Core ML has no type for {dtype} ({value.name!r})", code="unsupported-dtype")
+
+    def constant(self, value: ir.Value | None) -> Array | None:
+        """The data of a constant, in its ONNX dtype; None if it is computed or absent."""
+        if value is None or value.const_value is None:
+            return None
+        return value.const_value.numpy()
+
+    def constant_ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
+        """A constant integer input as a tuple, None if absent.
+
+        Raises:
+            Refused: the input is computed at run time.
+        """
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None:
+            return None
+        data = self.constant(value)
+        if data is None:
+            raise Refused(f"input {index} ({value.name}) must be a constant", "make it static before the export")
+        return tuple(int(v) for v in data.reshape(-1))
+
+    # ---- reading ------------------------------------------------------------------------------------------
+
+    def read(self, value: ir.Value | None) -> Var:
+        """A value as the current node reads it."""
+        assert value is not None
+        dtype = self.mil_dtype(value)
+        data = self.constant(value)
+        if data is not None:
+            return self._constant(value, data, dtype)
+        forms = self._forms[value]
+        if dtype not in forms:
+            forms[dtype] = self.cast(next(iter(forms.values())), dtype, f"{value.name}_{dtype}")
+        return forms[dtype]
+
+    def _constant(self, value: ir.Value, data: Array, dtype: str) -> Var:
+        forms = self._forms.setdefault(value, {})
+        if dtype not in forms:
+            name = value.name or "constant"
+            forms[dtype] = mil.constant(as_stored(data, dtype, name), self.names.fresh(name))
+        return forms[dtype]
+
+    def number(self, value: float) -> Any:
+        """A number as an operand beside floats of the current node's width."""
+        return np.dtype(self.width).type(value)
+
+    def floating(self, array: Array) -> Array:
+        """An array of numbers as an operand beside floats of the current node's width."""
+        return as_stored(np.asarray(array, np.float32), self.width, "a constant")
+
+    # ---- writing ------------------------------------------------------------------------------------------
+
+    def emit(self, kind: str, hint: str | None = None, **inputs: Any) -> Any:
+        """One MIL operation; several outputs come as a tuple. `hint` is for its name, unless it is bound.
+
+        Raises:
+            Refused: coremltools' builder declines it.
+        """
+        try:
+            return mil.emit(kind, name=self.names.fresh(hint or f"{self.node}_{kind}"), **inputs)
+        except BuilderError as error:
+            raise Refused(f"Core ML's {kind} does not take it: {error}") from error
+
+    def cast(self, var: Var, dtype: str, hint: str | None = None) -> Var:
+        """A value in another dtype (float16, float32, int32, bool, ...)."""
+        if mil.dtype_of(var) == dtype:
+            return var
+        short = {"float16": "fp16", "float32": "fp32"}.get(dtype, dtype)
+        return self.emit("cast", hint, x=var, dtype=short)
+
+    def reshape(self, var: Var, shape: Sequence[int]) -> Var:
+        """The same elements in another shape."""
+        if tuple(var.shape) == tuple(shape):
+            return var
+        return self.emit("reshape", x=var, shape=np.asarray(shape, np.int32))
+
+    def transpose(self, var: Var, perm: Sequence[int]) -> Var:
+        """The axes in another order."""
+        if list(perm) == sorted(perm):
+            return var
+        return self.emit("transpose", x=var, perm=np.asarray(perm, np.int32))
+
+    def bind(self, value: ir.Value, var: Var) -> None:
+        """Lets a MIL value stand for an ONNX value: under its name, unless it has that of another already."""
+        shape, dtype = self.shape(value), self.mil_dtype(value)
+        assert tuple(var.shape) == shape, (value.name, var.shape, shape)
+        assert mil.dtype_of(var) == dtype, (value.name, mil.dtype_of(var), dtype)
+        self._forms[value] = {dtype: var}
+        as_returned = (self.end(value)[1] == dtype and shape != ()) or not value.is_graph_output()
+        if as_returned and var.name not in self.names.canonical:
+            var.name = self.names.of(value.name or "value")
+
+    # ---- the graph's ends -----------------------------------------------------------------------------------
+
+    def end(self, value: ir.Value) -> tuple[tuple[int, ...], str]:
+        """Shape and dtype of a graph input or output as Core ML's interface has it: float32 or int32.
+
+        Raises:
+            Refused: Core ML's interface has nothing for it.
+        """
+        shape, dtype = self.shape(value), self.dtype(value)
+        if len(shape) > MAX_RANK:
+            message = f"{value.name!r} has {len(shape)} axes, Core ML's tensors have at most {MAX_RANK}"
+            raise Refused(message, "reshape it outside of the model", "unsupported-shape")
+        if 0 in shape:
+            raise Refused(f"{value.name!r} is empty, and Core ML takes no empty tensors", code="unsupported-shape")
+        return shape or (1,), "float32" if self.mil_dtype(value) in ("float16", "float32") else "int32"
+
+    def bind_input(self, value: ir.Value, var: Var) -> None:
+        """Lets what Core ML hands in stand for a graph input."""
+        if self.mil_dtype(value) == "bool":
+            var = self.emit("not_equal", f"{value.name}_bool", x=var, y=np.int32(0))
+        if self.rank(value) == 0:
+            var = self.emit("squeeze", f"{value.name}_scalar", x=var, axes=[0])
+        self._forms[value] = {mil.dtype_of(var): var}
+
+    def returned(self, value: ir.Value) -> Var:
+        """The MIL value that Core ML hands out for a graph output, under its name."""
+        data = self.constant(value)
+        if data is not None:
+            self.width = "float32"
+            self.read(value)
+        var = self.cast(next(iter(self._forms[value].values())), self.end(value)[1], f"{value.name}_cast")
+        if self.rank(value) == 0:
+            var = self.emit("expand_dims", f"{value.name}_vector", x=var, axes=[0])
+        if self.names.canonical.get(var.name) == value.name and value.producer() is not None:
+            return var
+        if var.name in self.names.canonical or data is not None:
+            var = self.emit("identity", f"{value.name}_copy", x=var)
+        var.name = self.names.of(value.name or "output")
+        return var
+
+    def is_bound(self, value: ir.Value) -> bool:
+        """Whether something stands for a value."""
+        return value in self._forms
+
+
+def as_stored(data: Array, dtype: str, name: str) -> Array:
+    """A constant in the dtype that a program holds it in.
+
+    Raises:
+        Refused: an integer beyond int32.
+    """
+    if dtype == "int32" and data.size and (int(data.min()) < _INT32.min or int(data.max()) > _INT32.max):
+        raise Refused(f"constant {name!r} has integers beyond int32, and Core ML has none", code="unsupported-dtype")
+    with np.errstate(over="ignore"):
+        return np.asarray(data, dtype, order="C")
+
+
+def needs_float32(constants: Iterable[Array]) -> bool:
+    """Whether float16 cannot hold a constant: finite and beyond its largest, or so small that it becomes 0."""
+    for data in constants:
+        if data.dtype.kind == "f" and data.size:
+            size = np.abs(data[np.isfinite(data)])
+            if size.size and (size.max() > MOST_HALF or bool(((size > 0) & (size.astype(np.float16) == 0)).all())):
+                return True
+    return False

@@ -1,0 +1,93 @@
+"""The walk over a canonical graph: every node through its lowering, every objection collected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+
+from edgeport.findings import Finding
+from edgeport.quantize.groups import find_groups
+from edgeport.quantize.plan import Plan
+from edgeport.targets.coreml import mil, ops
+from edgeport.targets.coreml.context import Context, needs_float32
+from edgeport.targets.coreml.names import Names
+from edgeport.targets.coreml.registry import LOWERINGS, Refused
+from edgeport.targets.coreml.scheme import floats_of, fusible
+from edgeport.targets.lowering import finding, objections
+from edgeport.targets.unsupported import unsupported
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A function built from a graph.
+
+    Attributes:
+        function: the function, its outputs set.
+        canonical: identifiers of the program -> canonical names.
+        inputs: canonical name of a graph input -> its identifier.
+        outputs: likewise.
+        findings: what could not be lowered; `function` is worth nothing unless this is empty.
+    """
+
+    function: Any
+    canonical: Mapping[str, str]
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    findings: tuple[Finding, ...]
+
+
+def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
+    """Builds the MIL function of a graph.
+
+    Args:
+        model: the canonical graph in the forms that this target lowers.
+        plan: kernels and quantization parameters.
+        deployment: the oldest system that is to take the program, e.g. `iOS17`.
+    """
+    ops.register()
+    graph = model.graph
+    ends = [v.name or "" for v in (*graph.inputs, *graph.outputs)]
+    ctx = Context(plan, find_groups(graph, fusible), deployment, floats_of(plan), Names(ends))
+    findings: list[Finding] = []
+    for value in (*graph.inputs, *graph.outputs):
+        try:
+            ctx.end(value)
+        except Refused as refused:
+            findings.append(finding(refused, None))
+    if findings:  # nothing can be built without its ends
+        return Lowered(None, {}, {}, {}, tuple(findings))
+    inputs = {v.name or "": ctx.names.of(v.name or "input") for v in graph.inputs}
+    holders = {inputs[v.name or ""]: ctx.end(v) for v in graph.inputs}
+    with mil.function(holders, deployment) as function:
+        for value in graph.inputs:
+            ctx.bind_input(value, function.inputs[inputs[value.name or ""]])
+        for node in graph:
+            findings.extend(finding(problem, node) for problem in _problems(ctx, node))
+        if findings:
+            return Lowered(None, {}, {}, {}, tuple(findings))
+        returned = [ctx.returned(value) for value in graph.outputs]
+        function.set_outputs(returned)
+    outputs = {v.name or "": var.name for v, var in zip(graph.outputs, returned, strict=True)}
+    return Lowered(function, dict(ctx.names.canonical), inputs, outputs, ())
+
+
+def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
+    if all(ctx.is_bound(out) for out in node.outputs):  # absorbed by a kernel before it
+        return []
+    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if lowering is None:
+        return [unsupported(node)]
+    problems = list(objections(node, lowering))
+    if problems:
+        return problems
+    constants = [v.const_value.numpy() for v in node.inputs if v is not None and v.const_value is not None]
+    ctx.width = "float32" if needs_float32(constants) else ctx.floats
+    ctx.node = node.outputs[0].name or node.op_type
+    try:
+        lowering.handler(ctx, node)
+    except Refused as refused:
+        return [refused]
+    return []

@@ -1,0 +1,142 @@
+"""coremltools, and the only module that imports it: MIL programs through its builder.
+
+The toolchain talks on stderr (missing macOS libraries, progress bars, untested versions of packages that are not
+used here); all of it is silenced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgeport.sample import Array
+
+Var = Any
+"""A MIL value (`coremltools.converters.mil.mil.Var`): has `.name`, `.shape`, `.dtype`, and `.val` if it is constant."""
+
+PASSES = (
+    "common::const_elimination",
+    "common::const_deduplication",
+    "common::dead_code_elimination",
+    "common::dedup_op_and_var_names",
+)
+"""What coremltools does to a program: it only cleans up. Fusions and precisions are decided before."""
+
+
+class BuilderError(Exception):
+    """coremltools' builder declines an operation; the message is its reason."""
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars, warnings or logs meanwhile."""
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+@functools.cache
+def coremltools() -> Any:
+    """The package."""
+    with quiet():
+        import coremltools as package
+        import coremltools.converters.mil.mil  # the builder
+    return package
+
+
+def _mil() -> Any:
+    return coremltools().converters.mil.mil
+
+
+def opset(deployment: str) -> Any:
+    """The operator set of a deployment target such as `iOS17`."""
+    return getattr(coremltools().target, deployment)
+
+
+def specification(deployment: str) -> int:
+    """Version of the model format that a deployment target needs."""
+    return int(opset(deployment).value)
+
+
+def _type(dtype: str) -> Any:
+    types = _mil().types
+    return {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "int8": types.int8}[dtype]
+
+
+def dtype_of(var: Var) -> str:
+    """numpy name of a value's dtype."""
+    return str(np.dtype(_mil().types.nptype_from_builtin(var.dtype)).name)
+
+
+@contextlib.contextmanager
+def function(inputs: Mapping[str, tuple[Sequence[int], str]], deployment: str) -> Iterator[Any]:
+    """A function being built: operations emitted meanwhile become its body.
+
+    Args:
+        inputs: identifier -> shape (at least one axis) and dtype (float32, float16, int32).
+        deployment: e.g. `iOS17`.
+    """
+    mil = _mil()
+    holders = {n: mil.Builder.placeholder(shape=tuple(s), dtype=_type(d), name=n) for n, (s, d) in inputs.items()}
+    with quiet(), mil.Function(holders, opset_version=opset(deployment)) as made:
+        yield made
+
+
+def emit(kind: str, **inputs: Any) -> Var:
+    """One operation of the function being built; several outputs come as a tuple.
+
+    Raises:
+        BuilderError: the operation does not exist for this deployment target, or declines its inputs.
+    """
+    try:
+        return getattr(_mil().Builder, kind)(**inputs)
+    except (ValueError, TypeError, NotImplementedError, AttributeError, AssertionError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise BuilderError(reason or type(error).__name__) from error
+
+
+def constant(array: Array, name: str) -> Var:
+    """A constant."""
+    return emit("const", val=array, name=name)
+
+
+def program(functions: Mapping[str, Any]) -> Any:
+    """A program of built functions whose outputs are set, `main` among them."""
+    made = _mil().Program()
+    for name, one in functions.items():
+        made.add_function(name, one)
+    return made
+
+
+def convert(made: Any, deployment: str, **options: Any) -> Any:
+    """The program as an `MLModel`, cleaned up by `PASSES` and nothing else.
+
+    Raises:
+        BuilderError: coremltools declines the program.
+    """
+    package = coremltools()
+    try:
+        with quiet():
+            return package.convert(
+                made,
+                source="milinternal",
+                convert_to="mlprogram",
+                minimum_deployment_target=opset(deployment),
+                pass_pipeline=package.PassPipeline(pass_names=list(PASSES), pipeline_name="edgeport"),
+                skip_model_load=True,
+                **options,
+            )
+    except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
+        raise BuilderError(" ".join(str(error).split())) from error

@@ -1,0 +1,120 @@
+"""Runs an .mlpackage under canonical names, shapes and dtypes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.errors import ModelError, UsageError
+from edgeport.sample import Array, InputSpec, Sample
+from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.evaluator.run import Evaluator
+from edgeport.targets.coreml.save import NAMES_KEY
+from edgeport.validate.runner import Verdict
+
+_INT32 = np.iinfo(np.int32)
+
+
+@dataclass
+class PackageRunner:
+    """A `Runner` over a saved package: the evaluator, every value rounded to its declared type.
+
+    Args:
+        path: the package.
+        graph: the canonical graph it was lowered from; gives names, shapes and dtypes.
+    """
+
+    path: Path
+    graph: ir.Model
+
+    @functools.cached_property
+    def _evaluator(self) -> Evaluator:
+        return Evaluator(open_package(self.path), arithmetic="declared")
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The graph's inputs."""
+        return tuple(InputSpec(v.name or "", _dtype(v), _shape(v)) for v in self.graph.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The graph's output names."""
+        return tuple(v.name or "" for v in self.graph.graph.outputs)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The evaluator is a reference, not Core ML."""
+        return "reference-verified"
+
+    def run(self, sample: Sample) -> dict[str, Array]:
+        """Runs one sample (batch axis included) and returns every output by name.
+
+        Raises:
+            UsageError: the sample does not fit the model's inputs.
+            ModelError: the package is no program that the evaluator can run.
+        """
+        return self._returned(self._evaluator.run(self._feeds(sample)).outputs)
+
+    def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
+        """Internal tensors by canonical name, as float; values that the program does not have are left out."""
+        values = {v.name or "": v for node in self.graph.graph for v in node.outputs}
+        wanted = {self._identifiers.get(name, name): name for name in names if name in values}
+        kept = self._evaluator.run(self._feeds(sample), keep=wanted.keys()).values
+        return {wanted[key]: array for key, array in kept.items() if array.shape == _shape(values[wanted[key]])}
+
+    @functools.cached_property
+    def _identifiers(self) -> dict[str, str]:
+        """Canonical name -> the program's, of what was renamed."""
+        renamed: dict[str, str] = json.loads(self._evaluator.package.metadata.get(NAMES_KEY, "{}"))
+        return {name: identifier for identifier, name in renamed.items()}
+
+    def _feeds(self, sample: Sample) -> dict[str, Array]:
+        wanted = {spec.name: spec for spec in self.inputs}
+        if set(sample) != set(wanted):
+            raise UsageError(f"the sample has inputs {sorted(sample)}, {self.path.name} takes {sorted(wanted)}")
+        feeds = {}
+        for name, spec in wanted.items():
+            array = np.asarray(sample[name])
+            if array.shape != spec.shape:
+                raise UsageError(f"input {name!r} has shape {array.shape}, {self.path.name} takes {spec.shape}")
+            feeds[self._identifiers.get(name, name)] = _as_handed_in(array, name)
+        return feeds
+
+    def _returned(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+        results = {}
+        for value in self.graph.graph.outputs:
+            name = value.name or ""
+            array = outputs.get(self._identifiers.get(name, name))
+            if array is None:
+                raise ModelError(f"the model has output {name!r}, {self.path.name} gives {sorted(outputs)}")
+            if array.size != math.prod(_shape(value)):
+                raise ModelError(f"output {name!r} has shape {array.shape} in {self.path.name}, not {_shape(value)}")
+            results[name] = np.array(array, dtype=_dtype(value)).reshape(_shape(value))
+        return results
+
+
+def _as_handed_in(array: Array, name: str) -> Array:
+    """An input as an app gives it to Core ML: at least one axis, float32 or int32."""
+    stored = array if array.ndim else array.reshape(1)
+    if array.dtype.kind == "f":
+        return stored.astype(np.float32)
+    if array.size and array.dtype.kind in "iu" and not _INT32.min <= array.min() <= array.max() <= _INT32.max:
+        raise UsageError(f"input {name!r} has integers beyond int32, which Core ML does not take")
+    return stored.astype(np.int32)
+
+
+def _shape(value: ir.Value) -> tuple[int, ...]:
+    assert value.shape is not None
+    return tuple(int(d) for d in value.shape.numpy())
+
+
+def _dtype(value: ir.Value) -> str:
+    assert value.dtype is not None
+    return str(value.dtype.numpy().name)

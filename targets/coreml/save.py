@@ -1,0 +1,51 @@
+"""From a converted program to a package on disk: the same bytes every time, readable by everyone."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgeport.targets.coreml import mil
+
+_DATE = "com.github.apple.coremltools.conversion_date"
+NAMES_KEY = "edgeport.names"
+"""User-defined metadata: identifier -> canonical name, as JSON, where they differ."""
+
+
+def save(model: Any, path: Path, notes: Mapping[str, str]) -> tuple[Path, ...]:
+    """Writes the package.
+
+    coremltools gives items random identifiers, notes the date and leaves files to their owner alone.
+
+    Args:
+        model: an `MLModel`.
+        path: the folder to be made, ending in `.mlpackage`.
+        notes: user-defined metadata.
+
+    Returns:
+        Every file of the package, sorted.
+    """
+    for key in list(model.user_defined_metadata):
+        del model.user_defined_metadata[key]
+    for key, text in sorted(notes.items()):
+        model.user_defined_metadata[key] = text
+    with mil.quiet():
+        model.save(str(path))
+    manifest = path / "Manifest.json"
+    manifest.write_text(_stable(json.loads(manifest.read_text(encoding="utf-8"))), encoding="utf-8")
+    files = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
+    for entry in (path, *path.rglob("*")):
+        entry.chmod(0o755 if entry.is_dir() else 0o644)
+    return files
+
+
+def _stable(manifest: dict[str, Any]) -> str:
+    """The manifest with identifiers that follow from what they name."""
+    entries: dict[str, Any] = manifest["itemInfoEntries"]
+    named = {key: str(uuid.uuid5(uuid.NAMESPACE_URL, entry["path"])) for key, entry in entries.items()}
+    manifest["itemInfoEntries"] = {named[key]: entries[key] for key in sorted(entries, key=lambda k: named[k])}
+    manifest["rootModelIdentifier"] = named[manifest["rootModelIdentifier"]]
+    return json.dumps(manifest, indent=4, sort_keys=True) + "\n"

@@ -1,0 +1,72 @@
+"""The Core ML target."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgeport.errors import ModelError
+from edgeport.findings import Finding
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.scheme import Scheme
+from edgeport.targets.contract import Artifact, Profile
+from edgeport.targets.coreml import mil
+from edgeport.targets.coreml.forms import in_own_forms
+from edgeport.targets.coreml.lower import lower_graph
+from edgeport.targets.coreml.runner import PackageRunner
+from edgeport.targets.coreml.save import NAMES_KEY, save
+from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme
+from edgeport.targets.lowering import refusal
+
+_DEPLOYMENT = "iOS17"
+
+
+@dataclass(frozen=True)
+class CoremlTarget:
+    """Core ML on Apple's systems: one ML program in an .mlpackage."""
+
+    name: str = "coreml"
+    suffix: str = ".mlpackage"
+    precisions: tuple[str, ...] = PRECISIONS
+    schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
+    toolchain: Mapping[str, str] = field(default_factory=lambda: {"coremltools": "coremltools>=9.0"})
+
+    def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
+        """What Core ML's kernels demand at that precision."""
+        return coreml_scheme(precision)
+
+    def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
+        """Every node that cannot be lowered, from a dry run of the lowering in float."""
+        return list(lower_graph(in_own_forms(graph), Plan("fp32"), _DEPLOYMENT).findings)
+
+    def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
+        """Writes `out/name.mlpackage`.
+
+        Raises:
+            ModelError: a node cannot be lowered, or coremltools declines the program.
+        """
+        lowered = lower_graph(in_own_forms(graph), plan, _DEPLOYMENT)
+        if lowered.findings:
+            raise refusal("Core ML", list(lowered.findings))
+        try:
+            model = mil.convert(mil.program({"main": lowered.function}), _DEPLOYMENT)
+        except mil.BuilderError as error:
+            raise ModelError(f"coremltools declines the program: {error}") from error
+        path = out / f"{name}{self.suffix}"
+        renamed = {identifier: own for identifier, own in lowered.canonical.items() if identifier != own}
+        files = save(model, path, {NAMES_KEY: json.dumps(renamed, sort_keys=True)})
+        return Artifact(self.name, plan.precision, path, files)
+
+    def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
+        """The evaluator of saved packages; on macOS Core ML itself."""
+        return PackageRunner(artifact.path, graph)
+
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
+        """There is none."""
+
+
+COREML = CoremlTarget()
