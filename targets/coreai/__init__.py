@@ -1,0 +1,1 @@
+"""Core AI: Apple's .aimodel (iOS and macOS 27), run by its own runtime for Linux."""

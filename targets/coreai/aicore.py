@@ -1,0 +1,216 @@
+"""coreai-core, and the only module that imports it: writes a program as an .aimodel, and runs one.
+
+It is loaded in the process of `worker` only, because what the beta's compiler and runtime do not like can end the
+process that they run in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import coreai.authoring as authoring  # before its parts, which import one another
+import ml_dtypes
+import numpy as np
+from coreai._compiler.dialects import coreai as dialect
+from coreai._compiler.ir import Attribute
+from coreai.authoring.graph_builder import GraphOp
+from coreai.authoring.tensor_type import TensorType
+from coreai.runtime import NDArray
+
+from edgeport.sample import Array
+from edgeport.targets.coreai.program import Program, Step, Type
+
+FUNCTION = "main"
+_SUB_BYTE = {"int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4}
+
+
+class ProgramError(Exception):
+    """The toolchain declines a program; the message is its reason."""
+
+
+def write(program: Program, path: Path) -> None:
+    """Builds a program and saves it as the folder `path`; the same program gives the same bytes.
+
+    Raises:
+        ProgramError: an operation does not exist or declines its operands, or the rewriting passes fail.
+    """
+    try:
+        module = authoring.Module.create()
+        with module, authoring.DebugInfo.file(FUNCTION, 1).activate():
+            _function(program)
+        authoring.AIProgram(module).save_asset(path)
+    except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ProgramError(_reason(error)) from error
+    _forget_the_clock(path / "metadata.json")
+
+
+def _forget_the_clock(path: Path) -> None:
+    """Leaves the date out of the metadata."""
+    stated = json.loads(path.read_text(encoding="utf-8"))
+    kept = {key: value for key, value in sorted(stated.items()) if key != "creationDate"}
+    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+
+
+def _function(program: Program) -> None:
+    given = [_type(kind) for _, kind in program.inputs]
+    types = _types(program)
+    made = [_type(types[number]) for number in program.outputs.values()]
+    names = [name for name, _ in program.inputs]
+    graph = GraphOp(FUNCTION, given, made, names or None, list(program.outputs))
+    with graph.block:
+        values: dict[int, Any] = dict(enumerate(graph.arguments))
+        for number, (array, dtype) in program.constants.items():
+            values[number] = _constant(array, dtype)
+        for step in program.steps:
+            _emit(step, values)
+        dialect.output([values[number] for number in program.outputs.values()])
+
+
+def _types(program: Program) -> dict[int, Type]:
+    types = {number: kind for number, (_, kind) in enumerate(program.inputs)}
+    types |= {number: Type(array.shape, dtype) for number, (array, dtype) in program.constants.items()}
+    for step in program.steps:
+        types |= dict(zip(step.results, step.types, strict=True))
+    return types
+
+
+def _dtype(name: str) -> Any:
+    return _SUB_BYTE.get(name) or (np.bool_ if name == "bool" else np.dtype(name).type)
+
+
+def _type(kind: Type) -> Any:
+    return TensorType(list(kind.shape), _dtype(kind.dtype))._to_mlir_type()
+
+
+def _constant(array: Array, dtype: str) -> Any:
+    return dialect.constant(array.astype(_dtype(dtype)) if dtype in _SUB_BYTE else array)
+
+
+def _emit(step: Step, values: dict[int, Any]) -> None:
+    operands = [values[o] if isinstance(o, int) else dialect.constant(o) for o in step.operands]
+    types = [_type(kind) for kind in step.types]
+    form = _FORMS.get(step.kind)
+    try:
+        if form is None:
+            made = getattr(dialect, step.kind)(*operands, **step.options)
+        else:
+            made = form(types, operands, step.options)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise ProgramError(f"{step.kind} of {_listed(operands)}: {_reason(error)}") from error
+    results = made if isinstance(made, (list, tuple)) else [made]
+    for number, result, wanted in zip(step.results, results, types, strict=True):
+        if result.type != wanted:
+            raise ProgramError(f"{step.kind} of {_listed(operands)} gives {result.type}, not {wanted}")
+        values[number] = result
+
+
+def _listed(operands: Sequence[Any]) -> str:
+    return ", ".join(str(o.type) for o in operands)
+
+
+_Form = Callable[[Sequence[Any], Sequence[Any], Mapping[str, Any]], Any]
+
+
+def _typed(kind: str) -> _Form:
+    """Operations that are told the type of their result."""
+    return lambda types, operands, options: getattr(dialect, kind)(types[0], *operands, **options)
+
+
+def _mode(kind: str) -> _Form:
+    def form(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        mode = Attribute.parse(f"#coreai.interpolation_mode<{options['mode']}>")
+        return getattr(dialect, kind)(*operands, mode)
+
+    return form
+
+
+def _cast(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    return dialect.CastOp(types[0], operands[0]).result
+
+
+def _concat(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    return dialect.concat(operands[0], operands[1:])
+
+
+def _argsort(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """The toolchain numbers places without sign."""
+    made = dialect.argsort(*operands)
+    return made if made.type == types[0] else dialect.CastOp(types[0], made).result
+
+
+def _scatter(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    mode = Attribute.parse(f"#coreai.scatter_mode<{options['mode']}>")
+    return dialect.scatter_along_axis(types[0], *operands, scatter_mode=mode)
+
+
+_FORMS: dict[str, _Form] = {
+    "cast": _cast,
+    "concat": _concat,
+    "argsort": _argsort,
+    "scatter_along_axis": _scatter,
+    "interpolate": _mode("interpolate"),
+    "interpolate_coordinates": _mode("interpolate_coordinates"),
+} | {kind: _typed(kind) for kind in ("maxpool2d", "maxpool3d")}
+
+
+def _reason(error: BaseException) -> str:
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    head, _, tail = text.partition("at #debuginfo.location")
+    return (head + tail.rpartition("]>")[2] if tail else text)[:500] or type(error).__name__
+
+
+class Model:
+    """An .aimodel, compiled for this machine."""
+
+    def __init__(self, path: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._opened = authoring.AIModelAsset.load(path).executable()
+            model = self._loop.run_until_complete(self._opened.__aenter__())
+            self._function = model.load_function(FUNCTION)
+        except (RuntimeError, ValueError, KeyError, OSError) as error:
+            raise ProgramError(_reason(error)) from error
+
+    @property
+    def inputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name -> shape and dtype, in the file's order."""
+        desc = self._function.desc
+        return {name: _described(desc.input_descriptor(name)) for name in desc.input_names}
+
+    @property
+    def outputs(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Name -> shape and dtype, in the file's order."""
+        desc = self._function.desc
+        return {name: _described(desc.output_descriptor(name)) for name in desc.output_names}
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Every output by name; shapes and dtypes of `feeds` must be those of `inputs`, or the process ends.
+
+        Raises:
+            ProgramError: a kernel fails.
+        """
+        given = {name: NDArray(np.array(array, order="C")) for name, array in feeds.items()}
+        try:
+            results = self._loop.run_until_complete(self._function(given))
+        except (RuntimeError, ValueError) as error:
+            raise ProgramError(_reason(error)) from error
+        return {name: np.array(result.numpy(), order="C") for name, result in results.items()}
+
+    def close(self) -> None:
+        """Removes the compiled form."""
+        self._loop.run_until_complete(self._opened.__aexit__(None, None, None))
+        self._loop.close()
+
+
+def _described(descriptor: Any) -> tuple[tuple[int, ...], str]:
+    return tuple(int(d) for d in descriptor.shape), str(descriptor.dtype)
+
+
+def operations(path: Path) -> dict[str, int]:
+    """How often each operation stands in a saved program."""
+    summary = authoring.AIModelAsset.load(path).summary()
+    return {} if summary is None else dict(sorted(summary.operation_distribution))

@@ -1,0 +1,110 @@
+"""The lowering's working state: which value of the program stands for each ONNX value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import onnx_ir as ir
+
+from edgeport.sample import Array
+from edgeport.targets.coreai.program import Builder, Tensor
+from edgeport.targets.coreai.registry import Refused
+
+_INTEGERS = (f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u"))
+DTYPES = ("bool", "float16", "float32", "float64", *_INTEGERS)
+"""What Core AI computes with, all of them natively."""
+
+
+@dataclass
+class Context:
+    """What handlers work with."""
+
+    builder: Builder = field(default_factory=Builder)
+    values: dict[ir.Value, Tensor] = field(default_factory=dict)
+
+    def shape(self, value: ir.Value) -> tuple[int, ...]:
+        """Static ONNX shape of a value."""
+        if value.shape is None or not value.shape.is_static():
+            hint = "fix the dimensions with --input"
+            raise Refused(f"the shape of {value.name!r} is not static", hint, "dynamic-shape")
+        return tuple(int(d) for d in value.shape.numpy())
+
+    def dtype(self, value: ir.Value) -> str:
+        """numpy name of a value's dtype."""
+        name = "unknown" if value.dtype is None else str(value.dtype.numpy().name)
+        if name not in DTYPES:
+            raise Refused(
+                f"{value.name!r} is of dtype {name}, which Core AI's runtime here does not take",
+                None,
+                "unsupported-dtype",
+            )
+        return name
+
+    def constant(self, value: ir.Value | None) -> Array | None:
+        """The data of a constant, None if it is computed or absent."""
+        if value is None or value.const_value is None:
+            return None
+        return value.const_value.numpy()
+
+    def constant_input(self, node: ir.Node, index: int) -> Array | None:
+        """The data of a constant input, None if it is absent.
+
+        Raises:
+            Refused: the input is computed at run time.
+        """
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None:
+            return None
+        data = self.constant(value)
+        if data is None:
+            raise Refused(f"input {index} ({value.name}) must be a constant", "make it static before the export")
+        return data
+
+    def constant_ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
+        """A constant integer input as a tuple, None if absent.
+
+        Raises:
+            Refused: the input is computed at run time.
+        """
+        data = self.constant_input(node, index)
+        return None if data is None else tuple(int(v) for v in data.reshape(-1))
+
+    def has(self, node: ir.Node, index: int) -> bool:
+        """Whether an input is given."""
+        return index < len(node.inputs) and node.inputs[index] is not None
+
+    def read(self, node: ir.Node, index: int) -> Tensor:
+        """An input that must be there."""
+        tensor = self.optional(node, index)
+        if tensor is None:
+            raise Refused(f"input {index} is missing")
+        return tensor
+
+    def optional(self, node: ir.Node, index: int) -> Tensor | None:
+        """An input, None if it is absent."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        return None if value is None else self.tensor(value)
+
+    def tensor(self, value: ir.Value) -> Tensor:
+        """The value of the program that stands for an ONNX value."""
+        if value not in self.values:
+            data = self.constant(value)
+            assert data is not None, f"{value.name} is read before it is written"
+            self.dtype(value)
+            self.values[value] = self.builder.constant(data)
+        return self.values[value]
+
+    def bind(self, node: ir.Node, *results: Tensor | None) -> None:
+        """Lets values of the program stand for the node's outputs; None where an output is not wanted."""
+        for value, result in zip(node.outputs, results, strict=False):
+            if result is None:
+                continue
+            want = self.shape(value), self.dtype(value)
+            if (result.shape, result.dtype) != want:
+                raise Refused(
+                    f"output {value.name!r} comes as {result.dtype}{list(result.shape)} instead of "
+                    f"{want[1]}{list(want[0])}; this is a defect of edgeport, please report it with the model"
+                )
+            self.values[value] = result
+            if value.name and result.number >= len(self.builder.program.inputs):
+                self.builder.program.names.setdefault(result.number, value.name)

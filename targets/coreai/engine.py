@@ -1,0 +1,113 @@
+"""Core AI's toolchain, in a process of its own that is started when first needed and anew after it died."""
+
+from __future__ import annotations
+
+import atexit
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeport.sample import Array
+from edgeport.targets.coreai.program import Program
+
+
+class EngineError(Exception):
+    """The toolchain declines what it is asked, or died of it; the message is the reason, in one line."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What the runtime says of a file: name -> shape and dtype of inputs and outputs, and how often each operation
+    stands in it."""
+
+    inputs: Mapping[str, tuple[tuple[int, ...], str]]
+    outputs: Mapping[str, tuple[tuple[int, ...], str]]
+    operations: Mapping[str, int]
+
+
+def write(program: Program, path: Path) -> None:
+    """Saves a program as the folder `path`.
+
+    Raises:
+        EngineError: the toolchain declines it.
+    """
+    _ask("write", program, str(path.absolute()))
+
+
+def inspect(path: Path) -> Inspected:
+    """Compiles a saved program for this machine and says what it holds.
+
+    Raises:
+        EngineError: the runtime does not load it.
+    """
+    return Inspected(*_ask("inspect", str(path.absolute())))
+
+
+def run(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Every output of a saved program by name; shapes and dtypes must be those of its inputs.
+
+    Raises:
+        EngineError: the runtime does not load or run it.
+    """
+    results: dict[str, Array] = _ask("run", str(path.absolute()), dict(feeds))
+    return results
+
+
+_LOCK = threading.Lock()
+_PROCESS: list[subprocess.Popen[bytes]] = []
+
+
+def _ask(*request: Any) -> Any:
+    """One request; requests of several threads come one after the other."""
+    with _LOCK:
+        process = _process()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            pickle.dump(request, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+            process.stdin.flush()
+            kind, answer = pickle.load(process.stdout)
+        except (EOFError, OSError, pickle.UnpicklingError) as error:
+            raise EngineError(f"its process ended with {_end(process)}") from error
+    if kind == "declined":
+        raise EngineError(answer)
+    return answer
+
+
+def _process() -> subprocess.Popen[bytes]:
+    if not _PROCESS or _PROCESS[0].poll() is not None:
+        _PROCESS[:] = [
+            subprocess.Popen(
+                [sys.executable, "-m", "edgeport.targets.coreai.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        ]
+        atexit.register(_stop, _PROCESS[0])
+    return _PROCESS[0]
+
+
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """How a process that answers no more ended."""
+    _PROCESS.clear()
+    atexit.unregister(_stop)
+    try:
+        code = process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        code = process.wait()
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            pipe.close()
+    process.wait()

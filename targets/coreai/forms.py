@@ -1,0 +1,19 @@
+"""The forms of operators that this target lowers, where the canonical graph has others."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgeport.passes.pipeline import rewritten
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.qdq import write_qdq
+from edgeport.targets.coreai.scheme import coreai_scheme
+
+FORMS: tuple[str, ...] = ()
+"""Passes that write operators which Core AI lacks in others, in order."""
+
+
+def in_own_forms(model: ir.Model, plan: Plan) -> ir.Model:
+    """A copy of the canonical graph in which the plan is written out as Q/DQ and `FORMS` have run."""
+    scheme = coreai_scheme(plan.precision)
+    return rewritten(model if scheme.kernel == "float32" else write_qdq(model, plan, scheme), FORMS)

@@ -1,0 +1,75 @@
+"""The walk over a canonical graph: every node through its lowering, every objection collected."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgeport.findings import Finding
+from edgeport.targets.coreai import ops
+from edgeport.targets.coreai.context import Context
+from edgeport.targets.coreai.program import Program, Tensor
+from edgeport.targets.coreai.registry import LOWERINGS, Refused
+from edgeport.targets.lowering import finding, objections, refusal
+from edgeport.targets.unsupported import unsupported
+
+assert ops  # imported for its registrations
+
+
+def lower_graph(model: ir.Model) -> Program:
+    """The program of a graph.
+
+    Raises:
+        ModelError: something cannot be lowered; `findings` lists every such node.
+    """
+    ctx, findings = walk(model)
+    if findings:
+        raise refusal("Core AI", findings)
+    program = ctx.builder.program
+    program.outputs = {value.name or "": ctx.tensor(value).number for value in model.graph.outputs}
+    return program
+
+
+def walk(model: ir.Model) -> tuple[Context, list[Finding]]:
+    """Runs every lowering; a refused node's outputs are stood in for, so that all findings come at once."""
+    ctx = Context()
+    findings: list[Finding] = []
+    for value in model.graph.inputs:
+        try:
+            ctx.values[value] = ctx.builder.input(value.name or "", ctx.shape(value), ctx.dtype(value))
+        except Refused as refused:
+            findings.append(finding(refused, None))
+    if findings:  # nothing below can be judged without the inputs' shapes
+        return ctx, findings
+    for node in model.graph:
+        problems = _problems(ctx, node)
+        findings.extend(finding(p, node) for p in problems)
+        for value in node.outputs:
+            if problems and value not in ctx.values:
+                ctx.values[value] = _stand_in(ctx, value)
+    return ctx, findings
+
+
+def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
+    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if lowering is None:
+        return [unsupported(node)]
+    problems = list(objections(node, lowering))
+    if not problems:
+        try:
+            for value in (*node.inputs, *node.outputs):
+                if value is not None and (value.name or value.uses()):
+                    ctx.shape(value)
+                    ctx.dtype(value)
+            lowering.handler(ctx, node)
+        except Refused as refused:
+            problems = [refused]
+    return problems
+
+
+def _stand_in(ctx: Context, value: ir.Value) -> Tensor:
+    """Something of the right type, as far as it is known, for the nodes that read a refused one."""
+    try:
+        shape, dtype = ctx.shape(value), ctx.dtype(value)
+    except Refused:
+        shape, dtype = (), "float32"
+    return ctx.builder.step("stand_in", [], shape, dtype)
