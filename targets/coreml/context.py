@@ -6,7 +6,7 @@ constants float16 cannot hold computes in float32, between casts that are emitte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.groups import KernelGroup
-from edgeport.quantize.plan import Plan
+from edgeport.quantize.plan import INTEGERS, Plan, QParams
 from edgeport.sample import Array
 from edgeport.targets.coreml import mil
 from edgeport.targets.coreml.mil import BuilderError, Var
@@ -24,6 +24,7 @@ from edgeport.targets.coreml.registry import Refused
 Floats = Literal["float16", "float32"]
 MOST_HALF = 65504.0
 """The largest float16."""
+_LEAST_HALF = 2.0**-24
 _INT32 = np.iinfo(np.int32)
 MAX_RANK = 5
 """Core ML's tensors have no more axes (coremltools 9.0 refuses them when saving)."""
@@ -40,7 +41,7 @@ class Context:
         floats: what the program computes in.
         names: identifiers of the program.
         width: what the current node computes in.
-        node: name of what the current node makes, for the names of operations inside of it.
+        node: the current node.
     """
 
     plan: Plan
@@ -49,9 +50,11 @@ class Context:
     floats: Floats
     names: Names
     width: Floats = "float32"
-    node: str = ""
-    _forms: dict[ir.Value, dict[str, Var]] = field(default_factory=dict)
-    """MIL values that stand for each ONNX value, by dtype."""
+    node: ir.Node = field(default_factory=lambda: ir.node("Identity", []))
+    _forms: dict[ir.Value, dict[tuple[str, bool], Var]] = field(default_factory=dict)
+    """MIL values that stand for each ONNX value, by dtype and whether rounded for those that read integers."""
+    _rounded: set[ir.Value] = field(default_factory=set)
+    """What exists as integers only."""
 
     # ---- facts about values -------------------------------------------------------------------------------
 
@@ -117,23 +120,42 @@ class Context:
     # ---- reading ------------------------------------------------------------------------------------------
 
     def read(self, value: ir.Value | None) -> Var:
-        """A value as the current node reads it."""
+        """A value as the current node reads it: where the plan has it in integers, rounded to them."""
         assert value is not None
-        dtype = self.mil_dtype(value)
+        dtype, quant = self.mil_dtype(value), self.quant(value)
         data = self.constant(value)
         if data is not None:
-            return self._constant(value, data, dtype)
+            forms = self._forms.setdefault(value, {})
+            if (dtype, quant is not None) not in forms:
+                name = value.name or "constant"
+                exact = data if quant is None else quant.restored(data)
+                forms[dtype, quant is not None] = mil.constant(as_stored(exact, dtype, name), self.names.fresh(name))
+            return forms[dtype, quant is not None]
         forms = self._forms[value]
-        if dtype not in forms:
-            forms[dtype] = self.cast(next(iter(forms.values())), dtype, f"{value.name}_{dtype}")
-        return forms[dtype]
+        if (dtype, False) not in forms:
+            forms[dtype, False] = self.cast(next(iter(forms.values())), dtype, f"{value.name}_{dtype}")
+        if quant is None or value in self._rounded:
+            return forms[dtype, False]
+        if (dtype, True) not in forms:
+            forms[dtype, True] = self.rounded(forms[dtype, False], quant, value.name or "value")
+        return forms[dtype, True]
 
-    def _constant(self, value: ir.Value, data: Array, dtype: str) -> Var:
-        forms = self._forms.setdefault(value, {})
-        if dtype not in forms:
-            name = value.name or "constant"
-            forms[dtype] = mil.constant(as_stored(data, dtype, name), self.names.fresh(name))
-        return forms[dtype]
+    def quant(self, value: ir.Value) -> QParams | None:
+        """Parameters of a value as the current node reads or makes it; None where it does so in float."""
+        return self.plan.qparams(value.name) if self.plan.kernel(self.node.name) in INTEGERS else None
+
+    def rounded(self, var: Var, quant: QParams, name: str) -> Var:
+        """Floats rounded to an integer grid: `quantize`, then `dequantize`, between which kernels see integers.
+
+        Zero point 0 is the cheapest, so that int8 from -128 becomes uint8 from 0.
+        """
+        zero = int(quant.zero_point)
+        dtype, zero = ("uint8", 0) if quant.dtype == "int8" and zero == -128 else (quant.dtype, zero)
+        grid: dict[str, Any] = {"scale": self.number(float(quant.scale))}
+        if zero:
+            grid["zero_point"] = np.dtype(dtype).type(zero)
+        stored = self.emit("quantize", f"{name}_quantized", input=var, output_dtype=dtype, **grid)
+        return self.emit("dequantize", f"{name}_rounded", input=stored, **grid)
 
     def number(self, value: float) -> Any:
         """A number as an operand beside floats of the current node's width."""
@@ -152,7 +174,7 @@ class Context:
             Refused: coremltools' builder declines it.
         """
         try:
-            return mil.emit(kind, name=self.names.fresh(hint or f"{self.node}_{kind}"), **inputs)
+            return mil.emit(kind, name=self.names.fresh(hint or f"{self.node.outputs[0].name}_{kind}"), **inputs)
         except BuilderError as error:
             raise Refused(f"Core ML's {kind} does not take it: {error}") from error
 
@@ -180,7 +202,11 @@ class Context:
         shape, dtype = self.shape(value), self.mil_dtype(value)
         assert tuple(var.shape) == shape, (value.name, var.shape, shape)
         assert mil.dtype_of(var) == dtype, (value.name, mil.dtype_of(var), dtype)
-        self._forms[value] = {dtype: var}
+        quant = self.quant(value)
+        if quant is not None:
+            var = self.rounded(var, quant, value.name or "value")
+            self._rounded.add(value)
+        self._forms[value] = {(dtype, False): var}
         as_returned = (self.end(value)[1] == dtype and shape != ()) or not value.is_graph_output()
         if as_returned and var.name not in self.names.canonical:
             var.name = self.names.of(value.name or "value")
@@ -193,7 +219,7 @@ class Context:
         Raises:
             Refused: Core ML's interface has nothing for it.
         """
-        shape, dtype = self.shape(value), self.dtype(value)
+        shape = self.shape(value)
         if len(shape) > MAX_RANK:
             message = f"{value.name!r} has {len(shape)} axes, Core ML's tensors have at most {MAX_RANK}"
             raise Refused(message, "reshape it outside of the model", "unsupported-shape")
@@ -207,7 +233,7 @@ class Context:
             var = self.emit("not_equal", f"{value.name}_bool", x=var, y=np.int32(0))
         if self.rank(value) == 0:
             var = self.emit("squeeze", f"{value.name}_scalar", x=var, axes=[0])
-        self._forms[value] = {mil.dtype_of(var): var}
+        self._forms[value] = {(mil.dtype_of(var), False): var}
 
     def returned(self, value: ir.Value) -> Var:
         """The MIL value that Core ML hands out for a graph output, under its name."""
@@ -242,11 +268,21 @@ def as_stored(data: Array, dtype: str, name: str) -> Array:
         return np.asarray(data, dtype, order="C")
 
 
-def needs_float32(constants: Iterable[Array]) -> bool:
-    """Whether float16 cannot hold a constant: finite and beyond its largest, or so small that it becomes 0."""
-    for data in constants:
-        if data.dtype.kind == "f" and data.size:
-            size = np.abs(data[np.isfinite(data)])
-            if size.size and (size.max() > MOST_HALF or bool(((size > 0) & (size.astype(np.float16) == 0)).all())):
-                return True
-    return False
+def needs_float32(ctx: Context, node: ir.Node) -> bool:
+    """Whether float16 cannot hold a constant or a scale of a node, or float32 was asked for.
+
+    It cannot where a number is finite and beyond its largest, or where all are so small that they become 0.
+    """
+    if ctx.plan.precision_of(node.name) == "fp32":
+        return True
+    values = [v for v in (*node.inputs, *node.outputs) if v is not None]
+    arrays = [v.const_value.numpy() for v in values if v.const_value is not None]
+    arrays += [quant.scale for v in values if (quant := ctx.plan.qparams(v.name)) is not None]
+    return any(_beyond_half(array) for array in arrays)
+
+
+def _beyond_half(data: Array) -> bool:
+    if data.dtype != np.float32 or not data.size:
+        return False
+    size = np.abs(data[np.isfinite(data)])
+    return bool(size.size) and bool(size.max() > MOST_HALF or (0 < size.max() < _LEAST_HALF))

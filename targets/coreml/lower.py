@@ -83,9 +83,8 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
     problems = list(objections(node, lowering))
     if problems:
         return problems
-    constants = [v.const_value.numpy() for v in node.inputs if v is not None and v.const_value is not None]
-    ctx.width = "float32" if needs_float32(constants) else ctx.floats
-    ctx.node = node.outputs[0].name or node.op_type
+    ctx.node = node
+    ctx.width = "float32" if needs_float32(ctx, node) else ctx.floats
     try:
         lowering.handler(ctx, node)
     except Refused as refused:

@@ -107,6 +107,12 @@ def emit(kind: str, **inputs: Any) -> Var:
         raise BuilderError(reason or type(error).__name__) from error
 
 
+def narrow(array: Array, dtype: str) -> Array:
+    """Integers in bytes, marked as of a type of 1, 2, 4, 6 or 8 bits (`uint4`, `int4`, `int8`, ...)."""
+    types = _mil().types
+    return np.asarray(array).astype(types.nptype_from_builtin(types.string_to_builtin(dtype)))
+
+
 def constant(array: Array, name: str) -> Var:
     """A constant."""
     return emit("const", val=array, name=name)

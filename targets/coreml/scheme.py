@@ -1,24 +1,30 @@
-"""What Core ML's kernels demand, by precision."""
+"""What Core ML computes in integers, and what it stores compressed, by precision.
+
+Integers are those of Apple's own quantization passes (coremltools 9.0, linear_quantize_activations): convolutions,
+products with constant matrices, residual additions and pools, with what is between them in float16. Only the Neural
+Engine of the A17 Pro, the M4 and what came after computes on them as such.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import onnx_ir as ir
 
 from edgeport.errors import UsageError
-from edgeport.quantize.plan import Plan
-from edgeport.quantize.scheme import Scheme
+from edgeport.quantize.plan import Kernel, Plan
+from edgeport.quantize.scheme import OpRule, Scheme
 
-PRECISIONS = ("fp32", "fp16")
+KERNELS: dict[str, Kernel] = {"fp32": "float32", "fp16": "float32", "int8": "int8", "int8-weights": "int8-weights"}
+"""Precision -> the kernel of the nodes that hold weights."""
+PRECISIONS = tuple(KERNELS)
+_SMALL = 1024
+"""Elements below which a table is not worth its scales."""
 
 
-def floats_of(plan: Plan) -> str:
+def floats_of(plan: Plan) -> Literal["float16", "float32"]:
     """What a program of that precision computes in, where it computes in floats."""
     return "float32" if plan.precision == "fp32" else "float16"
-
-
-def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
-    """Whether Core ML applies an activation within the kernel before it."""
-    return anchor.op_type in ("Conv", "MatMul", "Add") and activation.op_type == "Relu"
 
 
 def coreml_scheme(precision: str) -> Scheme:
@@ -27,6 +33,60 @@ def coreml_scheme(precision: str) -> Scheme:
     Raises:
         UsageError: the target has no such precision.
     """
-    if precision not in PRECISIONS:
+    if precision not in KERNELS:
         raise UsageError(f"--precision {precision}: the coreml target takes {', '.join(PRECISIONS)}")
-    return Scheme(precision, "float32", {}, fusible)
+    kernel = KERNELS[precision]
+    if kernel == "float32":
+        return Scheme(precision, kernel, {}, fusible)
+    if kernel == "int8":
+        return Scheme(precision, kernel, _ANCHORS | _TABLES | _GLUE, fusible, needs_data=True)
+    return Scheme(precision, kernel, _ANCHORS | _TABLES, fusible)
+
+
+def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
+    """Whether Core ML applies an activation within the kernel before it, so that integers come after it.
+
+    These are the suffixes of Apple's pass for quantized activations.
+    """
+    return anchor.op_type in ("Conv", "Add") and activation.op_type in ("Relu", "LeakyRelu", "Tanh", "Clip")
+
+
+def _matmul(node: ir.Node) -> str | None:
+    weight = node.inputs[1]
+    if weight is None or weight.const_value is None:
+        return "a product of two activations stays float"
+    if len(weight.const_value.shape) != 2:
+        return "only two-dimensional weights make a linear layer"
+    return None
+
+
+def _conv(node: ir.Node) -> str | None:
+    weight = node.inputs[1]
+    return "its weights are computed" if weight is None or weight.const_value is None else None
+
+
+def _table(node: ir.Node) -> str | None:
+    table = node.inputs[0]
+    axis = node.attributes.get("axis")
+    if table is None or table.const_value is None or len(table.const_value.shape) != 2:
+        return "only a constant table of rows is stored in integers"
+    if (axis is not None and axis.as_int() != 0) or table.const_value.size < _SMALL:
+        return "its table is small, or not read by rows"
+    return None
+
+
+_FIRST = (0,)
+_ANCHORS = {
+    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_conv),
+    "ConvTranspose": OpRule(
+        "anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_conv, kernel="int8-weights"
+    ),
+    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
+}
+_TABLES = {"Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)}
+"""Embeddings: one scale a row."""
+_GLUE = {
+    "Add": OpRule("glue"),
+    "AveragePool": OpRule("glue", activations=_FIRST),
+    "MaxPool": OpRule("passthrough", activations=_FIRST),
+}
