@@ -16,6 +16,7 @@ from edgeport.quantize.compression import Palette, Sparse
 from edgeport.quantize.plan import Compression, QParams
 from edgeport.sample import Array
 from edgeport.targets.coreml import mil
+from edgeport.targets.coreml.halves import LEAST_HALF
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused
 
@@ -44,6 +45,7 @@ def compressed(
 
 
 def _integers(ctx: Context, array: Array, how: QParams, perm: Sequence[int], shape: Sequence[int], name: str) -> Var:
+    how = replace(how, scale=_representable(ctx, how.scale))
     stored = how.quantize(array).transpose(perm).reshape(shape)
     if how.dtype == "int8" and how.block is None:
         axis = 0 if how.axis is None else _moved_axis(how.axis, array.shape, perm, shape)
@@ -63,6 +65,12 @@ def _integers(ctx: Context, array: Array, how: QParams, perm: Sequence[int], sha
     data = mil.narrow(stored, how.dtype)
     offset = {"offset": mil.narrow(zero.astype(np.int8), how.dtype)} if zero.any() else {}
     return ctx.emit("constexpr_blockwise_shift_scale", name, data=data, scale=ctx.floating(scale), **offset)
+
+
+def _representable(ctx: Context, scale: Array) -> Array:
+    """Scales as the program holds them. Below 2**-14 float16 has few digits left, so integers follow from these."""
+    held = np.asarray(ctx.floating(scale), np.float32)
+    return np.maximum(held, LEAST_HALF) if ctx.width == "float16" else held
 
 
 def _spread(how: QParams, values: Array, array: Array, perm: Sequence[int], shape: Sequence[int]) -> Array:

@@ -6,7 +6,7 @@ constants float16 cannot hold computes in float32, between casts that are emitte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,9 +22,6 @@ from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import Refused
 
 Floats = Literal["float16", "float32"]
-MOST_HALF = 65504.0
-"""The largest float16."""
-_LEAST_HALF = 2.0**-24
 _INT32 = np.iinfo(np.int32)
 MAX_RANK = 5
 """Core ML's tensors have no more axes (coremltools 9.0 refuses them when saving)."""
@@ -55,6 +52,7 @@ class Context:
     """MIL values that stand for each ONNX value, by dtype and whether rounded for those that read integers."""
     _rounded: set[ir.Value] = field(default_factory=set)
     """What exists as integers only."""
+    _kept: dict[Hashable, Var] = field(default_factory=dict)
 
     # ---- facts about values -------------------------------------------------------------------------------
 
@@ -156,6 +154,16 @@ class Context:
             grid["zero_point"] = np.dtype(dtype).type(zero)
         stored = self.emit("quantize", f"{name}_quantized", input=var, output_dtype=dtype, **grid)
         return self.emit("dequantize", f"{name}_rounded", input=stored, **grid)
+
+    def kept(self, key: Hashable, make: Callable[[], Var]) -> Var:
+        """What stands for a key, made when first asked for: several nodes may read one weight in the same form."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def stored(self, array: Array, name: str) -> Var:
+        """A constant of a dtype that MIL has."""
+        return mil.constant(np.ascontiguousarray(array), self.names.fresh(name))
 
     def number(self, value: float) -> Any:
         """A number as an operand beside floats of the current node's width."""
@@ -266,23 +274,3 @@ def as_stored(data: Array, dtype: str, name: str) -> Array:
         raise Refused(f"constant {name!r} has integers beyond int32, and Core ML has none", code="unsupported-dtype")
     with np.errstate(over="ignore"):
         return np.asarray(data, dtype, order="C")
-
-
-def needs_float32(ctx: Context, node: ir.Node) -> bool:
-    """Whether float16 cannot hold a constant or a scale of a node, or float32 was asked for.
-
-    It cannot where a number is finite and beyond its largest, or where all are so small that they become 0.
-    """
-    if ctx.plan.precision_of(node.name) == "fp32":
-        return True
-    values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-    arrays = [v.const_value.numpy() for v in values if v.const_value is not None]
-    arrays += [quant.scale for v in values if (quant := ctx.plan.qparams(v.name)) is not None]
-    return any(_beyond_half(array) for array in arrays)
-
-
-def _beyond_half(data: Array) -> bool:
-    if data.dtype != np.float32 or not data.size:
-        return False
-    size = np.abs(data[np.isfinite(data)])
-    return bool(size.size) and bool(size.max() > MOST_HALF or (0 < size.max() < _LEAST_HALF))

@@ -12,7 +12,8 @@ from edgeport.findings import Finding
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml import mil, ops
-from edgeport.targets.coreml.context import Context, needs_float32
+from edgeport.targets.coreml.context import Context
+from edgeport.targets.coreml.halves import needs_float32
 from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import LOWERINGS, Refused
 from edgeport.targets.coreml.scheme import floats_of, fusible
@@ -84,7 +85,7 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
     if problems:
         return problems
     ctx.node = node
-    ctx.width = "float32" if needs_float32(ctx, node) else ctx.floats
+    ctx.width = "float32" if needs_float32(ctx.plan, node) else ctx.floats
     try:
         lowering.handler(ctx, node)
     except Refused as refused:
