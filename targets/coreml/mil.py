@@ -10,6 +10,7 @@ import contextlib
 import functools
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -49,11 +50,24 @@ def quiet() -> Iterator[None]:
 
 @functools.cache
 def coremltools() -> Any:
-    """The package."""
-    with quiet():
+    """The package. Who wants to convert torch models by it in the same process imports torch first."""
+    with quiet(), _without_torch():
         import coremltools as package
         import coremltools.converters.mil.mil  # the builder
     return package
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """coremltools imports torch where it finds it, which takes two seconds and serves converters not used here."""
+    if "torch" in sys.modules:
+        yield
+        return
+    sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules["torch"]
 
 
 def _mil() -> Any:
