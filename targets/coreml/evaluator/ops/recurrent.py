@@ -1,8 +1,9 @@
 """Recurrent layers: sequence-major, one step after the other.
 
 What the definitions leave open is as Apple's own tests of devices have it: `clip` bounds the cell state, the output
-gate's peephole sees the new cell state, hard_sigmoid is 0.2 x + 0.5 between 0 and 1, scaled_tanh and linear have a factor
-of 1, and a GRU without `reset_after` applies the reset gate before its matrix product.
+gate's peephole sees the new cell state, hard_sigmoid is 0.2 x + 0.5 between 0 and 1, scaled_tanh and linear have
+factors 1, and a GRU without `reset_after` applies the reset gate before its matrix
+product.
 """
 
 from __future__ import annotations

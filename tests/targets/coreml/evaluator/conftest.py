@@ -17,7 +17,7 @@ Build = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def save() -> Callable[..., tuple[Path, list[Any]]]:
-    """save(path, build, deployment, inputs, states): writes `build(mb, **inputs)` and returns the path and its values."""
+    """save(path, build, deployment, inputs, states): writes `build(mb, **inputs)`; returns the path and its values."""
     with contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         ct = pytest.importorskip("coremltools")
@@ -71,7 +71,7 @@ def evaluate(
 ) -> Callable[..., list[tuple[Any, np.ndarray]]]:
     """evaluate(build, deployment, inputs, arithmetic): (value of the builder, array of the evaluator) for each result.
 
-    Operations on constants only are kept in the file as operations; the builder's `.val` is what coremltools folds them to.
+    Operations on constants stay operations in the file; the builder's `.val` is what coremltools would fold them to.
     """
     from edgeport.targets.coreml.evaluator.run import Evaluator
 

@@ -19,7 +19,26 @@ INTS = np.array([-7, -3, 0, 2, 5], np.int32)
 CHANNELS = np.array([0.1, -0.5, 2.0], np.float32)
 
 UNARY: list[tuple[str, dict[str, Any]]] = [
-    *((kind, {"x": X}) for kind in "abs atan ceil cos cosh erf exp exp2 floor sign sin sinh square tan tanh".split()),
+    *(
+        (kind, {"x": X})
+        for kind in (
+            "abs",
+            "atan",
+            "ceil",
+            "cos",
+            "cosh",
+            "erf",
+            "exp",
+            "exp2",
+            "floor",
+            "sign",
+            "sin",
+            "sinh",
+            "square",
+            "tan",
+            "tanh",
+        )
+    ),
     *((kind, {"x": UNIT}) for kind in ("acos", "asin", "atanh")),
     *((kind, {"x": POSITIVE}) for kind in ("sqrt", "log", "rsqrt", "inverse")),
     *((kind, {"x": INTS}) for kind in ("abs", "sign", "square")),
@@ -52,11 +71,36 @@ OTHER = np.random.default_rng(1).uniform(-3, 3, (3, 1)).astype(np.float32)
 BINARY: list[tuple[str, dict[str, Any]]] = [
     *(
         (kind, {"x": X, "y": OTHER})
-        for kind in "add sub mul real_div floor_div mod maximum minimum greater greater_equal less less_equal".split()
+        for kind in (
+            "add",
+            "sub",
+            "mul",
+            "real_div",
+            "floor_div",
+            "mod",
+            "maximum",
+            "minimum",
+            "greater",
+            "greater_equal",
+            "less",
+            "less_equal",
+        )
     ),
     *(
         (kind, {"x": INTS, "y": np.array([[2], [-3]], np.int32)})
-        for kind in "add sub mul floor_div mod maximum minimum equal not_equal less greater_equal".split()
+        for kind in (
+            "add",
+            "sub",
+            "mul",
+            "floor_div",
+            "mod",
+            "maximum",
+            "minimum",
+            "equal",
+            "not_equal",
+            "less",
+            "greater_equal",
+        )
     ),
     ("real_div", {"x": np.array([9, 8, -4], np.int32), "y": np.array([2, 3, 2], np.int32)}),
     ("pow", {"x": POSITIVE, "y": OTHER}),
