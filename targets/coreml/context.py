@@ -197,6 +197,10 @@ class Context:
         """The same elements in another shape."""
         if tuple(var.shape) == tuple(shape):
             return var
+        if not tuple(shape):
+            return self.emit("squeeze", x=var)
+        if not tuple(var.shape):
+            return self.emit("expand_dims", x=var, axes=list(range(len(shape))))
         return self.emit("reshape", x=var, shape=np.asarray(shape, np.int32))
 
     def transpose(self, var: Var, perm: Sequence[int]) -> Var:
@@ -222,7 +226,7 @@ class Context:
     # ---- the graph's ends -----------------------------------------------------------------------------------
 
     def end(self, value: ir.Value) -> tuple[tuple[int, ...], str]:
-        """Shape and dtype of a graph input or output as Core ML's interface has it: float32 or int32.
+        """Shape and dtype of a graph input or output as Core ML's interface has it: float32, float16 or int32.
 
         Raises:
             Refused: Core ML's interface has nothing for it.
@@ -233,7 +237,9 @@ class Context:
             raise Refused(message, "reshape it outside of the model", "unsupported-shape")
         if 0 in shape:
             raise Refused(f"{value.name!r} is empty, and Core ML takes no empty tensors", code="unsupported-shape")
-        return shape or (1,), "float32" if self.mil_dtype(value) in ("float16", "float32") else "int32"
+        if self.mil_dtype(value) not in ("float16", "float32"):
+            return shape or (1,), "int32"
+        return shape or (1,), "float16" if self.plan.io_dtype == "float16" else "float32"
 
     def bind_input(self, value: ir.Value, var: Var) -> None:
         """Lets what Core ML hands in stand for a graph input."""

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.ops.bounds import never_negative
+from edgeport.targets.bounds import never_negative
 from edgeport.targets.tflite.registry import Refused
 
 

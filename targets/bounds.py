@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.targets.tflite.attributes import int_attr
+from edgeport.passes.edit import get_int
 
 Bounds: TypeAlias = tuple[int, int]
 """Smallest and largest number that can occur."""
@@ -60,7 +60,7 @@ def _below_size(node: ir.Node) -> Bounds | None:
     x = node.inputs[0]
     if x is None or x.shape is None:
         return None
-    size = x.shape[int_attr(node, "axis", -1 if node.op_type == "TopK" else 0)]
+    size = x.shape[get_int(node, "axis", -1 if node.op_type == "TopK" else 0)]
     return (0, size - 1) if isinstance(size, int) else None
 
 
@@ -75,7 +75,7 @@ def _combined(node: ir.Node, a: Bounds, b: Bounds) -> Bounds | None:
         result = min(corners), max(corners)
     elif b[0] < 1:
         return None
-    elif node.op_type == "Mod" and not int_attr(node, "fmod", 0):
+    elif node.op_type == "Mod" and not get_int(node, "fmod", 0):
         result = 0, b[1] - 1
     else:  # towards zero: no further from it than the dividend
         result = min(a[0], 0), max(a[1], 0)

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import onnxruntime as ort
 import pytest
 
-from edgeport.targets.tflite.ops.bounds import bounds
+from edgeport.targets.bounds import bounds
 
 BYTES = np.arange(256, dtype=np.uint8)
 
