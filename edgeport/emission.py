@@ -128,7 +128,8 @@ def emit(
     if plan.precision != "fp32":
         layers = measure_layers(evidence.samples, prepared.canonical, prepared.runner, runner)
     losses = steepest_losses(layers, prepared.canonical.graph, _NAMED_LAYERS)
-    findings = (*artifact.findings, *ladder.findings, *unstable, *_large_drift(ladder, losses), *remarks)
+    seen = (*ladder.findings, *unstable, *runner.remarks, *_large_drift(ladder, losses))
+    findings = (*artifact.findings, *seen, *remarks)
     other = target.second_runner(artifact, prepared.canonical)
     second = None if other is None else measure_second(other, evidence.samples, source, runner)
     if isinstance(second, Finding):

@@ -88,7 +88,8 @@ def validate(
     }
     if layers:
         facts["layers"] = jsonable(measure_layers(samples, prepared.canonical, prepared.runner, runner))
-    result = Result(facts, (*prepared.captured.findings, *samples.findings, *ladder.findings, *remarks))
+    seen = (*ladder.findings, *runner.remarks, *remarks)
+    result = Result(facts, (*prepared.captured.findings, *samples.findings, *seen))
     failed = over_budget(results)
     if failed is not None:
         error = BudgetError(f"{path.name} is {failed}", result.findings)

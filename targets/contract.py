@@ -12,7 +12,7 @@ import onnx_ir as ir
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
-from edgeport.validate.runner import Runner
+from edgeport.validate.runner import ArtifactRunner
 from edgeport.validate.second import SecondRunner
 
 
@@ -23,6 +23,11 @@ class Profile:
     name: str
     target: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def facts_of(profile: Profile | None) -> dict[str, Any]:
+    """A device's facts and its name, as plans hold them; empty without a device."""
+    return {} if profile is None else {**profile.facts, "name": profile.name}
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,13 @@ class Target(Protocol):
         """The `--scheme` values it takes, `default` among them -> the graph passes that each adds."""
 
     @property
+    def ends(self) -> tuple[str, ...]:
+        """What it can do about inputs and outputs when asked to.
+
+        `nhwc` of `--input-layout`; `int8`, `uint8`, `int16` and `float16` of `--io-dtype`.
+        """
+
+    @property
     def toolchain(self) -> Mapping[str, str]:
         """Importable module -> the pip requirement that provides it."""
 
@@ -82,7 +94,7 @@ class Target(Protocol):
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes the artifact below the existing folder `out`; the same arguments give the same bytes."""
 
-    def runner(self, artifact: Artifact, graph: ir.Model) -> Runner:
+    def runner(self, artifact: Artifact, graph: ir.Model) -> ArtifactRunner:
         """Loads the artifact in the most faithful runtime on this machine; `graph` gives names and shapes."""
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> SecondRunner | None:

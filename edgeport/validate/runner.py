@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
+from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 
 Verdict = Literal["measured", "reference-verified", "checked-not-run"]
@@ -31,3 +32,11 @@ class Runner(Protocol):
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Values of internal tensors by canonical name; a name the runtime does not keep is left out."""
+
+
+class ArtifactRunner(Runner, Protocol):
+    """A runner of a target's artifact, which may have something to say about it."""
+
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """What the runs so far have shown about the artifact beside their outputs, e.g. numbers that overflowed."""

@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import ModelError, UsageError
+from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreai import engine
 from edgeport.validate.runner import Verdict
@@ -42,6 +43,11 @@ class AimodelRunner:
     def verdict(self) -> Verdict:
         """It is the target's own runtime."""
         return "measured"
+
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """The runtime shows outputs only."""
+        return ()
 
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name.

@@ -13,8 +13,10 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import ModelError, UsageError
+from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.evaluator.rounding import Overflow
 from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.save import NAMES_KEY
 from edgeport.validate.runner import Verdict
@@ -53,6 +55,11 @@ class PackageRunner:
         """The evaluator is a reference, not Core ML."""
         return "reference-verified"
 
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """The first value that float16 could not hold in the runs so far: infinities after it may come from it."""
+        return tuple(_overflowed(o, self._canonical) for o in list(self._overflows.values())[:1])
+
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name.
 
@@ -60,7 +67,12 @@ class PackageRunner:
             UsageError: the sample does not fit the model's inputs.
             ModelError: the package is no program that the evaluator can run.
         """
-        return self._returned(self._evaluator.run(self._feeds(sample)).outputs)
+        done = self._evaluator.run(self._feeds(sample))
+        for overflow in done.overflows:
+            known = self._overflows.get(overflow.value)
+            if known is None or overflow.magnitude > known.magnitude:
+                self._overflows[overflow.value] = overflow
+        return self._returned(done.outputs)
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name, as float; values that the program does not have are left out."""
@@ -70,10 +82,23 @@ class PackageRunner:
         return {wanted[key]: array for key, array in kept.items() if array.shape == _shape(values[wanted[key]])}
 
     @functools.cached_property
+    def _overflows(self) -> dict[str, Overflow]:
+        return {}
+
+    @functools.cached_property
+    def _canonical(self) -> dict[str, str]:
+        return {identifier: name for name, identifier in self._identifiers.items()}
+
+    @functools.cached_property
     def _identifiers(self) -> dict[str, str]:
         """Canonical name -> the program's, of what was renamed."""
         renamed: dict[str, str] = json.loads(self._evaluator.package.metadata.get(NAMES_KEY, "{}"))
         return {name: identifier for identifier, name in renamed.items()}
+
+    @functools.cached_property
+    def _taken(self) -> dict[str, str]:
+        """Identifier of an input -> the element type that an app hands in."""
+        return {name: declared.dtype for name, declared in self._evaluator.inputs.items()}
 
     def _feeds(self, sample: Sample) -> dict[str, Array]:
         wanted = {spec.name: spec for spec in self.inputs}
@@ -84,7 +109,8 @@ class PackageRunner:
             array = np.asarray(sample[name])
             if array.shape != spec.shape:
                 raise UsageError(f"input {name!r} has shape {array.shape}, {self.path.name} takes {spec.shape}")
-            feeds[self._identifiers.get(name, name)] = _as_handed_in(array, name)
+            identifier = self._identifiers.get(name, name)
+            feeds[identifier] = _as_handed_in(array, name, self._taken[identifier])
         return feeds
 
     def _returned(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -100,11 +126,19 @@ class PackageRunner:
         return results
 
 
-def _as_handed_in(array: Array, name: str) -> Array:
-    """An input as an app gives it to Core ML: at least one axis, float32 or int32."""
+def _overflowed(overflow: Overflow, canonical: Mapping[str, str]) -> Finding:
+    name = canonical.get(overflow.value, overflow.value)
+    what = f"a result of {overflow.kind} reaches {overflow.magnitude:.3g}, which float16 does not hold: it is infinite"
+    hint = f'keep what makes it in float32: --layer-precision "{name}=fp32", or the whole model: --precision fp32'
+    return Finding("warning", "float16-overflow", what, node=name, op=overflow.kind, hint=hint)
+
+
+def _as_handed_in(array: Array, name: str, dtype: str) -> Array:
+    """An input as an app gives it to Core ML: at least one axis, float32, float16 or int32."""
     stored = array if array.ndim else array.reshape(1)
     if array.dtype.kind == "f":
-        return stored.astype(np.float32)
+        with np.errstate(over="ignore"):
+            return stored.astype(np.float16 if dtype == "fp16" else np.float32)
     if array.size and array.dtype.kind in "iu" and not _INT32.min <= array.min() <= array.max() <= _INT32.max:
         raise UsageError(f"input {name!r} has integers beyond int32, which Core ML does not take")
     return stored.astype(np.int32)

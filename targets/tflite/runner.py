@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.errors import ModelError, UsageError
+from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tflite.interpreter import interpreter
 from edgeport.validate.runner import Verdict
@@ -49,6 +50,11 @@ class LiteRtRunner:
     def verdict(self) -> Verdict:
         """LiteRT is the target's own runtime."""
         return "measured"
+
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """LiteRT shows outputs only."""
+        return ()
 
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name."""
