@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.plan import Compression
@@ -42,3 +43,13 @@ def _made(ctx: Context, value: ir.Value, order: Sequence[int], shape: Sequence[i
     if how is not None:
         return compressed(ctx, data, how, order, shape, name)
     return ctx.stored(ctx.floating(data).transpose(order).reshape(shape), name)
+
+
+def bias_of(ctx: Context, node: ir.Node, channels: int) -> Var | None:
+    """The constant bias [channels] of a node's kernel group; None if it has none, or one that is computed."""
+    value = ctx.groups[node].bias_value
+    data = ctx.constant(value)
+    if value is None or data is None:
+        return None
+    flat = ctx.plan.bias(node.name, np.broadcast_to(data.reshape(-1), (channels,)))
+    return ctx.stored(ctx.floating(flat), value.name or "bias")
