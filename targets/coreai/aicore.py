@@ -136,10 +136,14 @@ def _concat(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str,
     return dialect.concat(operands[0], operands[1:])
 
 
-def _argsort(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
-    """The toolchain numbers places without sign."""
-    made = dialect.argsort(*operands)
-    return made if made.type == types[0] else dialect.CastOp(types[0], made).result
+def _places(kind: str) -> _Form:
+    """The toolchain numbers places without sign, but takes them with sign."""
+
+    def form(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        made = getattr(dialect, kind)(*operands)
+        return made if made.type == types[0] else dialect.CastOp(types[0], made).result
+
+    return form
 
 
 def _scatter(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str, Any]) -> Any:
@@ -150,7 +154,8 @@ def _scatter(types: Sequence[Any], operands: Sequence[Any], options: Mapping[str
 _FORMS: dict[str, _Form] = {
     "cast": _cast,
     "concat": _concat,
-    "argsort": _argsort,
+    "argsort": _places("argsort"),
+    "argmax": _places("argmax"),
     "scatter_along_axis": _scatter,
     "interpolate": _mode("interpolate"),
     "interpolate_coordinates": _mode("interpolate_coordinates"),

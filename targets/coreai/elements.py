@@ -8,8 +8,8 @@ import numpy as np
 
 from edgeport.targets.coreai.program import Operand, Tensor, binary
 
-_RANGES = {d: (np.iinfo(d).min, np.iinfo(d).max) for d in ("int8", "uint8", "int16", "uint16", "int32", "uint32")}
-_BITS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64, "uint64": 64}
+_INTEGERS = tuple(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u"))
+_LOWER_63 = (1 << 63) - 1
 
 
 def unary(kind: str, x: Tensor) -> Tensor:
@@ -19,10 +19,10 @@ def unary(kind: str, x: Tensor) -> Tensor:
 
 def cast(x: Tensor, dtype: str) -> Tensor:
     """Another dtype; integers that do not fit keep their lower bits, as in C and ONNX, where Core AI saturates."""
-    if x.dtype == dtype:
-        return x
-    if x.dtype in _BITS and dtype in _BITS and _BITS[dtype] <= _BITS[x.dtype]:
-        x = _wrapped(x, dtype)
+    if x.dtype in _INTEGERS and dtype in _INTEGERS:
+        have, want = np.iinfo(x.dtype), np.iinfo(dtype)
+        if not want.min <= have.min <= have.max <= want.max:
+            return _lower_bits(x, dtype)
     return raw_cast(x, dtype)
 
 
@@ -31,17 +31,21 @@ def raw_cast(x: Tensor, dtype: str) -> Tensor:
     return x if x.dtype == dtype else x.builder.step("cast", [x], x.shape, dtype)
 
 
-def _wrapped(x: Tensor, dtype: str) -> Tensor:
-    """The number that the lower bits of an integer are as another integer type, in the type of `x`."""
-    bits, signed = _BITS[dtype], not dtype.startswith("u")
-    if bits == 64 or (bits == _BITS[x.dtype] and x.dtype.startswith("u") == signed):
-        # As many bits of the other signedness: halves fit, and are put together in the wider or in the same type.
-        return x
-    low = binary("bitwise_and", x, (1 << bits) - 1) if bits < _BITS[x.dtype] else x
-    if not signed:
-        return low
+def _lower_bits(x: Tensor, dtype: str) -> Tensor:
+    """The number that the lower bits of an integer are as another integer type."""
+    bits, signed = np.iinfo(dtype).bits, not dtype.startswith("u")
+    if x.dtype == "uint64":
+        low = raw_cast(binary("bitwise_and", x, _LOWER_63), "int64")
+        x = where(binary("greater", x, _LOWER_63, "bool"), low + np.iinfo("int64").min, low)
+    x = raw_cast(x, "int64")
+    if bits == 64:
+        if signed:
+            return x
+        low = raw_cast(binary("bitwise_and", x, _LOWER_63), dtype)
+        return where(x < 0, low + (1 << 63), low)
+    low = binary("bitwise_and", x, (1 << bits) - 1)
     half = 1 << (bits - 1)
-    return binary("bitwise_xor", low, half) - half
+    return raw_cast(binary("bitwise_xor", low, half) - half if signed else low, dtype)
 
 
 def truth(x: Tensor) -> Tensor:
@@ -143,3 +147,20 @@ def tanh(x: Tensor) -> Tensor:
 def relu(x: Tensor) -> Tensor:
     """Not below zero."""
     return unary("relu", x)
+
+
+def expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1 without cancellation next to 0: tanh(x / 2) (exp(x) + 1)."""
+    return tanh(x * 0.5) * (exp(x) + 1)
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)); log(1 + t) as 2 atanh(t / (2 + t)), which is exact for small t."""
+    small = exp(-absolute(x))
+    return relu(x) + unary("atanh", small / (small + 2)) * 2
+
+
+def sign(x: Tensor) -> Tensor:
+    """-1, 0 or 1."""
+    above = raw_cast(x > 0, x.dtype)
+    return above if x.dtype.startswith("u") else above - raw_cast(x < 0, x.dtype)

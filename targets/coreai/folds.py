@@ -53,6 +53,12 @@ def argsort(x: Tensor, axis: int, descending: bool) -> Tensor:
     return x.builder.step("argsort", operands, x.shape, "int32")
 
 
+def argmax(x: Tensor, axis: int) -> Tensor:
+    """Place of the first of the largest along an axis, which stays with size 1; int32."""
+    shape = [1 if a == axis % x.rank else d for a, d in enumerate(x.shape)]
+    return x.builder.step("argmax", [x, signed(axis % x.rank)], shape, "int32")
+
+
 def softmax(x: Tensor, axis: int) -> Tensor:
     """Softmax along an axis."""
     return x.builder.step("softmax", [x, signed(axis % x.rank)], x.shape, x.dtype)

@@ -1,5 +1,5 @@
 """Lowerings, one small function per ONNX operator, grouped by theme; importing this registers all of them."""
 
-from edgeport.targets.coreai.ops import conv, elementwise
+from edgeport.targets.coreai.ops import activation, conv, elementwise, reduce, scatter, select, shape
 
-__all__ = ["conv", "elementwise"]
+__all__ = ["activation", "conv", "elementwise", "reduce", "scatter", "select", "shape"]
