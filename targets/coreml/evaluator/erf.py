@@ -44,4 +44,5 @@ def erf(x: Array) -> Array:
     rest = position - index
     constant, linear, square, cube = pieces
     magnitude = ((cube[index] * rest + square[index]) * rest + linear[index]) * rest + constant[index]
-    return np.copysign(magnitude, x).astype(np.float32)
+    result: Array = np.copysign(magnitude, x).astype(np.float32)
+    return result

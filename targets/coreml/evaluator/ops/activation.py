@@ -87,10 +87,10 @@ def gelu(call: Call) -> Array:
     """Gaussian error linear unit in its three modes."""
     x, mode = call.array("x"), call.text("mode", "EXACT")
     if mode == "EXACT":
-        return np.float32(0.5) * x * (1 + erf(x * np.float32(math.sqrt(0.5))))
+        return np.multiply(np.float32(0.5) * x, 1 + erf(x * np.float32(math.sqrt(0.5))))
     if mode == "TANH_APPROXIMATION":
         inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-        return np.float32(0.5) * x * (1 + np.tanh(inner))
+        return np.multiply(np.float32(0.5) * x, 1 + np.tanh(inner))
     if mode == "SIGMOID_APPROXIMATION":
         return x * sigmoid(np.float32(1.702) * x)
     raise EvaluationError(f"unknown mode {mode!r}")

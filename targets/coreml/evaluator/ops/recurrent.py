@@ -21,7 +21,8 @@ Activation = Callable[[Array], Array]
 
 
 def _hard_sigmoid(x: Array) -> Array:
-    return np.clip(np.float32(0.2) * x + np.float32(0.5), 0, 1)
+    result: Array = np.clip(np.float32(0.2) * x + np.float32(0.5), 0, 1)
+    return result
 
 
 _ACTIVATIONS: dict[str, Activation] = {

@@ -60,7 +60,7 @@ def scatter_along_axis(call: Call) -> Array:
     found = positions(call, indices, data.shape[axis])
     updates = call.array("updates")
     _expect(updates, found.shape)
-    where = list(np.indices(found.shape, sparse=True))
+    where: list[Array] = list(np.indices(found.shape, sparse=True))
     where[axis] = found
     return _written(call, data, tuple(where), updates)
 

@@ -17,7 +17,8 @@ def _overlaps(box: Array, others: Array) -> Array:
     lows, highs = others[:, :2] - others[:, 2:] / 2, others[:, :2] + others[:, 2:] / 2
     common = np.maximum(0, np.minimum(high, highs) - np.maximum(low, lows)).prod(axis=1)
     union = box[2:].prod() + others[:, 2:].prod(axis=1) - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    overlaps: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return overlaps
 
 
 def _selected(boxes: Array, scores: Array, iou: float, least: float, most: int, by_class: bool) -> list[int]:

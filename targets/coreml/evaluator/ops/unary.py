@@ -106,7 +106,7 @@ def cast(call: Call) -> Array:
         raise EvaluationError(f"unknown dtype {name!r}")
     kind = data_type.numpy.kind
     if kind == "b":
-        return x != 0
+        return np.not_equal(x, 0)
     if kind == "f":
         return x.astype(np.float32)
     if x.dtype.kind == "f":
