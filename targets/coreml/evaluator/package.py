@@ -93,9 +93,7 @@ def open_package(path: Path | str) -> Package:
     message = _parse(model_file, path)
     program = message.mlProgram
     if not message.HasField("mlProgram") or not program.functions:
-        raise ModelError(
-            f"{path.name}: holds no ML program but another kind of model (an older neural network?); it cannot be evaluated"
-        )
+        raise ModelError(f"{path.name}: holds another kind of model than an ML program (an older neural network?)")
     described = _described_functions(message)
     default = message.description.defaultFunctionName or "main"
     if default not in described:

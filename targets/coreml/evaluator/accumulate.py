@@ -1,0 +1,42 @@
+"""Sums of products: in float32, or in fp16 term after term where the mode `accumulate16` asks for it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeport.targets.coreml.evaluator.call import Call
+from edgeport.targets.coreml.evaluator.registry import Array
+
+
+def product(call: Call, x: Array, y: Array) -> Array:
+    """The matrix product of two arrays, broadcast like `numpy.matmul`; integers are summed in int64.
+
+    Args:
+        call: the operation for which it is computed; decides how sums accumulate.
+        x: shape [..., m, k], or [k].
+        y: shape [..., k, n], or [k].
+    """
+    if x.dtype.kind in "iu":
+        x, y = x.astype(np.int64), y.astype(np.int64)
+    elif accumulates_in_half(call) and x.ndim > 1 and y.ndim > 1:
+        return _product_in_half(x, y)
+    result: Array = np.matmul(x, y)
+    return result
+
+
+def accumulates_in_half(call: Call) -> bool:
+    """Whether the operation's sums run in fp16: the mode asks for it and the result is stored as fp16."""
+    return call.accumulate16 and call.types[0].dtype == "fp16"
+
+
+def _product_in_half(x: Array, y: Array) -> Array:
+    """A matrix product whose running sum is rounded to fp16 after each fused multiply-add, in order of k."""
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    shape = (*batch, x.shape[-2], y.shape[-1])
+    total, term, half = np.zeros(shape, np.float32), np.empty(shape, np.float32), np.empty(shape, np.float16)
+    for index in range(x.shape[-1]):
+        np.multiply(x[..., index, None], y[..., index, None, :], out=term)
+        np.add(total, term, out=term)
+        np.copyto(half, term, casting="unsafe")
+        np.copyto(total, half)
+    return total
