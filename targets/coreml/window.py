@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_ints, get_str
+from edgeport.sample import Array
 from edgeport.targets.coreml.registry import Refused
 
 
@@ -52,6 +53,17 @@ class Window:
         if not pads.any():
             return {"strides": strides, "pad_type": "valid"}
         return {"strides": strides, "pad_type": "custom", "pad": pads}
+
+    def counted(self, beyond: Sequence[int] | None = None) -> Array:
+        """[*out]: how many taps of each window lie on the data, and with `beyond` on the padding before it and that
+        much padding after it."""
+        total = np.ones(())
+        for i, size in enumerate(self.size):
+            low, high = (0, size) if beyond is None else (-self.before[i], size + beyond[i])
+            starts = np.arange(self.out[i]) * self.strides[i] - self.before[i]
+            places = starts[:, None] + np.arange(self.kernel[i]) * self.dilations[i]
+            total = total[..., None] * ((places >= low) & (places < high)).sum(1)
+        return np.asarray(total)
 
 
 def window(node: ir.Node, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Window:
