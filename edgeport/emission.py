@@ -122,7 +122,7 @@ def emit(
             progress=progress,
         )
     unstable = refuse_defects(target.name, ladder, lambda: output_motion(prepared.canonical, evidence.samples))
-    write_golden(out, evidence.samples, runner, source, _ends(prepared, plan))
+    write_golden(out, evidence.samples, runner, source, _ends(prepared, plan, artifact))
     results, remarks = judge(evidence.budgets, ladder)
     layers: tuple[Layer, ...] = ()
     if plan.precision != "fp32":
@@ -137,10 +137,10 @@ def emit(
     return Emitted(artifact, plan, ladder, results, findings, second, layers)
 
 
-def _ends(prepared: Prepared, plan: Plan) -> ArtifactEnds:
+def _ends(prepared: Prepared, plan: Plan, artifact: Artifact) -> ArtifactEnds:
     graph = prepared.canonical.graph
     found = {v.name or "": plan.io_qparams(v) for v in (*graph.inputs, *graph.outputs)}
-    return ArtifactEnds(plan.input_layout, {name: q for name, q in found.items() if q is not None})
+    return ArtifactEnds(plan.input_layout, {name: q for name, q in found.items() if q is not None}, artifact.dtypes)
 
 
 def refuse_defects(

@@ -63,6 +63,7 @@ def check_options(options: ExportOptions, *, has_data: bool) -> None:
                 f"--precision {options.precision} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl "
                 "or file.py:callable), or --statistics FILE of an earlier run, or a precision that needs none"
             )
+        check_ends(target, options)
         check_io_dtype(options.io_dtype, scheme.kernel, options.precision)
     _check_toolchains(options.targets)
 
@@ -107,6 +108,21 @@ def _check_ends(options: ExportOptions) -> None:
     if options.io_dtype not in get_args(IoDtype):
         near = did_you_mean(options.io_dtype, get_args(IoDtype))
         raise UsageError(f"--io-dtype {options.io_dtype}: no such type; {near}")
+
+
+def check_ends(target: Target, options: ExportOptions) -> None:
+    """Refuses inputs and outputs that the target or the device does not have.
+
+    Raises:
+        UsageError: says which there are.
+    """
+    for flag, asked in (("input-layout", options.input_layout), ("io-dtype", options.io_dtype)):
+        if asked != "source" and asked not in target.ends:
+            raise UsageError(f"--{flag} {asked}: the {target.name} target has no such inputs and outputs; leave it out")
+    profile = options.profile
+    taken = profile.facts.get("io-dtypes") if profile is not None else None
+    if profile is not None and taken is not None and options.io_dtype not in taken:
+        raise UsageError(f"--io-dtype {options.io_dtype} is not for {profile.name}; it takes {', '.join(taken)}")
 
 
 def _check_toolchains(targets: Sequence[Target]) -> None:

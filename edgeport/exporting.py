@@ -27,6 +27,7 @@ from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
 from edgeport.results import ExportResult
 from edgeport.sample import InputSpec
+from edgeport.targets.contract import facts_of
 from edgeport.targets.registry import load_profile, load_target
 from edgeport.validate.budgets import check_names, parse_budget
 from edgeport.validate.user_metric import as_metric, load_metric
@@ -81,7 +82,8 @@ def export(
         input_layout: `nhwc` makes the artifact take four-dimensional inputs as camera buffers lie, channels last;
             samples and `inputs` stay in the source's order.
         io_dtype: `int8` or `uint8` (of precision int8) or `int16` (of int16x8) makes the artifact take and give
-            integers where its kernels do; samples, drift and golden references stay in the source's numbers.
+            integers where its kernels do, `float16` halves where the source has float32 (Core ML); samples, drift
+            and golden references stay in the source's numbers.
         block_size: how many int4 weights share a scale (32, 64, 128, 256), 0 for one scale a channel; default 32.
         labels: a text file with the names of the classes, one a line, which the artifact is to carry.
         metric: `file.py:callable` or a callable, run on the float model and on the artifact.
@@ -149,7 +151,7 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    presentation = Presentation(input_layout, io_dtype, description)
+    presentation = Presentation(input_layout, io_dtype, description, facts_of(options.profile))
     works = [plan_target(w, prepared, observed.statistics, ranges, presentation) for w in works]
 
     given = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import onnx_ir as ir
 
@@ -23,26 +24,36 @@ class Presentation:
     input_layout: InputLayout = "source"
     io_dtype: IoDtype = "source"
     description: Description = field(default_factory=Description)
+    device: Mapping[str, Any] = field(default_factory=dict)
 
     def of(self, plan: Plan) -> Plan:
         """The plan of an artifact that shows itself so."""
-        return replace(plan, input_layout=self.input_layout, io_dtype=self.io_dtype, description=self.description)
+        return replace(
+            plan,
+            input_layout=self.input_layout,
+            io_dtype=self.io_dtype,
+            description=self.description,
+            device=self.device,
+        )
 
 
 def check_io_dtype(io_dtype: str, kernel: Kernel, precision: str) -> None:
-    """Refuses integers at the ends of a model that has none of that kind inside.
+    """Refuses numbers at the ends of a model that has none of that kind inside.
 
     Raises:
         UsageError: no kernel at that precision takes or makes them.
     """
-    if io_dtype != "source" and _KERNELS[io_dtype] != kernel:
+    if io_dtype == "float16":
+        if precision == "fp32":
+            raise UsageError("--io-dtype float16 needs another --precision than fp32, which computes in float32")
+    elif io_dtype != "source" and _KERNELS[io_dtype] != kernel:
         needed = "int16x8" if io_dtype == "int16" else "int8"
         raise UsageError(f"--io-dtype {io_dtype} needs --precision {needed}; {precision} computes in float at its ends")
 
 
 def float_ends(graph: ir.Graph, plan: Plan) -> Iterator[Finding]:
     """The inputs and outputs that stay float although integers were asked for."""
-    if plan.io_dtype == "source":
+    if plan.io_dtype in ("source", "float16"):
         return
     for kind, does, values in (("input", "reads", graph.inputs), ("output", "makes", graph.outputs)):
         for value in values:

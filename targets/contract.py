@@ -41,6 +41,7 @@ class Artifact:
         files: every file written, the main one included.
         findings: remarks of the lowering about its own output, e.g. operators that fall to a slow kernel.
         facts: JSON-ready facts for the report (operator counts, number of transposes, ...).
+        dtypes: numpy dtypes of inputs and outputs whose arrays it takes or gives in another than the source's.
     """
 
     target: str
@@ -49,6 +50,7 @@ class Artifact:
     files: tuple[Path, ...]
     findings: tuple[Finding, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
 
 class Target(Protocol):

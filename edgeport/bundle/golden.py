@@ -19,14 +19,19 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class ArtifactEnds:
-    """How the artifact takes and gives arrays: the order of its inputs, and the parameters of what is in integers."""
+    """How the artifact takes and gives arrays: the order of its inputs, the parameters of what is in integers, and
+    the dtypes that are not the source's."""
 
     layout: InputLayout = "source"
     qparams: Mapping[str, QParams] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
     def stored(self, name: str, array: Array) -> Array:
         """The array in the artifact's dtype."""
-        return self.qparams[name].quantize(array) if name in self.qparams else array
+        if name in self.qparams:
+            return self.qparams[name].quantize(array)
+        with np.errstate(over="ignore"):
+            return array.astype(self.dtypes.get(name, array.dtype))
 
 
 def write_golden(

@@ -43,7 +43,7 @@ INPUT_LAYOUT = click.option(
     "--input-layout", metavar="NAME", help="Order of 4-D inputs: source, or nhwc for camera buffers [default: source]."
 )
 IO_DTYPE = click.option(
-    "--io-dtype", metavar="NAME", help="Inputs and outputs: source, int8, uint8 or int16 (int16x8) [default: source]."
+    "--io-dtype", metavar="NAME", help="Inputs and outputs: source, int8, uint8, int16 or float16 [default: source]."
 )
 BLOCK_SIZE = click.option(
     "--block-size", metavar="N", type=int, help="int4 weights that share a scale; 0: a whole channel [default: 32]."

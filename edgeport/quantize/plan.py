@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
 """Kernels whose activations are integers with parameters of the plan."""
 
 InputLayout = Literal["source", "nhwc"]
-IoDtype = Literal["source", "int8", "uint8", "int16"]
+IoDtype = Literal["source", "int8", "uint8", "int16", "float16"]
 
 _LIMITS = {
     "int4": (-8, 7),
@@ -153,7 +153,8 @@ class Plan:
     value made by a float node stays float for its float consumers.
 
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
-    the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do.
+    the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do,
+    or float16 where the source has float32. `device` holds the facts of the device's profile, empty without one.
     `description` is what the artifact says about itself. `shifts` are taken off the biases of the kernels with these
     anchors (see `rounding_shift`). `layers` holds the precision of the nodes for which another than `precision` was
     asked.
@@ -167,6 +168,7 @@ class Plan:
     description: Description = field(default_factory=Description)
     shifts: Mapping[str, Array] = field(default_factory=dict)
     layers: Mapping[str, str] = field(default_factory=dict)
+    device: Mapping[str, Any] = field(default_factory=dict)
 
     def bias(self, node_name: str | None, array: Array) -> Array:
         """The bias, shape (channels,), that the kernel with this anchor adds where the graph has `array`."""
@@ -184,7 +186,9 @@ class Plan:
         An output that a float kernel makes stays float. As `uint8`, numbers are those of the kernels plus 128.
         """
         producer = value.producer()
-        if self.io_dtype == "source" or (producer is not None and self.kernel(producer.name) not in INTEGERS):
+        if self.io_dtype in ("source", "float16") or (
+            producer is not None and self.kernel(producer.name) not in INTEGERS
+        ):
             return None
         inner = self.qparams(value.name)
         if inner is None or self.io_dtype != "uint8":

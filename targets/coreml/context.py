@@ -241,6 +241,11 @@ class Context:
             return shape or (1,), "int32"
         return shape or (1,), "float16" if self.plan.io_dtype == "float16" else "float32"
 
+    def stand_in(self, value: ir.Value) -> None:
+        """Lets something without a computation stand for what a refused node makes, so that all findings come at once."""
+        dtype = self.mil_dtype(value)
+        self._forms[value] = {(dtype, False): mil.stand_in(self.shape(value), dtype, self.names.fresh("refused"))}
+
     def bind_input(self, value: ir.Value, var: Var) -> None:
         """Lets what Core ML hands in stand for a graph input."""
         if self.mil_dtype(value) == "bool":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml import mil, ops
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.halves import needs_float32
+from edgeport.targets.coreml.interface import End, ends_of
 from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import LOWERINGS, Refused
 from edgeport.targets.coreml.scheme import floats_of, fusible
@@ -28,15 +30,13 @@ class Lowered:
     Attributes:
         function: the function, its outputs set.
         canonical: identifiers of the program -> canonical names.
-        inputs: canonical name of a graph input -> its identifier.
-        outputs: likewise.
+        ends: its inputs and outputs.
         findings: what could not be lowered; `function` is worth nothing unless this is empty.
     """
 
     function: Any
     canonical: Mapping[str, str]
-    inputs: Mapping[str, str]
-    outputs: Mapping[str, str]
+    ends: tuple[End, ...]
     findings: tuple[Finding, ...]
 
 
@@ -50,8 +50,8 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
     """
     ops.register()
     graph = model.graph
-    ends = [v.name or "" for v in (*graph.inputs, *graph.outputs)]
-    ctx = Context(plan, find_groups(graph, fusible), deployment, floats_of(plan), Names(ends))
+    named = [v.name or "" for v in (*graph.inputs, *graph.outputs)]
+    ctx = Context(plan, find_groups(graph, fusible), deployment, floats_of(plan), Names(named))
     findings: list[Finding] = []
     for value in (*graph.inputs, *graph.outputs):
         try:
@@ -59,20 +59,34 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
         except Refused as refused:
             findings.append(finding(refused, value.producer() or next((use.node for use in value.uses()), None)))
     if findings:  # nothing can be built without its ends
-        return Lowered(None, {}, {}, {}, tuple(findings))
+        return Lowered(None, {}, (), tuple(findings))
     inputs = {v.name or "": ctx.names.of(v.name or "input") for v in graph.inputs}
     holders = {inputs[v.name or ""]: ctx.end(v) for v in graph.inputs}
     with mil.function(holders, deployment) as function:
         for value in graph.inputs:
             ctx.bind_input(value, function.inputs[inputs[value.name or ""]])
         for node in graph:
-            findings.extend(finding(problem, node) for problem in _problems(ctx, node))
+            problems = _problems(ctx, node)
+            findings.extend(finding(problem, node) for problem in problems)
+            if problems:
+                _stand_in(ctx, node)
         if findings:
-            return Lowered(None, {}, {}, {}, tuple(findings))
+            return Lowered(None, {}, (), tuple(findings))
         returned = [ctx.returned(value) for value in graph.outputs]
         function.set_outputs(returned)
     outputs = {v.name or "": var.name for v, var in zip(graph.outputs, returned, strict=True)}
-    return Lowered(function, dict(ctx.names.canonical), inputs, outputs, ())
+    ends = (
+        *ends_of("input", graph.inputs, inputs, ctx.end),
+        *ends_of("output", graph.outputs, outputs, ctx.end),
+    )
+    return Lowered(function, dict(ctx.names.canonical), ends, ())
+
+
+def _stand_in(ctx: Context, node: ir.Node) -> None:
+    for value in node.outputs:
+        if not ctx.is_bound(value) and (value.uses() or value.is_graph_output()):
+            with contextlib.suppress(Refused):  # of what has no shape or type nothing more can be said
+                ctx.stand_in(value)
 
 
 def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
@@ -86,6 +100,8 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
         return problems
     ctx.node = node
     ctx.width = "float32" if needs_float32(ctx.plan, node) else ctx.floats
+    if not all(ctx.is_bound(v) for v in node.inputs if v is not None and v.const_value is None):
+        return []  # behind a refused node whose result has no known shape or type
     try:
         lowering.handler(ctx, node)
     except Refused as refused:

@@ -13,16 +13,16 @@ from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
-from edgeport.targets.contract import Artifact, Profile
+from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.coreml import mil
+from edgeport.targets.coreml.deployment import deployment, deployment_of
 from edgeport.targets.coreml.forms import in_own_forms
+from edgeport.targets.coreml.interface import facts_of_ends, remarks
 from edgeport.targets.coreml.lower import lower_graph
 from edgeport.targets.coreml.runner import PackageRunner
 from edgeport.targets.coreml.save import NAMES_KEY, save
 from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme
 from edgeport.targets.lowering import refusal
-
-_DEPLOYMENT = "iOS17"
 
 
 @dataclass(frozen=True)
@@ -33,33 +33,45 @@ class CoremlTarget:
     suffix: str = ".mlpackage"
     precisions: tuple[str, ...] = PRECISIONS
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
+    ends: tuple[str, ...] = ("float16",)
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"coremltools": "coremltools>=9.0"})
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
-        """What Core ML's kernels demand at that precision."""
-        return coreml_scheme(precision)
+        """What Core ML's kernels demand at that precision.
+
+        Raises:
+            UsageError: there is no such precision, or the device's system is too old for it.
+        """
+        scheme = coreml_scheme(precision)
+        deployment(precision, facts_of(profile))
+        return scheme
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that cannot be lowered, from a dry run of the lowering in float."""
-        return list(lower_graph(in_own_forms(graph), Plan("fp32"), _DEPLOYMENT).findings)
+        plan = Plan("fp32", device=facts_of(profile))
+        return list(lower_graph(in_own_forms(graph), plan, deployment_of(plan)).findings)
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes `out/name.mlpackage`.
 
         Raises:
             ModelError: a node cannot be lowered, or coremltools declines the program.
+            UsageError: the device's system is too old for what the plan needs.
         """
-        lowered = lower_graph(in_own_forms(graph), plan, _DEPLOYMENT)
+        system = deployment_of(plan)
+        lowered = lower_graph(in_own_forms(graph), plan, system)
         if lowered.findings:
             raise refusal("Core ML", list(lowered.findings))
         try:
-            model = mil.convert(mil.program({"main": lowered.function}), _DEPLOYMENT)
+            model = mil.convert(mil.program({"main": lowered.function}), system)
         except mil.BuilderError as error:
             raise ModelError(f"coremltools declines the program: {error}") from error
         path = out / f"{name}{self.suffix}"
         renamed = {identifier: own for identifier, own in lowered.canonical.items() if identifier != own}
         files = save(model, path, {NAMES_KEY: json.dumps(renamed, sort_keys=True)})
-        return Artifact(self.name, plan.precision, path, files)
+        facts = {"deployment": system, **facts_of_ends(lowered.ends)}
+        dtypes = {end.source: end.dtype for end in lowered.ends if end.dtype != end.wants}
+        return Artifact(self.name, plan.precision, path, files, tuple(remarks(lowered.ends)), facts, dtypes)
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
         """The evaluator of saved packages; on macOS Core ML itself."""

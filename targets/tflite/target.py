@@ -34,6 +34,7 @@ class TfliteTarget:
     suffix: str = ".tflite"
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8", "int8-dynamic", "int8-weights", "int4-weights", "int16x8")
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": (), "full-integer": PASSES})
+    ends: tuple[str, ...] = ("nhwc", "int8", "uint8", "int16")
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"ai_edge_litert": "ai-edge-litert>=2.3"})
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
