@@ -86,14 +86,16 @@ def softplus_parametric(call: Call) -> Array:
 def gelu(call: Call) -> Array:
     """Gaussian error linear unit in its three modes."""
     x, mode = call.array("x"), call.text("mode", "EXACT")
+    share: Array
     if mode == "EXACT":
-        return np.multiply(np.float32(0.5) * x, 1 + erf(x * np.float32(math.sqrt(0.5))))
-    if mode == "TANH_APPROXIMATION":
-        inner = np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x * x * x)
-        return np.multiply(np.float32(0.5) * x, 1 + np.tanh(inner))
-    if mode == "SIGMOID_APPROXIMATION":
-        return x * sigmoid(np.float32(1.702) * x)
-    raise EvaluationError(f"unknown mode {mode!r}")
+        share = np.float32(0.5) * (1 + erf(x * np.float32(math.sqrt(0.5))))
+    elif mode == "TANH_APPROXIMATION":
+        share = np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)))
+    elif mode == "SIGMOID_APPROXIMATION":
+        share = sigmoid(np.float32(1.702) * x)
+    else:
+        raise EvaluationError(f"unknown mode {mode!r}")
+    return x * share
 
 
 @evaluates("softmax")
