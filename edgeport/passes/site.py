@@ -18,7 +18,7 @@ class Site:
 
     Attributes:
         model: receives constants.
-        node: new nodes stand in front of it, named after its first output.
+        node: new nodes stand in front of it, named after the first output that it has.
     """
 
     model: ir.Model
@@ -26,7 +26,8 @@ class Site:
 
     def name(self, role: str) -> str:
         """Name of an inner value."""
-        return f"{self.node.outputs[0].name}/{role}"
+        first = next((value.name for value in self.node.outputs if value.name), self.node.name)
+        return f"{first}/{role}"
 
     def constant(self, role: str, array: npt.ArrayLike) -> ir.Value:
         """A new initializer."""
