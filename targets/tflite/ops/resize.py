@@ -8,17 +8,17 @@ kernel is exact. An axis for which none is becomes a GATHER in mode nearest, els
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
-from edgeport.targets.tflite.attributes import float_attr, int_attr, ints_attr, string_attr
+from edgeport.targets.interpolation import RESIZE_ATTRIBUTES, resize_matrices
+from edgeport.targets.tflite.attributes import float_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.interpolation import axis_matrix, tflite_matrix
+from edgeport.targets.tflite.interpolation import tflite_matrix
 from edgeport.targets.tflite.layout import Layout, channels_last, stored_shape
 from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.conv import image_layout
@@ -30,17 +30,6 @@ from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.resample import multiplied
 
-_ATTRIBUTES = (
-    "antialias",
-    "axes",
-    "coordinate_transformation_mode",
-    "cubic_coeff_a",
-    "exclude_outside",
-    "extrapolation_value",
-    "keep_aspect_ratio_policy",
-    "mode",
-    "nearest_mode",
-)
 _FEW_CHANNELS = 32
 """Up to here float pixels are repeated faster by XNNPACK's MUL than by RESIZE_NEAREST_NEIGHBOR (1.5 to 15 times)."""
 _FLAGS: tuple[dict[str, bool], ...] = (
@@ -50,12 +39,12 @@ _FLAGS: tuple[dict[str, bool], ...] = (
 )
 
 
-@lowers("Resize", attributes=_ATTRIBUTES, inputs=4, int8=True)
+@lowers("Resize", attributes=RESIZE_ATTRIBUTES, inputs=4, int8=True)
 def resize(ctx: Context, node: ir.Node) -> None:
     """RESIZE_NEAREST_NEIGHBOR or RESIZE_BILINEAR over height and width where exact, else axis by axis."""
     x, y = first(node), node.outputs[0]
     mode = string_attr(node, "mode", "nearest")
-    matrices = _matrices(ctx, node)
+    matrices = resize_matrices(node, ctx.shape(x), ctx.shape(y))
     if not matrices:
         same(ctx, node)
         return
@@ -79,57 +68,6 @@ def resize(ctx: Context, node: ir.Node) -> None:
     if crops:
         data = _extrapolated(ctx, node, data, layout, matrices)
     ctx.bind_float(node, y, data, layout)
-
-
-def _matrices(ctx: Context, node: ir.Node) -> dict[int, Array]:
-    """Interpolation matrices [out, in] of the axes that are resampled."""
-    shape, out_shape = ctx.shape(first(node)), ctx.shape(node.outputs[0])
-    axes = [a % len(shape) for a in ints_attr(node, "axes") or range(len(shape))]
-    given = ctx.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    coordinates = string_attr(node, "coordinate_transformation_mode", "half_pixel")
-    if given is not None and given.size:
-        scales = dict(zip(axes, (float(s) for s in given.reshape(-1)), strict=True))
-    else:
-        scales = _scales_of_sizes(ctx, node, axes)
-    crops = dict.fromkeys(axes, (0.0, 1.0))
-    if coordinates == "tf_crop_and_resize":
-        roi = ctx.constant(node.inputs[1])
-        if roi is None or roi.size != 2 * len(axes):
-            raise Refused("roi must be a constant with a start and an end for every axis", "make it a constant")
-        starts, ends = roi.reshape(2, len(axes)).astype(float).tolist()
-        crops = dict(zip(axes, zip(starts, ends, strict=True), strict=True))
-    result = {}
-    for axis, scale in scales.items():
-        if crops[axis] != (0.0, 1.0) and out_shape[axis] == shape[axis]:  # there ONNX Runtime ignores the crop
-            raise Refused("a crop that leaves the size as it is has no agreed meaning", "crop with Slice instead")
-        if out_shape[axis] == shape[axis] and scale == 1.0:
-            continue
-        result[axis] = axis_matrix(
-            shape[axis],
-            out_shape[axis],
-            scale,
-            mode=string_attr(node, "mode", "nearest"),
-            coordinates=coordinates,
-            rounding=string_attr(node, "nearest_mode", "round_prefer_floor"),
-            cubic_a=float_attr(node, "cubic_coeff_a", -0.75),
-            exclude_outside=bool(int_attr(node, "exclude_outside", 0)),
-            antialias=bool(int_attr(node, "antialias", 0)),
-            crop=crops[axis],
-        )
-    return result
-
-
-def _scales_of_sizes(ctx: Context, node: ir.Node, axes: Sequence[int]) -> dict[int, float]:
-    """Scales where the output's sizes are given: one for all axes unless the image is stretched to them."""
-    shape, out_shape = ctx.shape(first(node)), ctx.shape(node.outputs[0])
-    policy = string_attr(node, "keep_aspect_ratio_policy", "stretch")
-    if policy == "stretch":
-        return {a: out_shape[a] / shape[a] for a in axes}
-    sizes = ctx.constant_ints(node, 3)
-    if policy not in ("not_larger", "not_smaller") or sizes is None:
-        raise Refused(f"keep_aspect_ratio_policy={policy!r} is unknown")
-    wanted = [size / shape[a] for a, size in zip(axes, sizes, strict=True)]
-    return dict.fromkeys(axes, min(wanted) if policy == "not_larger" else max(wanted))
 
 
 def _exact_flags(mode: str, matrices: dict[int, Array], rank: int) -> dict[str, bool] | None:
