@@ -37,8 +37,8 @@ def while_loop(call: Call) -> tuple[Array, ...]:
 
 @evaluates("read_state")
 def read_state(call: Call) -> Array:
-    """A copy of a state's content; later writes do not change it."""
-    return call.state("input").array.copy()
+    """A state's content; a later write replaces the array and leaves this one as it is."""
+    return call.state("input").array
 
 
 @evaluates("write_state")
