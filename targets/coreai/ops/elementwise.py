@@ -166,9 +166,18 @@ def power(ctx: Context, node: ir.Node) -> None:
         ctx.bind(node, broadcast(x * x, ctx.shape(node.outputs[0])))
         return
     between = y.dtype if y.is_float and not x.is_float else x.dtype
-    if between == x.dtype and not x.is_float and (y.data is None or (y.data < 0).any()):
-        raise Refused("an integer power with an exponent that may be negative is not supported", "cast to float32")
-    ctx.bind(node, e.cast(binary("pow", e.cast(x, between), e.cast(y, between)), x.dtype))
+    base, exponent = e.cast(x, between), e.cast(y, between)
+    if between.startswith("int"):
+        ctx.bind(node, _signed_power(base, exponent))
+    else:
+        ctx.bind(node, e.cast(binary("pow", base, exponent), x.dtype))
+
+
+def _signed_power(x: Tensor, y: Tensor) -> Tensor:
+    """With an exponent below 0 the result of 1 and -1 is one of them, and that of others has no whole part."""
+    odd = binary("bitwise_and", y, 1)
+    inverse = e.where(e.equal(x, 1), x, e.where(e.equal(x, -1), 1 - odd * 2, 0))
+    return e.where(y < 0, inverse, binary("pow", x, e.maximum(y, 0)))
 
 
 @lowers("Mod", inputs=2, attributes=("fmod",))
