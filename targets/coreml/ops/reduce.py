@@ -1,0 +1,68 @@
+"""Reductions over axes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.passes.edit import get_int
+from edgeport.targets.coreml.context import Context
+from edgeport.targets.coreml.mil import Var, dtype_of
+from edgeport.targets.coreml.ops.division import truncated_quotient
+from edgeport.targets.coreml.registry import Refused, lowers
+
+_KINDS = {
+    "ReduceL1": "reduce_l1_norm",
+    "ReduceL2": "reduce_l2_norm",
+    "ReduceLogSum": "reduce_log_sum",
+    "ReduceLogSumExp": "reduce_log_sum_exp",
+    "ReduceMax": "reduce_max",
+    "ReduceMean": "reduce_mean",
+    "ReduceMin": "reduce_min",
+    "ReduceProd": "reduce_prod",
+    "ReduceSum": "reduce_sum",
+    "ReduceSumSquare": "reduce_sum_square",
+}
+_OF_FLOATS = ("ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
+
+
+@lowers(*_KINDS, attributes=("keepdims", "noop_with_empty_axes"), inputs=2)
+def reduction(ctx: Context, node: ir.Node) -> None:
+    """MIL's operation of the same name; booleans as integers, and a mean of integers as their sum over their number."""
+    x, y = node.inputs[0], node.outputs[0]
+    assert x is not None
+    dtype, rank, keep = ctx.mil_dtype(x), ctx.rank(x), bool(get_int(node, "keepdims", 1))
+    if dtype == "int32" and node.op_type in _OF_FLOATS:
+        raise Refused(f"{node.op_type} of integers is not supported", "cast to float32", "unsupported-dtype")
+    given = ctx.constant_ints(node, 1)
+    data = ctx.read(x)
+    data = ctx.cast(data, "int32") if dtype == "bool" else data
+    if not given and get_int(node, "noop_with_empty_axes", 0):
+        result = _of_each(ctx, node.op_type, data)
+    else:
+        if rank == 0:
+            data, given, rank, keep = ctx.reshape(data, (1,)), (0,), 1, False
+        axes = sorted({axis % rank for axis in given} if given else range(rank))
+        result = _reduced(ctx, node.op_type, data, axes, keep)
+    ctx.bind(y, ctx.emit("not_equal", x=result, y=np.int32(0)) if dtype == "bool" else result)
+
+
+def _reduced(ctx: Context, op_type: str, x: Var, axes: list[int], keep: bool) -> Var:
+    where = {"axes": np.asarray(axes, np.int32), "keep_dims": keep}
+    if op_type == "ReduceMean" and dtype_of(x) == "int32":
+        total = ctx.emit("reduce_sum", x=x, **where)
+        return truncated_quotient(ctx, total, np.int32(math.prod(x.shape[axis] for axis in axes)))
+    return ctx.emit(_KINDS[op_type], x=x, **where)
+
+
+def _of_each(ctx: Context, op_type: str, x: Var) -> Var:
+    """A reduction over no axes: of each element by itself."""
+    if op_type in ("ReduceL1", "ReduceL2"):
+        return ctx.emit("abs", x=x)
+    if op_type == "ReduceSumSquare":
+        return ctx.emit("mul", x=x, y=x)
+    if op_type == "ReduceLogSum":
+        return ctx.emit("log", x=x, epsilon=ctx.number(0))
+    return ctx.emit("identity", x=x)
