@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import Array, constant, get_float, get_int, get_str, input_of, static_shape

@@ -49,7 +49,8 @@ class CoremlTarget:
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that cannot be lowered, from a dry run of the lowering in float."""
         plan = Plan("fp32", device=facts_of(profile))
-        return list(lower_graph(in_own_forms(graph), plan, deployment_of(plan)).findings)
+        system = deployment_of(plan)
+        return list(lower_graph(in_own_forms(graph, system), plan, system).findings)
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes `out/name.mlpackage`.
@@ -59,7 +60,7 @@ class CoremlTarget:
             UsageError: the device's system is too old for what the plan needs.
         """
         system = deployment_of(plan)
-        lowered = lower_graph(in_own_forms(graph), plan, system)
+        lowered = lower_graph(in_own_forms(graph, system), plan, system)
         if lowered.findings:
             raise refusal("Core ML", list(lowered.findings))
         try:
