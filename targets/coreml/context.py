@@ -242,9 +242,10 @@ class Context:
         return shape or (1,), "float16" if self.plan.io_dtype == "float16" else "float32"
 
     def stand_in(self, value: ir.Value) -> None:
-        """Lets something without a computation stand for what a refused node makes, so that all findings come at once."""
-        dtype = self.mil_dtype(value)
-        self._forms[value] = {(dtype, False): mil.stand_in(self.shape(value), dtype, self.names.fresh("refused"))}
+        """Lets something without a computation stand for what a refused node makes: so all findings come at once."""
+        dtype, shape = self.mil_dtype(value), self.shape(value)
+        var = mil.stand_in(shape or (1,), dtype, self.names.fresh("refused"))
+        self._forms[value] = {(dtype, False): var if shape else self.emit("squeeze", x=var, axes=[0])}
 
     def bind_input(self, value: ir.Value, var: Var) -> None:
         """Lets what Core ML hands in stand for a graph input."""

@@ -86,7 +86,9 @@ def specification(deployment: str) -> int:
 
 def _type(dtype: str) -> Any:
     types = _mil().types
-    return {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "int8": types.int8}[dtype]
+    return {"float32": types.fp32, "float16": types.fp16, "int32": types.int32, "int8": types.int8, "bool": types.bool}[
+        dtype
+    ]
 
 
 def dtype_of(var: Var) -> str:
@@ -106,6 +108,11 @@ def function(inputs: Mapping[str, tuple[Sequence[int], str]], deployment: str) -
     holders = {n: mil.Builder.placeholder(shape=tuple(s), dtype=_type(d), name=n) for n, (s, d) in inputs.items()}
     with quiet(), mil.Function(holders, opset_version=opset(deployment)) as made:
         yield made
+
+
+def stand_in(shape: Sequence[int], dtype: str, name: str) -> Var:
+    """A value that nothing computes, in a function that is only built to find out what else stands in the way."""
+    return _mil().Builder.placeholder(shape=tuple(shape), dtype=_type(dtype), name=name).outputs[0]
 
 
 def emit(kind: str, **inputs: Any) -> Var:
