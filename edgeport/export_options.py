@@ -10,7 +10,8 @@ from edgeport.calibration import METHODS
 from edgeport.errors import ToolchainError, UsageError
 from edgeport.presentation import check_io_dtype
 from edgeport.quantize.plan import InputLayout, IoDtype
-from edgeport.quantize.scheme import Scheme, with_blocks
+from edgeport.quantize.scheme import Scheme
+from edgeport.quantize.scheme_options import Storage, with_storage
 from edgeport.suggest import did_you_mean
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
@@ -28,6 +29,7 @@ class ExportOptions:
     input_layout: InputLayout
     io_dtype: IoDtype
     block_size: int | None
+    image_input: bool = False
 
     def scheme_of(self, target: Target) -> Scheme:
         """What the target's kernels demand under these options.
@@ -35,7 +37,7 @@ class ExportOptions:
         Raises:
             UsageError: no int4 weights come in blocks of that size.
         """
-        return with_blocks(target.scheme(self.precision, self.profile, self.scheme), self.block_size)
+        return with_storage(target.scheme(self.precision, self.profile, self.scheme), Storage(self.block_size))
 
 
 def check_options(options: ExportOptions, *, has_data: bool) -> None:
@@ -119,6 +121,8 @@ def check_ends(target: Target, options: ExportOptions) -> None:
     for flag, asked in (("input-layout", options.input_layout), ("io-dtype", options.io_dtype)):
         if asked != "source" and asked not in target.ends:
             raise UsageError(f"--{flag} {asked}: the {target.name} target has no such inputs and outputs; leave it out")
+    if options.image_input and "images" not in target.ends:
+        raise UsageError(f"--image-input: the {target.name} target takes arrays only; leave it out")
     profile = options.profile
     taken = profile.facts.get("io-dtypes") if profile is not None else None
     if profile is not None and taken is not None and options.io_dtype not in taken:

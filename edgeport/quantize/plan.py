@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgeport.description import Description
+from edgeport.description import Description, ImageInput
 from edgeport.quantize.compression import Palette, Sparse
 from edgeport.sample import Array
 
@@ -154,7 +154,7 @@ class Plan:
 
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
     the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do,
-    or float16 where the source has float32. `device` holds the facts of the device's profile, empty without one.
+    or float16 where the source has float32; with `image_input` it takes pixels where images are described. `device` holds the facts of the device's profile, empty without one.
     `description` is what the artifact says about itself. `shifts` are taken off the biases of the kernels with these
     anchors (see `rounding_shift`). `layers` holds the precision of the nodes for which another than `precision` was
     asked.
@@ -169,6 +169,12 @@ class Plan:
     shifts: Mapping[str, Array] = field(default_factory=dict)
     layers: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, Any] = field(default_factory=dict)
+    image_input: bool = False
+
+    @property
+    def pixels(self) -> Mapping[str, ImageInput]:
+        """The inputs that the artifact takes as pixels."""
+        return self.description.images if self.image_input else {}
 
     def bias(self, node_name: str | None, array: Array) -> Array:
         """The bias, shape (channels,), that the kernel with this anchor adds where the graph has `array`."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx_ir as ir
 
-from edgeport.errors import UsageError
 from edgeport.quantize.groups import Fusible
 from edgeport.quantize.plan import Kernel, QParams
 
@@ -100,6 +99,11 @@ class Scheme:
         max_product_gain: no output's scale is finer than the step of a product with weights divided by this.
         everywhere: nothing that has a rule stays float for lack of integer neighbours; what has none is refused.
         block: how many int4 weights of a channel share a scale where that divides them; None: all of them.
+        bits: width of the indices of `palettized` weights: 2, 4, 6 or 8.
+        group: how many channels share a palette where that divides them; None: all of them.
+        grouped: whether palettes of groups of channels can be stored at all.
+        sparsity: the share of `sparse` weights that is made zero; None: none but those that are.
+        layers: node name -> the scheme that decides about that node in place of this one (see `mixed`).
     """
 
     precision: str
@@ -113,10 +117,29 @@ class Scheme:
     max_product_gain: float = math.inf
     block: int | None = None
     everywhere: bool = False
+    bits: int | None = None
+    group: int | None = None
+    grouped: bool = False
+    sparsity: float | None = None
+    layers: Mapping[str, Scheme] = field(default_factory=dict)
+
+    @property
+    def parts(self) -> tuple[Scheme, ...]:
+        """The scheme, then those of single layers, each once."""
+        return (self, *{id(scheme): scheme for scheme in self.layers.values()}.values())
+
+    @property
+    def wide(self) -> bool:
+        """Whether activations are int16."""
+        return any(scheme.kernel == "int16x8" for scheme in self.parts)
+
+    def at(self, node: ir.Node) -> Scheme:
+        """The scheme that decides about a node."""
+        return self.layers.get(node.name or "", self)
 
     def rule(self, node: ir.Node) -> OpRule | None:
         """The rule of a node, None if it has none."""
-        rule = self.rules.get(node.op_type)
+        rule = self.at(node).rules.get(node.op_type)
         if rule is None or rule.weight is None or rule.unweighted is None:
             return rule
         value = node.inputs[rule.weight] if rule.weight < len(node.inputs) else None
@@ -125,24 +148,4 @@ class Scheme:
     def kernel_of(self, node: ir.Node) -> Kernel:
         """What a node with a rule runs as."""
         rule = self.rule(node)
-        return self.kernel if rule is None or rule.kernel is None else rule.kernel
-
-
-BLOCK_SIZES = (32, 64, 128, 256)
-"""Sizes of blocks of int4 weights that runtimes have kernels for."""
-
-
-def with_blocks(scheme: Scheme, block_size: int | None) -> Scheme:
-    """The scheme with blocks of another size; None leaves its own, 0 gives one scale a channel.
-
-    Raises:
-        UsageError: there are no int4 weights in it, or no kernels for that size.
-    """
-    if block_size is None:
-        return scheme
-    if scheme.block is None:
-        raise UsageError(f"--block-size is for int4-weights; --precision {scheme.precision} has no blocks")
-    if block_size not in (0, *BLOCK_SIZES):
-        sizes = ", ".join(map(str, BLOCK_SIZES))
-        raise UsageError(f"--block-size {block_size}: there are kernels for {sizes}, and 0 for one scale a channel")
-    return replace(scheme, block=block_size or None)
+        return self.at(node).kernel if rule is None or rule.kernel is None else rule.kernel

@@ -16,7 +16,7 @@ from edgeport.quantize.assign import assign
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import make_plan
 from edgeport.quantize.qdq import write_qdq
-from edgeport.quantize.scheme import with_blocks
+from edgeport.quantize.scheme_options import Storage, with_storage
 from edgeport.targets.contract import Artifact
 from edgeport.targets.tflite.target import TFLITE
 from edgeport.validate.onnx_runner import OnnxRunner
@@ -46,7 +46,7 @@ def planned(g: Graph, y: str, precision: str, block: int | None = None) -> tuple
         model, plan = plan_of(g, [y], precision)
         return model, plan, TFLITE.scheme(precision, None)
     model = g.model(y)
-    scheme = with_blocks(TFLITE.scheme(precision, None), block)
+    scheme = with_storage(TFLITE.scheme(precision, None), Storage(block))
     return model, make_plan(assign(model.graph, scheme), scheme, None, "min-max"), scheme
 
 
