@@ -87,7 +87,7 @@ class Context:
             Refused: MIL has nothing for it.
         """
         dtype = self.dtype(value)
-        if dtype == "float32":
+        if dtype in ("float32", "float16", "float64"):  # other than float32 at the graph's ends only
             return self.width
         if dtype == "bool":
             return "bool"
@@ -239,7 +239,8 @@ class Context:
             raise Refused(f"{value.name!r} is empty, and Core ML takes no empty tensors", code="unsupported-shape")
         if self.mil_dtype(value) not in ("float16", "float32"):
             return shape or (1,), "int32"
-        return shape or (1,), "float16" if self.plan.io_dtype == "float16" else "float32"
+        half = self.plan.io_dtype == "float16" and value.name not in self.plan.pixels
+        return shape or (1,), "float16" if half else "float32"
 
     def stand_in(self, value: ir.Value) -> None:
         """Lets something without a computation stand for what a refused node makes: so all findings come at once."""

@@ -57,7 +57,8 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
         try:
             ctx.end(value)
         except Refused as refused:
-            findings.append(finding(refused, value.producer() or next((use.node for use in value.uses()), None)))
+            concerned = (value.producer(), *(use.node for use in value.uses()), *graph)
+            findings.append(finding(refused, next((node for node in concerned if node is not None), None)))
     if findings:  # nothing can be built without its ends
         return Lowered(None, {}, (), tuple(findings))
     inputs = {v.name or "": ctx.names.of(v.name or "input") for v in graph.inputs}
