@@ -10,7 +10,7 @@ whose additions only feed normalizations and each other, ends up in float, and a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -19,10 +19,13 @@ from edgeport.inner import inner_name
 from edgeport.passes.fourier_matrix import KEEP_FLOAT
 from edgeport.quantize.clusters import Cluster, find_clusters
 from edgeport.quantize.groups import KernelGroup, find_groups
+from edgeport.quantize.importance import channel_axis
 from edgeport.quantize.operands import integer_inputs, integer_outputs, rule_of, symmetric_inputs
 from edgeport.quantize.plan import INTEGERS, Kernel, NodePlan, QParams
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.quantize.spectra import spectral_products
+from edgeport.quantize.weight_storage import why_not_stored
+from edgeport.sample import Array
 
 _NOTHING: Mapping[str, str] = {}
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -39,6 +42,7 @@ class Assignment:
             statistics decide the range (the others only carry a subset of their values), and fixed parameters.
         kernels: for every weight, the groups that use it (their biases bound the weight's scales).
         integer_groups: the groups whose activations are integers, in the graph's order.
+        powers: activation name -> the channel axis along which its mean squares say how much weights count.
     """
 
     nodes: Mapping[str, NodePlan]
@@ -46,6 +50,7 @@ class Assignment:
     clusters: tuple[Cluster, ...]
     kernels: Mapping[str, tuple[KernelGroup, ...]]
     integer_groups: tuple[KernelGroup, ...]
+    powers: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def requests(self) -> tuple[str, ...]:
@@ -95,7 +100,8 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Mapping[str, str] = _NOTH
         if node is not group.anchor:
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
         nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
-    return Assignment(nodes, weights, find_clusters(kernels.values(), scheme), users, tuple(kernels.values()))
+    clusters = find_clusters(kernels.values(), scheme)
+    return Assignment(nodes, weights, clusters, users, tuple(kernels.values()), _powers(others, scheme))
 
 
 _Kernels = dict[ir.Node, KernelGroup]
@@ -111,9 +117,11 @@ def _first_guess(
     relative = frozenset() if scheme.everywhere else spectral_products(graph)
     for group in dict.fromkeys(groups.values()):
         node = group.anchor
-        rule, kernel = scheme.rule(node), scheme.kernel_of(node)
-        if rule is None:
-            reasons[node] = f"{node.op_type} has no {scheme.precision} kernel in this scheme"
+        rule, kernel, here = scheme.rule(node), scheme.kernel_of(node), scheme.at(node)
+        if here is not scheme and here.kernel == "float32":
+            reasons[node] = f"{here.precision} was asked for"
+        elif rule is None or kernel == "float32":
+            reasons[node] = f"{node.op_type} has no {here.precision} kernel in this scheme"
         elif (refusal := rule.refuses(node)) is not None:
             reasons[node] = refusal
         elif KEEP_FLOAT in node.metadata_props and kernel != "fp16-weights" and not scheme.everywhere:
@@ -124,6 +132,8 @@ def _first_guess(
             reasons[node] = "its weights hold NaN or infinite values"
         elif kernel == "fp16-weights" and not all(_fits_float16(node, index) for index in rule.weights):
             reasons[node] = f"its weights are beyond float16, which ends at {_FLOAT16_MAX:.0f}"
+        elif (cost := why_not_stored(_constants(node, rule), here, kernel)) is not None:
+            reasons[node] = cost
         elif kernel in INTEGERS and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
         elif kernel == "int8" and node in relative:
@@ -133,9 +143,16 @@ def _first_guess(
         else:
             kernels[node] = group
             reasons[node] = f"{rule.role} with {kernel} kernel"
-            if kernel != scheme.kernel:
-                reasons[node] += f"; {node.op_type} has none in {scheme.kernel} that is worth having"
+            if kernel != here.kernel:
+                reasons[node] += f"; {node.op_type} has none in {here.kernel} that is worth having"
+            if here is not scheme:
+                reasons[node] += f"; {here.precision} was asked for"
     return kernels, reasons
+
+
+def _constants(node: ir.Node, rule: OpRule) -> tuple[Array, ...]:
+    values = (node.inputs[index] for index in rule.weights)
+    return tuple(v.const_value.numpy() for v in values if v is not None and v.const_value is not None)
 
 
 def _touched(group: KernelGroup, rule: OpRule) -> set[str]:
@@ -255,20 +272,44 @@ def _fixed_origin(
 def _weights(
     assigned: tuple[_Kernels, ...], reasons: _Reasons, scheme: Scheme
 ) -> tuple[dict[str, tuple[ir.Value, int | None]], dict[str, tuple[KernelGroup, ...]]]:
-    """Collects the weights; a constant that two kernels read along different axes serves the first only."""
+    """Collects the weights; a constant that two kernels want in different forms serves the first only."""
     weights: dict[str, tuple[ir.Value, int | None]] = {}
+    forms: dict[str, tuple[str, int | None]] = {}
     users: dict[str, tuple[KernelGroup, ...]] = {}
     for kernels in assigned:
         for node, group in list(kernels.items()):
             rule = rule_of(node, scheme)
-            axis = rule.weight_axis if scheme.per_channel else None
+            axis = rule.weight_axis if scheme.at(node).per_channel else None
+            form = _form(node, axis, scheme)
             values = [value for value in (node.inputs[index] for index in rule.weights) if value is not None]
-            if other := next((v for v in values if weights.get(v.name or "", (v, axis))[1] != axis), None):
+            if other := next((v for v in values if forms.get(v.name or "", form) != form), None):
                 del kernels[node]
-                reasons[node] = f"its weights {other.name} are quantized along another axis for another kernel"
+                along = "along another axis" if forms[other.name or ""][0] == form[0] else "in another way"
+                reasons[node] = f"its weights {other.name} are quantized {along} for another kernel"
                 continue
             for value in values:
                 assert value.name is not None
-                weights[value.name] = value, axis
+                weights.setdefault(value.name, (value, axis))
+                forms[value.name] = form
                 users[value.name] = (*users.get(value.name, ()), group)
     return weights, users
+
+
+def _form(node: ir.Node, axis: int | None, scheme: Scheme) -> tuple[str, int | None]:
+    """How a node's weights are stored, with the axis where kernels depend on it: those that compute in float do not
+    when weights are palettes or lie under a mask."""
+    kernel = scheme.kernel_of(node)
+    if kernel in ("palettized", "sparse"):
+        return scheme.at(node).precision, None
+    return kernel.removeprefix("int16x8").partition("-")[0] or "int8", axis
+
+
+def _powers(kernels: _Kernels, scheme: Scheme) -> dict[str, int]:
+    """The channels that meet weights which are chosen by their importance."""
+    found: dict[str, int] = {}
+    for node in kernels:
+        if scheme.kernel_of(node) in ("palettized", "sparse"):
+            sources = (channel_axis(node, index) for index in rule_of(node, scheme).weights)
+            for name, axis in (source for source in sources if source is not None):
+                found.setdefault(name, axis)
+    return found

@@ -6,6 +6,8 @@ coarser steps for all others.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -22,12 +24,14 @@ _LEAST, _MOST = 2.0**-24, 65280.0
 
 
 def four_bit_qparams(weight: Array, axis: int, block: int | None) -> QParams:
-    """Symmetric int4 parameters of a constant matrix, values in [-8, 7].
+    """Symmetric int4 parameters of constant weights, values in [-8, 7].
 
     Args:
-        weight: float32, two-dimensional; with blocks, `block` divides the axis that is not the channels'.
-        axis: channel axis.
-        block: number of weights of one channel that share a scale; None for one scale a channel.
+        weight: float32, of two dimensions or more; with blocks, `block` divides the axis of input channels, which is
+            the other one of the first two.
+        axis: channel axis, 0 or 1.
+        block: number of input channels whose weights for one channel share a scale, over all further dimensions (the
+            window of a convolution); None for one scale a channel.
 
     The scale minimizes the squared error: the best of a grid, refined by the least-squares scale of its integers
     (Lloyd's alternation). Scales of blocks have 8 significant bits and are exact in float16 and bfloat16, because
@@ -35,13 +39,14 @@ def four_bit_qparams(weight: Array, axis: int, block: int | None) -> QParams:
     """
     rows = np.moveaxis(weight, axis, 0)
     channels = rows.shape[0]
-    groups = rows.reshape(-1, block) if block is not None else rows.reshape(channels, -1)
-    scale = _searched(groups, short=block is not None)
     if block is None:
+        scale = _searched(rows.reshape(channels, -1), short=False)
         return QParams("int4", scale, np.zeros(channels, np.int32), axis)
-    other = 1 - axis
-    stored = np.ascontiguousarray(np.moveaxis(scale.reshape(channels, -1), 0, axis))
-    return QParams("int4", stored, np.zeros(stored.shape, np.int32), other, block=block)
+    window = rows.shape[2:]
+    scale = _searched(rows.reshape(-1, block * math.prod(window)), short=True)
+    shape = (channels, rows.shape[1] // block, *[1] * len(window))
+    stored = np.ascontiguousarray(np.moveaxis(scale.reshape(shape), 0, axis))
+    return QParams("int4", stored, np.zeros(stored.shape, np.int32), 1 - axis, block=block)
 
 
 def _searched(groups: Array, short: bool) -> npt.NDArray[np.float32]:

@@ -15,6 +15,7 @@ from edgeport.quantize.assign import Assignment
 from edgeport.quantize.clusters import Cluster
 from edgeport.quantize.four_bits import four_bit_qparams
 from edgeport.quantize.groups import KernelGroup
+from edgeport.quantize.importance import Powers, importance
 from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.operands import integer_inputs, rule_of
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
@@ -22,6 +23,7 @@ from edgeport.quantize.ranges import activation_qparams, weight_qparams
 from edgeport.quantize.rounding_shift import Moments, rounding_shifts
 from edgeport.quantize.saturation import Interval
 from edgeport.quantize.scheme import OpRule, Scheme
+from edgeport.quantize.weight_storage import palettize, sparsify
 from edgeport.sample import Array
 
 _LARGEST_SCALE = 1e30
@@ -35,6 +37,10 @@ class Ranges(Protocol):
 
 
 def _unknown(tensor: str) -> tuple[float, float] | None:
+    return None
+
+
+def _unmeasured(tensor: str, axis: int) -> Array | None:
     return None
 
 
@@ -52,6 +58,7 @@ def make_plan(
     ranges: Ranges | None,
     method: str,
     moments: Moments = _unknown,
+    powers: Powers = _unmeasured,
 ) -> Plan:
     """Gives every tensor of an assignment its parameters.
 
@@ -61,6 +68,7 @@ def make_plan(
         ranges: clipping intervals of activations; None if the scheme needs none.
         method: name of the range method, for the reasons.
         moments: of activations; None where they are not known.
+        powers: of the channels of activations; None where they are not known.
 
     Raises:
         CalibrationError: statistics of a tensor are missing.
@@ -82,30 +90,47 @@ def make_plan(
             tensors[name] = TensorPlan(name, "activation", qparams, reason)
     _limit_gains(tensors, assignment, scheme)
     for name, (value, axis) in assignment.weights.items():
-        kernel = scheme.kernel_of(assignment.kernels[name][0].anchor)
-        if kernel == "fp16-weights":
-            tensors[name] = TensorPlan(name, "weight", None, "stored as float16")
-            continue
-        if kernel.startswith("int4") and axis is not None and (entry := _four_bits(value, axis, scheme)) is not None:
-            tensors[name] = entry
-            continue
-        biases = _biases(assignment.kernels[name], tensors)
-        granularity = "per tensor" if axis is None else f"one scale a channel (axis {axis})"
-        tensors[name] = TensorPlan(
-            name, "weight", weight_qparams(constant(value), axis, biases), f"symmetric int8, {granularity}"
-        )
+        tensors[name] = _weight(value, axis, assignment.kernels[name], tensors, scheme, powers)
 
     def parameters(name: str) -> QParams | None:
         return tensors[name].qparams if name in tensors else None
 
     shifts = rounding_shifts(assignment.integer_groups, parameters, moments)
-    return Plan(scheme.precision, tensors, assignment.nodes, shifts=shifts)
+    layers = {name: part.precision for name, part in scheme.layers.items()}
+    return Plan(scheme.precision, tensors, assignment.nodes, shifts=shifts, layers=layers)
+
+
+def _weight(
+    value: ir.Value,
+    axis: int | None,
+    groups: tuple[KernelGroup, ...],
+    tensors: Mapping[str, TensorPlan],
+    scheme: Scheme,
+    powers: Powers,
+) -> TensorPlan:
+    """How the weights of some kernels are stored; `tensors` holds the plans of their activations."""
+    name = value.name or ""
+    kernel, here = scheme.kernel_of(groups[0].anchor), scheme.at(groups[0].anchor)
+    if kernel == "fp16-weights":
+        return TensorPlan(name, "weight", None, "stored as float16")
+    if kernel in ("palettized", "sparse"):
+        counts = importance(value, groups, powers)
+        if kernel == "palettized":
+            palette, said = palettize(constant(value), axis, here, counts)
+            return TensorPlan(name, "weight", None, said, palette)
+        sparse, said = sparsify(constant(value), here, counts)
+        return TensorPlan(name, "weight", None, said, sparse)
+    if kernel.startswith("int4") and axis is not None and (entry := _four_bits(value, axis, here)) is not None:
+        return entry
+    granularity = "per tensor" if axis is None else f"one scale a channel (axis {axis})"
+    qparams = weight_qparams(constant(value), axis, _biases(groups, tensors))
+    return TensorPlan(name, "weight", qparams, f"symmetric int8, {granularity}")
 
 
 def _four_bits(value: ir.Value, axis: int, scheme: Scheme) -> TensorPlan | None:
-    """int4 for a matrix whose rows fill whole bytes; None for other constants, which get int8."""
+    """int4 for weights whose channels fill whole bytes; None for other constants, which get int8."""
     weight = constant(value)
-    if weight.ndim != 2 or weight.shape[1 - axis] % 2:
+    if weight.ndim < 2 or axis not in (0, 1) or (weight.size // max(1, weight.shape[axis])) % 2:
         return None
     length = weight.shape[1 - axis]
     block = scheme.block if scheme.block is not None and length % scheme.block == 0 else None
@@ -162,7 +187,7 @@ def _finest(group: KernelGroup, rule: OpRule, tensors: Mapping[str, TensorPlan],
     weight = group.anchor.inputs[rule.weight] if rule.weight is not None else None
     if weight is None or weight.const_value is None or not math.isfinite(scheme.max_product_gain):
         return 0.0
-    axis = rule.weight_axis if scheme.per_channel else None
+    axis = rule.weight_axis if scheme.at(group.anchor).per_channel else None
     steps = weight_qparams(constant(weight), axis, _biases((group,), tensors)).scale
     return scales[0] * float(np.max(steps, initial=0.0)) / scheme.max_product_gain
 
@@ -193,7 +218,7 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
         return cluster.fixed, "fixed by the kernel"
     symmetric = scheme.symmetric_activations or cluster.symmetric
     low, high = _spread(cluster, ranges, symmetric)
-    qparams = activation_qparams(low, high, symmetric=symmetric, wide=scheme.kernel == "int16x8")
+    qparams = activation_qparams(low, high, symmetric=symmetric, wide=scheme.wide)
     sources = [v.name or "" for v in cluster.sources]
     if len(cluster.members) == 1:
         origin = "its own values" if cluster.sources[0].const_value is not None else method

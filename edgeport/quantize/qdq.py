@@ -13,7 +13,7 @@ from edgeport.passes.attention_parts import spell_out
 from edgeport.quantize.dynamic import quantize_rows
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.operands import integer_inputs, integer_outputs
-from edgeport.quantize.plan import INTEGERS, Plan, QParams, bias_qparams
+from edgeport.quantize.plan import INTEGERS, Compression, Plan, QParams, bias_qparams
 from edgeport.quantize.planner import constant
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
@@ -23,7 +23,8 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
     """Returns a copy of a canonical graph in which every edge that the plan quantizes goes through Q/DQ.
 
     Graph inputs and outputs keep their names, dtypes and shapes. Biases become int32 with scale = input scale
-    * weight scale. fp16 weights become float16 constants behind a Cast. An Attention in integers is spelled out.
+    * weight scale. fp16 weights become float16 constants behind a Cast; palettes and masked weights become the float
+    constants that they restore. An Attention in integers is spelled out.
     """
     copy = model.clone()
     graph = copy.graph
@@ -53,7 +54,7 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
             weight = group.anchor.inputs[index]
             assert weight is not None
             qparams = plan.qparams(weight.name)
-            writer.replace(group.anchor, weight, _stored_weight(writer, weight, qparams))
+            writer.replace(group.anchor, weight, _stored_weight(writer, weight, plan.compression(weight.name)))
             bias = group.bias_value
             if x is not None and qparams is not None and bias is not None and bias.const_value is not None:
                 name = f"{bias.name}:of:{group.anchor.name}"
@@ -72,11 +73,13 @@ def _qparams(plan: Plan, value: ir.Value) -> QParams:
     return qparams
 
 
-def _stored_weight(writer: _Writer, weight: ir.Value, qparams: QParams | None) -> ir.Value:
-    if qparams is not None:
-        return writer.dequantized_constant(weight.name or "", constant(weight), qparams)
-    stored = writer.initializer(f"{weight.name}:fp16", constant(weight).astype(np.float16))
-    return writer.node("Cast", [stored], f"{weight.name}:cast", to=int(ir.DataType.FLOAT))
+def _stored_weight(writer: _Writer, weight: ir.Value, stored: Compression | None) -> ir.Value:
+    if isinstance(stored, QParams):
+        return writer.dequantized_constant(weight.name or "", constant(weight), stored)
+    if stored is not None:
+        return writer.initializer(f"{weight.name}:restored", stored.restored(constant(weight)))
+    half = writer.initializer(f"{weight.name}:fp16", constant(weight).astype(np.float16))
+    return writer.node("Cast", [half], f"{weight.name}:cast", to=int(ir.DataType.FLOAT))
 
 
 class _Writer:
@@ -109,9 +112,12 @@ class _Writer:
         return self._made[name]
 
     def dequantized_constant(self, name: str, array: Array, qparams: QParams) -> ir.Value:
-        """Stores `array` as integers and returns its dequantized value; ONNX has no DequantizeLinear of int64."""
-        if qparams.dtype == "int64":
-            return self.initializer(f"{name}:dq", qparams.dequantize(qparams.quantize(array)))
+        """Stores `array` as integers and returns its dequantized value.
+
+        ONNX has no DequantizeLinear of int64, nor of blocks over more than one axis.
+        """
+        if qparams.dtype == "int64" or (qparams.block is not None and array.ndim > 2):
+            return self.initializer(f"{name}:dq", qparams.restored(array))
         return self._dequantize(self.initializer(f"{name}:q", _stored(qparams, qparams.quantize(array))), name, qparams)
 
     def round_trip(self, value: ir.Value, qparams: QParams) -> ir.Value:

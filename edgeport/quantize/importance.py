@@ -1,0 +1,91 @@
+"""How much each weight's error counts: the power E[x**2] of the input channel that it multiplies.
+
+The squared error of a product's output, for inputs whose channels are uncorrelated:
+
+    E[(sum of dw_i * x_i)**2] = sum of dw_i**2 * E[x_i**2]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgeport.quantize.groups import KernelGroup
+from edgeport.sample import Array
+
+Powers = Callable[[str, int], Array | None]
+"""From a tensor's name and channel axis: the mean square of every channel, float64 of shape (channels,), or None."""
+
+_LEAST = 0.01
+"""Of the mean importance: samples are few, and a channel that was silent in them may speak later."""
+_CHANNEL_AXIS: Mapping[str, int] = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "MatMul": -1,
+    "Gemm": -1,
+    "LSTM": -1,
+    "GRU": -1,
+    "RNN": -1,
+}
+"""Operator -> the axis of its first input that its second, the weights, is multiplied along."""
+
+
+def channel_axis(node: ir.Node, index: int) -> tuple[str, int] | None:
+    """The activation whose channels meet the constant at input `index`, and their axis; None if there is none."""
+    x = node.inputs[0] if node.inputs else None
+    axis = _CHANNEL_AXIS.get(node.op_type)
+    if index != 1 or axis is None or x is None or x.const_value is not None or x.dtype != ir.DataType.FLOAT:
+        return None
+    if node.op_type == "Gemm" and _integer(node, "transA", 0):
+        return None
+    return x.name or "", axis
+
+
+def importance(weight: ir.Value, groups: Iterable[KernelGroup], powers: Powers) -> npt.NDArray[np.float64] | None:
+    """What the squared error of each weight counts, broadcastable to the weight and with mean 1.
+
+    Args:
+        weight: a constant.
+        groups: the kernels that use it.
+        powers: of the activations.
+
+    Returns:
+        None where nothing is known about a kernel's input.
+    """
+    total: npt.NDArray[np.float64] | None = None
+    for group in groups:
+        node = group.anchor
+        index = next(i for i, value in enumerate(node.inputs) if value is weight)
+        source = channel_axis(node, index)
+        power = None if source is None else powers(*source)
+        shaped = None if power is None else _beside(node, weight, power)
+        if shaped is None or not np.isfinite(shaped).all() or not shaped.any():
+            return None
+        total = shaped if total is None else total + shaped
+    return None if total is None else np.maximum(total / total.mean(), _LEAST)
+
+
+def _beside(node: ir.Node, weight: ir.Value, power: Array) -> npt.NDArray[np.float64] | None:
+    """The power of the channel that each weight multiplies; None where it does not fit the weights."""
+    assert weight.const_value is not None
+    shape = tuple(int(d) for d in weight.const_value.shape)
+    groups = _integer(node, "group", 1)
+    if node.op_type == "Conv" and power.size == groups * shape[1]:
+        mine = np.repeat(power.reshape(groups, shape[1]), shape[0] // groups, axis=0)
+        return mine.reshape(*mine.shape, *[1] * (len(shape) - 2))
+    if node.op_type == "ConvTranspose" and power.size == shape[0]:
+        return power.reshape(-1, *[1] * (len(shape) - 1))
+    rows = node.op_type == "MatMul" or (node.op_type == "Gemm" and not _integer(node, "transB", 0))
+    if rows and len(shape) >= 2 and power.size == shape[-2]:
+        return power.reshape(-1, 1)
+    if node.op_type in ("Gemm", "LSTM", "GRU", "RNN") and not rows and power.size == shape[-1]:
+        return power
+    return None
+
+
+def _integer(node: ir.Node, name: str, default: int) -> int:
+    attribute = node.attributes.get(name)
+    return default if attribute is None else attribute.as_int()
