@@ -56,7 +56,8 @@ def _depthwise(padded: Array, weight: Array, window: Window) -> Array:
         total = result[image, some.start * many + which : some.stop * many : many]
         part = term[: some.stop - some.start]
         for index, (tap, met) in enumerate(window.taps(padded[image : image + 1, some])):
-            factor = flat[(some, which, *tap)].reshape(-1, *[1] * len(window.sizes))
+            place: tuple[int | slice, ...] = (some, which, *tap)
+            factor = flat[place].reshape(-1, *[1] * len(window.sizes))
             if index:
                 np.multiply(met[0], factor, out=part)
                 total += part
@@ -81,10 +82,11 @@ def _by_columns(call: Call, padded: Array, weight: Array, groups: int, window: W
     step = max(1, _COLUMN_ELEMENTS * window.sizes[0] // max(1, channels * prod(window.kernel) * prod(window.sizes)))
     for image, start in all_pairs(range(count), range(0, window.sizes[0], step)):
         some = slice(start, start + step)
-        part = patches[(image, *[slice(None)] * (2 + spatial), some)]
-        columns = np.ascontiguousarray(part).reshape(groups, depth, -1)
+        here: tuple[int | slice, ...] = (image, *[slice(None)] * (2 + spatial), some)
+        part = patches[here]
+        gathered = np.ascontiguousarray(part).reshape(groups, depth, -1)
         shape = (groups, outputs // groups, *part.shape[2 + spatial :])
-        grouped[(image, slice(None), slice(None), some)] = product(call, rows, columns).reshape(shape)
+        grouped[(image, slice(None), slice(None), some)] = product(call, rows, gathered).reshape(shape)
     return result
 
 
@@ -113,7 +115,8 @@ def conv_transpose(call: Call) -> Array:
     result = np.zeros(call.room((count, outputs, *reach)), np.float32)
     window = Window(kernel, strides, dilations, (0,) * len(kernel), (0,) * len(kernel), sizes)
     for tap, place in window.taps(result):
-        place += terms[(slice(None), slice(None), *tap)]
+        whole: tuple[int | slice, ...] = (slice(None), slice(None), *tap)
+        place += terms[whole]
         if accumulates_in_half(call):
             place[...] = place.astype(np.float16)
     kept = tuple(slice(a, a + size) for a, size in zip(front, wanted, strict=True))

@@ -109,7 +109,7 @@ def upsample_bilinear(call: Call) -> Array:
 
 @evaluates("upsample_nearest_neighbor")
 def upsample_nearest_neighbor(call: Call) -> Array:
-    """Element floor(i * in / out); refused where floor(i / factor) is another, as the factor is no quotient of sizes."""
+    """Element floor(i * in / out); refused where floor(i / factor) is another one."""
     x = call.array("x")
     height, width = _scaled(call, x)
     for name, size, axis in (("scale_factor_height", height, -2), ("scale_factor_width", width, -1)):
