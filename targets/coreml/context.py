@@ -138,6 +138,10 @@ class Context:
             forms[dtype, True] = self.rounded(forms[dtype, False], quant, value.name or "value")
         return forms[dtype, True]
 
+    def made(self, value: ir.Value) -> Var:
+        """A computed value in the dtype in which it was made, which loses nothing of it."""
+        return next(iter(self._forms[value].values()))
+
     def quant(self, value: ir.Value) -> QParams | None:
         """Parameters of a value as the current node reads or makes it; None where it does so in float."""
         return self.plan.qparams(value.name) if self.plan.kernel(self.node.name) in INTEGERS else None
