@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from conftest import Check
 from onnx import helper, numpy_helper
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
@@ -67,7 +67,7 @@ ALPHA_BETA = {"activation_alpha": [0.7, 0.3, 1.2], "activation_beta": [0.4, 0.6]
     [("", "", None), ("B", "", None), ("h c", "", [5, 3, 1, 0]), ("B h c", "lens W R B h c", [5, 0, 2, 4])],
 )
 def test_directions_operands_and_lengths(
-    check: Check,
+    check: Callable[..., Any],
     direction: str,
     op: str,
     attributes: dict[str, Any],
@@ -98,13 +98,13 @@ def test_directions_operands_and_lengths(
     ],
     ids=str,
 )
-def test_attributes(check: Check, op: str, optional: str, attributes: dict[str, Any]) -> None:
+def test_attributes(check: Callable[..., Any], op: str, optional: str, attributes: dict[str, Any]) -> None:
     proto, feeds = recurrent(op, optional, **attributes)
     assert op not in check(proto, "expand_recurrence", feeds=feeds).ops
 
 
 @pytest.mark.parametrize("outputs", ["y", "yh", "yc", "yh yc"])
-def test_outputs_that_nobody_reads_are_not_made(check: Check, outputs: str) -> None:
+def test_outputs_that_nobody_reads_are_not_made(check: Callable[..., Any], outputs: str) -> None:
     proto, feeds = recurrent("LSTM", outputs=outputs)
     assert "LSTM" not in check(proto, "expand_recurrence", feeds=feeds).ops
 
@@ -123,12 +123,12 @@ def test_outputs_that_nobody_reads_are_not_made(check: Check, outputs: str) -> N
     ],
     ids=str,
 )
-def test_common_forms_stay(check: Check, op: str, attributes: dict[str, Any], kept: bool) -> None:
+def test_common_forms_stay(check: Callable[..., Any], op: str, attributes: dict[str, Any], kept: bool) -> None:
     proto, feeds = recurrent(op, **attributes)
     assert (op in check(proto, "expand_uncommon_recurrence", feeds=feeds).ops) == kept
 
 
 @pytest.mark.parametrize("late", [0, 1])
-def test_only_late_resets_are_written_out(check: Check, late: int) -> None:
+def test_only_late_resets_are_written_out(check: Callable[..., Any], late: int) -> None:
     proto, feeds = recurrent("GRU", linear_before_reset=late)
     assert ("GRU" in check(proto, "expand_late_reset", feeds=feeds).ops) == (not late)
