@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.targets.bounds import fits_int32
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, stored_shape
-from edgeport.targets.bounds import fits_int32
 from edgeport.targets.tflite.ops.elementwise import cast, operands
 from edgeport.targets.tflite.registry import Refused, lowers
 

@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
+from edgeport.targets.bounds import never_negative
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.bounds import never_negative
 from edgeport.targets.tflite.registry import Refused
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.targets.recurrent_activations import Activation, activations
 from edgeport.targets.tflite.attributes import int_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout, stored_shape
 from edgeport.targets.tflite.layout_choice import cheaper
-from edgeport.targets.tflite.ops.recurrent_activations import Activation, activations
 from edgeport.targets.tflite.ops.recurrent_cells import Cell, gru_cell, lstm_cell, product, rnn_cell
 from edgeport.targets.tflite.ops.recurrent_operands import (
     as_tensor,
