@@ -70,7 +70,9 @@ class Blobs:
             raise ModelError(f"{where}: data reach behind the end of the file ({data.size} bytes); it is truncated")
         shape = tuple(size or 0 for size in constant.type.shape)
         data_type = BY_NAME[constant.type.dtype]
-        if size * 8 - padding != prod(shape) * data_type.bits:
+        # Only types under a byte fill their last byte up; older writers left the field undefined for all others.
+        unused = padding if data_type.bits % 8 else 0
+        if size * 8 - unused != prod(shape) * data_type.bits:
             raise ModelError(f"{where}: {size} bytes do not hold a {constant.type}; the package is damaged")
         try:
             return raw_elements(data[start : start + size], data_type, prod(shape)).reshape(shape)
