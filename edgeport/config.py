@@ -54,6 +54,7 @@ class Config(BaseModel):
     input_layout: str | None = None
     io_dtype: str | None = None
     block_size: int | None = None
+    image_input: bool | None = None
     labels: str | None = None
     metric: str | None = None
     budget: Entries = None

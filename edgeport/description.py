@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeport.errors import UsageError
-from edgeport.sample import InputSpec
+from edgeport.sample import Array, InputSpec
 
 if TYPE_CHECKING:
     from edgeport.calibration import Preprocessing
@@ -23,12 +26,20 @@ class ImageInput:
         mean: in units of pixels.
         std: in units of pixels.
         size: width and height.
+        channels_last: whether the input's last axis holds the channels, not its second.
     """
 
     colour: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
     size: tuple[int, int]
+    channels_last: bool = False
+
+    def pixels(self, array: Array) -> npt.NDArray[np.uint8]:
+        """The nearest pixels of a normalized input, in its order of axes."""
+        shape = (-1,) if self.channels_last else (-1, 1, 1)
+        exact = array.astype(np.float64) * np.reshape(self.std, shape) + np.reshape(self.mean, shape)
+        return np.clip(np.rint(exact), 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,7 @@ def _image(declared: Preprocessing, sides: tuple[int, ...]) -> ImageInput:
     factor, channels = declared.pixel_scale, declared.channels
     mean = tuple(m / factor for m in declared.mean or (0.0,) * channels)
     std = tuple(s / factor for s in declared.std or (1.0,) * channels)
-    return ImageInput(declared.colour, mean, std, (sides[0], sides[1]))
+    return ImageInput(declared.colour, mean, std, (sides[0], sides[1]), declared.layout == "NHWC")
 
 
 def _labels(path: Path, outputs: Sequence[InputSpec]) -> tuple[str, ...]:

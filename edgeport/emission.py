@@ -140,7 +140,8 @@ def emit(
 def _ends(prepared: Prepared, plan: Plan, artifact: Artifact) -> ArtifactEnds:
     graph = prepared.canonical.graph
     found = {v.name or "": plan.io_qparams(v) for v in (*graph.inputs, *graph.outputs)}
-    return ArtifactEnds(plan.input_layout, {name: q for name, q in found.items() if q is not None}, artifact.dtypes)
+    qparams = {name: q for name, q in found.items() if q is not None}
+    return ArtifactEnds(plan.input_layout, qparams, artifact.dtypes, plan.pixels)
 
 
 def refuse_defects(

@@ -20,7 +20,7 @@ from edgeport.export_options import ExportOptions, check_options, scheme_passes
 from edgeport.findings import Finding
 from edgeport.observation import observe
 from edgeport.preparation import Prepared, check_capture, prepare
-from edgeport.presentation import Presentation
+from edgeport.presentation import Presentation, check_images
 from edgeport.progress import Progress, Silent
 from edgeport.quantize.plan import InputLayout, IoDtype
 from edgeport.report.build import build_report, write_report
@@ -51,6 +51,7 @@ def export(
     input_layout: InputLayout = "source",
     io_dtype: IoDtype = "source",
     block_size: int | None = None,
+    image_input: bool = False,
     labels: str | Path | None = None,
     metric: Any = None,
     budget: Sequence[str] = (),
@@ -85,6 +86,8 @@ def export(
             integers where its kernels do, `float16` halves where the source has float32 (Core ML); samples, drift
             and golden references stay in the source's numbers.
         block_size: how many int4 weights share a scale (32, 64, 128, 256), 0 for one scale a channel; default 32.
+        image_input: inputs that `preprocessing` describes are images: the artifact takes pixels (Core ML). Samples stay
+            normalized.
         labels: a text file with the names of the classes, one a line, which the artifact is to carry.
         metric: `file.py:callable` or a callable, run on the float model and on the artifact.
         budget: e.g. `sqnr>=25`; over it, BudgetError.
@@ -117,6 +120,7 @@ def export(
         input_layout,
         io_dtype,
         block_size,
+        image_input,
     )
     check_options(options, has_data=statistics is not None or calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
@@ -134,6 +138,8 @@ def export(
         Preprocessing.parse(preprocessing) if preprocessing is not None else None,
         Path(labels) if labels is not None else None,
     )
+    if image_input:
+        check_images(description)
     tokenizer_path = Path(tokenizer) if tokenizer is not None else None
     datasets = open_datasets(prepared, calib, data, preprocessing, tokenizer_path)
     check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
@@ -151,7 +157,7 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    presentation = Presentation(input_layout, io_dtype, description, facts_of(options.profile))
+    presentation = Presentation(input_layout, io_dtype, description, facts_of(options.profile), image_input)
     works = [plan_target(w, prepared, observed.statistics, ranges, presentation) for w in works]
 
     given = {
@@ -166,6 +172,7 @@ def export(
         "input_layout": input_layout,
         "io_dtype": io_dtype,
         "block_size": block_size,
+        "image_input": image_input,
         "labels": _said(labels),
         "metric": _said(metric),
         "budget": list(budget),

@@ -25,6 +25,7 @@ class Presentation:
     io_dtype: IoDtype = "source"
     description: Description = field(default_factory=Description)
     device: Mapping[str, Any] = field(default_factory=dict)
+    image_input: bool = False
 
     def of(self, plan: Plan) -> Plan:
         """The plan of an artifact that shows itself so."""
@@ -34,6 +35,20 @@ class Presentation:
             io_dtype=self.io_dtype,
             description=self.description,
             device=self.device,
+            image_input=self.image_input,
+        )
+
+
+def check_images(description: Description) -> None:
+    """Refuses `--image-input` where no input is an image.
+
+    Raises:
+        UsageError: nothing says how pixels become an input.
+    """
+    if not description.images:
+        raise UsageError(
+            "--image-input: no input is described as an image; declare [preprocessing] in edgeport.toml, with the "
+            "layout and the number of channels of an input"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgeport.description import ImageInput
 from edgeport.quantize.plan import InputLayout, QParams
 from edgeport.sample import Array, Sample
 from edgeport.validate.runner import Runner
@@ -19,17 +20,20 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class ArtifactEnds:
-    """How the artifact takes and gives arrays: the order of its inputs, the parameters of what is in integers, and
-    the dtypes that are not the source's."""
+    """How the artifact takes and gives arrays: the order of its inputs, the parameters of what is in integers,
+    the dtypes that are not the source's, and the inputs that are pixels."""
 
     layout: InputLayout = "source"
     qparams: Mapping[str, QParams] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
+    pixels: Mapping[str, ImageInput] = field(default_factory=dict)
 
     def stored(self, name: str, array: Array) -> Array:
         """The array in the artifact's dtype."""
         if name in self.qparams:
             return self.qparams[name].quantize(array)
+        if name in self.pixels:
+            return self.pixels[name].pixels(array)
         with np.errstate(over="ignore"):
             return array.astype(self.dtypes.get(name, array.dtype))
 

@@ -26,7 +26,7 @@ def cli() -> None:
 
 @cli.command(short_help="Build and prove files for devices.")
 @o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.RANGES, o.CALIB, o.DATA, o.INPUT)
-@o.flags(o.INPUT_LAYOUT, o.IO_DTYPE, o.BLOCK_SIZE, o.LABELS, o.METRIC)
+@o.flags(o.INPUT_LAYOUT, o.IO_DTYPE, o.BLOCK_SIZE, o.IMAGE_INPUT, o.LABELS, o.METRIC)
 @o.flags(
     o.BUDGET, o.STATISTICS, o.OUT_FOLDER, o.CONFIG, o.TOKENIZER, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS
 )

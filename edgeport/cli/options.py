@@ -48,6 +48,9 @@ IO_DTYPE = click.option(
 BLOCK_SIZE = click.option(
     "--block-size", metavar="N", type=int, help="int4 weights that share a scale; 0: a whole channel [default: 32]."
 )
+IMAGE_INPUT = click.option(
+    "--image-input", is_flag=True, default=None, help="Take pixels where [preprocessing] describes an image (Core ML)."
+)
 LABELS = click.option("--labels", metavar="FILE", help="Names of the classes, one a line, for the file to carry.")
 METRIC = click.option("--metric", metavar="FILE.PY:CALLABLE", help="Your own metric, run on float and artifact.")
 BUDGET = click.option(

@@ -154,10 +154,10 @@ class Plan:
 
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
     the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do,
-    or float16 where the source has float32; with `image_input` it takes pixels where images are described. `device` holds the facts of the device's profile, empty without one.
-    `description` is what the artifact says about itself. `shifts` are taken off the biases of the kernels with these
-    anchors (see `rounding_shift`). `layers` holds the precision of the nodes for which another than `precision` was
-    asked.
+    or float16 where the source has float32; with `image_input` it takes pixels where images are described.
+    `description` is what the artifact says about itself, `device` the facts of the device's profile (empty without
+    one). `shifts` are taken off the biases of the kernels with these anchors (see `rounding_shift`). `layers` holds
+    the precision of the nodes for which another than `precision` was asked.
     """
 
     precision: str

@@ -13,6 +13,7 @@ from edgeport.findings import Finding
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml import mil, ops
+from edgeport.targets.coreml.classes import Classes, classes_of
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.halves import needs_float32
 from edgeport.targets.coreml.interface import End, ends_of
@@ -32,12 +33,14 @@ class Lowered:
         canonical: identifiers of the program -> canonical names.
         ends: its inputs and outputs.
         findings: what could not be lowered; `function` is worth nothing unless this is empty.
+        classes: what makes it a classifier.
     """
 
     function: Any
     canonical: Mapping[str, str]
     ends: tuple[End, ...]
     findings: tuple[Finding, ...]
+    classes: Classes | None = None
 
 
 def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
@@ -74,13 +77,14 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
         if findings:
             return Lowered(None, {}, (), tuple(findings))
         returned = [ctx.returned(value) for value in graph.outputs]
-        function.set_outputs(returned)
+        classes = classes_of(ctx, graph.outputs, returned)
+        function.set_outputs(returned if classes is None else [*returned, classes.numbers])
     outputs = {v.name or "": var.name for v, var in zip(graph.outputs, returned, strict=True)}
     ends = (
         *ends_of("input", graph.inputs, inputs, ctx.end),
         *ends_of("output", graph.outputs, outputs, ctx.end),
     )
-    return Lowered(function, dict(ctx.names.canonical), ends, ())
+    return Lowered(function, dict(ctx.names.canonical), ends, (), classes)
 
 
 def _stand_in(ctx: Context, node: ir.Node) -> None:

@@ -139,6 +139,20 @@ def constant(array: Array, name: str) -> Var:
     return emit("const", val=array, name=name)
 
 
+def input_type(name: str, shape: Sequence[int], colour: str | None) -> Any:
+    """What an app hands in: an image of that colour (RGB, BGR or GRAY; shape channels first), or an array."""
+    package = coremltools()
+    if colour is None:
+        return package.TensorType(name=name, shape=tuple(shape))
+    layout = getattr(package.colorlayout, {"GRAY": "GRAYSCALE"}.get(colour, colour))
+    return package.ImageType(name=name, shape=tuple(shape), color_layout=layout)
+
+
+def classifier(labels: Sequence[str], feature: str, numbers: str) -> Any:
+    """Makes an output of one number a class into the best label, `feature`, and a table of all."""
+    return coremltools().ClassifierConfig(list(labels), feature, numbers)
+
+
 def program(functions: Mapping[str, Any]) -> Any:
     """A program of built functions whose outputs are set, `main` among them."""
     made = _mil().Program()

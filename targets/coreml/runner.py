@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.description import ImageInput
 from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreml.evaluator.package import open_package
 from edgeport.targets.coreml.evaluator.rounding import Overflow
 from edgeport.targets.coreml.evaluator.run import Evaluator
-from edgeport.targets.coreml.save import NAMES_KEY
+from edgeport.targets.coreml.pixels import handed_in, read_back
+from edgeport.targets.coreml.save import IMAGES_KEY, NAMES_KEY
 from edgeport.validate.runner import Verdict
 
 _INT32 = np.iinfo(np.int32)
@@ -100,6 +102,11 @@ class PackageRunner:
         """Identifier of an input -> the element type that an app hands in."""
         return {name: declared.dtype for name, declared in self._evaluator.inputs.items()}
 
+    @functools.cached_property
+    def _images(self) -> dict[str, ImageInput]:
+        """Canonical names of the inputs that are images."""
+        return read_back(json.loads(self._evaluator.package.metadata.get(IMAGES_KEY, "{}")))
+
     def _feeds(self, sample: Sample) -> dict[str, Array]:
         wanted = {spec.name: spec for spec in self.inputs}
         if set(sample) != set(wanted):
@@ -110,6 +117,8 @@ class PackageRunner:
             if array.shape != spec.shape:
                 raise UsageError(f"input {name!r} has shape {array.shape}, {self.path.name} takes {spec.shape}")
             identifier = self._identifiers.get(name, name)
+            if name in self._images:
+                array = handed_in(array, self._images[name])
             feeds[identifier] = _as_handed_in(array, name, self._taken[identifier])
         return feeds
 

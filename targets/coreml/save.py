@@ -13,6 +13,10 @@ from edgeport.targets.coreml import mil
 _DATE = "com.github.apple.coremltools.conversion_date"
 NAMES_KEY = "edgeport.names"
 """User-defined metadata: identifier -> canonical name, as JSON, where they differ."""
+IMAGES_KEY = "edgeport.images"
+"""User-defined metadata: how pixels become what the source takes, by canonical name of the input, as JSON."""
+LABELS_KEY = "edgeport.labels"
+"""User-defined metadata: names of the classes, as JSON."""
 
 
 def save(model: Any, path: Path, notes: Mapping[str, str]) -> tuple[Path, ...]:

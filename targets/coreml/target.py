@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
 
-from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
-from edgeport.targets.coreml import mil
 from edgeport.targets.coreml.deployment import deployment, deployment_of
 from edgeport.targets.coreml.forms import in_own_forms
-from edgeport.targets.coreml.interface import facts_of_ends, remarks
 from edgeport.targets.coreml.lower import lower_graph
+from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
-from edgeport.targets.coreml.save import NAMES_KEY, save
 from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme
+from edgeport.targets.coreml.write import write
 from edgeport.targets.lowering import refusal
 
 
@@ -33,7 +30,7 @@ class CoremlTarget:
     suffix: str = ".mlpackage"
     precisions: tuple[str, ...] = PRECISIONS
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
-    ends: tuple[str, ...] = ("float16",)
+    ends: tuple[str, ...] = ("float16", "images")
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"coremltools": "coremltools>=9.0"})
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
@@ -60,19 +57,12 @@ class CoremlTarget:
             UsageError: the device's system is too old for what the plan needs.
         """
         system = deployment_of(plan)
-        lowered = lower_graph(in_own_forms(graph, system), plan, system)
+        graph, plan = with_pixels(graph, plan)
+        graph = in_own_forms(graph, system)
+        lowered = lower_graph(graph, plan, system)
         if lowered.findings:
             raise refusal("Core ML", list(lowered.findings))
-        try:
-            model = mil.convert(mil.program({"main": lowered.function}), system)
-        except mil.BuilderError as error:
-            raise ModelError(f"coremltools declines the program: {error}") from error
-        path = out / f"{name}{self.suffix}"
-        renamed = {identifier: own for identifier, own in lowered.canonical.items() if identifier != own}
-        files = save(model, path, {NAMES_KEY: json.dumps(renamed, sort_keys=True)})
-        facts = {"deployment": system, **facts_of_ends(lowered.ends)}
-        dtypes = {end.source: end.dtype for end in lowered.ends if end.dtype != end.wants}
-        return Artifact(self.name, plan.precision, path, files, tuple(remarks(lowered.ends)), facts, dtypes)
+        return write(lowered, graph, plan, system, out / f"{name}{self.suffix}")
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
         """The evaluator of saved packages; on macOS Core ML itself."""
