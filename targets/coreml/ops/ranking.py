@@ -72,8 +72,9 @@ def top_k(ctx: Context, node: ir.Node) -> None:
     data = ctx.read(x)
     ascending = not get_int(node, "largest", 1)
     best, where = ctx.emit("topk", x=data, k=np.int32(k[0]), axis=np.int32(axis), ascending=ascending)
-    ctx.bind(values, best)
-    ctx.bind(indices, where)
+    for value, result in ((values, best), (indices, where)):
+        if value.uses() or value.is_graph_output():
+            ctx.bind(value, result)
 
 
 @lowers("OneHot", attributes=("axis",), inputs=3)

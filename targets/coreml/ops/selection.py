@@ -13,7 +13,7 @@ from edgeport.targets.bounds import bounds
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var, dtype_of
 from edgeport.targets.coreml.registry import Refused, lowers
-from edgeport.targets.coreml.wraparound import bits_of, wrapped
+from edgeport.targets.coreml.wraparound import wrapped
 
 
 @lowers("Where", inputs=3)
@@ -85,22 +85,6 @@ def cast(ctx: Context, node: ir.Node) -> None:
 
     `saturate` concerns float8 only, which is refused as a dtype.
     """
-    convert(ctx, node)
-
-
-@lowers("BitCast", attributes=("to",))
-def bit_cast(ctx: Context, node: ir.Node) -> None:
-    """Integers of one width with and without a sign."""
-    x, y = node.inputs[0], node.outputs[0]
-    assert x is not None
-    source, target = ctx.dtype(x), ctx.dtype(y)
-    if source != target and not (ctx.mil_dtype(x) == ctx.mil_dtype(y) == "int32" and bits_of(source) < 32):
-        raise Refused(f"the bits of {source} as {target} are not supported")
-    convert(ctx, node)
-
-
-def convert(ctx: Context, node: ir.Node) -> None:
-    """Binds the output to the input in the output's dtype."""
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
     source, target = ctx.dtype(x), ctx.dtype(y)
