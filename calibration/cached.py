@@ -17,6 +17,7 @@ from edgeport.calibration.samples import SampleSource
 from edgeport.calibration.statistics import FORMAT, Request, Statistics
 
 _KIND = "statistics"
+_NONE: Mapping[str, int] = {}
 
 
 def cached_collect(
@@ -24,6 +25,7 @@ def cached_collect(
     source: SampleSource,
     requests: Mapping[str, Request],
     *,
+    powers: Mapping[str, int] = _NONE,
     progress: Callable[[int], None] | None = None,
     use_cache: bool = True,
 ) -> Statistics:
@@ -33,6 +35,7 @@ def cached_collect(
         graph: the canonical graph.
         source: the samples.
         requests: see `collect`.
+        powers: see `collect`.
         progress: called with the number of samples done; not at all if the statistics come from the cache.
         use_cache: False neither reads nor writes the cache.
 
@@ -41,24 +44,25 @@ def cached_collect(
         ModelError: see `collect`.
     """
     if not use_cache:
-        return collect(graph, source, requests, progress=progress)
-    key = _key(graph, source, requests)
+        return collect(graph, source, requests, powers=powers, progress=progress)
+    key = _key(graph, source, requests, powers)
     payload = read_cached(_KIND, key)
     if payload is not None:
         try:
             return Statistics.from_bytes(payload)
         except ValueError:
             pass  # not damaged, yet unreadable: written by something else; collected and written anew below
-    statistics = collect(graph, source, requests, progress=progress)
+    statistics = collect(graph, source, requests, powers=powers, progress=progress)
     write_cached(_KIND, key, statistics.to_bytes())
     return statistics
 
 
-def _key(graph: ir.Model, source: SampleSource, requests: Mapping[str, Request]) -> str:
+def _key(graph: ir.Model, source: SampleSource, requests: Mapping[str, Request], powers: Mapping[str, int]) -> str:
     import onnxruntime
 
     versions = f"{__version__} {FORMAT} {_code_digest()} onnxruntime {onnxruntime.__version__}"
-    return cache_key([versions, graph_digest(graph), source.digest(), json.dumps(dict(requests), sort_keys=True)])
+    wanted = [dict(requests), dict(powers)]
+    return cache_key([versions, graph_digest(graph), source.digest(), json.dumps(wanted, sort_keys=True)])
 
 
 def _code_digest() -> str:

@@ -13,12 +13,14 @@ import onnx_ir as ir
 
 from edgeport.calibration.accumulator import TensorAccumulator
 from edgeport.calibration.identity import graph_digest
+from edgeport.calibration.powers import ChannelPowers, sample_powers
 from edgeport.calibration.statistics import Request, Statistics
 from edgeport.errors import CalibrationError, ModelError
 from edgeport.inner import expose, observable
 from edgeport.onnx_session import open_session, session_options
 from edgeport.sample import Array, Sample
 
+_NONE: Mapping[str, int] = {}
 _FLOATS = {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}  # None: the type is not inferred
 _INLINE_LIMIT = 1 << 30  # protobuf ends at 2 GB, Constant nodes count as well
 
@@ -28,6 +30,7 @@ def collect(
     samples: Iterable[Sample],
     requests: Mapping[str, Request],
     *,
+    powers: Mapping[str, int] = _NONE,
     progress: Callable[[int], None] | None = None,
     threads: int = 1,
 ) -> Statistics:
@@ -40,6 +43,7 @@ def collect(
         samples: mappings input name -> array, of the shapes and dtypes that the graph takes.
         requests: value name (a graph input or an inner value included, see `edgeport.inner`) -> whether extremes are
             enough or a histogram is needed.
+        powers: value name -> the axis along which the mean squares of its channels are wanted.
         progress: called with the number of samples done, after each.
         threads: ONNX Runtime's intra-op threads.
 
@@ -48,24 +52,31 @@ def collect(
             value of the graph.
         ModelError: ONNX Runtime cannot load or run the graph.
     """
-    _check_requests(graph, requests)
+    names = dict.fromkeys((*requests, *powers))
+    _check_requests(graph, names)
     inputs = {v.name for v in graph.graph.inputs if v.name}
     accumulators = {name: TensorAccumulator(name, request) for name, request in requests.items()}
-    session = _Session(graph, [n for n in requests if n not in inputs], threads)
+    channels: dict[str, ChannelPowers] = {}
+    session = _Session(graph, [n for n in names if n not in inputs], threads)
     done = 0
     for done, sample in enumerate(samples, 1):
-        for name, array in session.run(sample).items():
-            accumulators[name].add(array)
-        for name in inputs & accumulators.keys():
-            accumulators[name].add(sample[name])
+        seen = session.run(sample)
+        for name in names:
+            array = sample[name] if name in inputs else seen[name]
+            if name in accumulators:
+                accumulators[name].add(array)
+            if name in powers:
+                power = sample_powers(array, powers[name])
+                channels[name] = channels[name].merge(power) if name in channels else power
         if progress is not None:
             progress(done)
     if done == 0:
         raise CalibrationError("calibration data holds no samples; give at least one, better 100 or more")
-    return Statistics({n: accumulators[n].result() for n in sorted(accumulators)}, done, graph_digest(graph))
+    tensors = {n: accumulators[n].result() for n in sorted(accumulators)}
+    return Statistics(tensors, done, graph_digest(graph), {n: channels[n] for n in sorted(channels)})
 
 
-def _check_requests(graph: ir.Model, requests: Mapping[str, Request]) -> None:
+def _check_requests(graph: ir.Model, requests: Iterable[str]) -> None:
     values = {v.name: v for v in graph.graph.inputs if v.name}
     values |= {v.name: v for node in graph.graph for v in node.outputs if v.name}
     inner = observable(graph.graph)

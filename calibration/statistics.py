@@ -10,18 +10,21 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from edgeport.calibration.histogram import SIDE, Counts, empty_counts, exponent_for, widen
+from edgeport.calibration.powers import ChannelPowers, untrimmed
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
 
 Request = Literal["minmax", "histogram"]
 FORMAT = 1
+_POWERS = "\x1fpowers/"
+"""Begins the names of arrays that are no tensor's histogram; no tensor's name holds the control character."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,11 +115,13 @@ class Statistics:
         tensors: sorted by name.
         samples: how many there were.
         graph: `graph_digest` of the graph they ran through; statistics of another graph must not be taken for its own.
+        powers: mean squares of the channels of the tensors for which they were requested.
     """
 
     tensors: Mapping[str, TensorStatistics]
     samples: int
     graph: str = ""
+    powers: Mapping[str, ChannelPowers] = field(default_factory=dict)
 
     def merge(self, other: Statistics) -> Statistics:
         """Equal, to the byte, to the statistics of one run over the samples of both.
@@ -130,8 +135,11 @@ class Statistics:
         if mine != theirs:
             odd = sorted(n for n in mine.keys() | theirs.keys() if mine.get(n) != theirs.get(n))
             raise CalibrationError(f"statistics cannot be merged: they differ in what they hold of tensor {odd[0]!r}")
+        if self.powers.keys() != other.powers.keys():
+            raise CalibrationError("statistics cannot be merged: they hold the powers of different tensors' channels")
         tensors = {name: s.merge(other.tensors[name]) for name, s in sorted(self.tensors.items())}
-        return Statistics(tensors, self.samples + other.samples, self.graph)
+        powers = {name: p.merge(other.powers[name]) for name, p in sorted(self.powers.items())}
+        return Statistics(tensors, self.samples + other.samples, self.graph, powers)
 
     def findings(self) -> list[Finding]:
         """Tensors whose range cannot be chosen because they were NaN or infinite."""
@@ -147,7 +155,8 @@ class Statistics:
         ]
 
     def to_bytes(self) -> bytes:
-        """The safetensors file: one int64 array a histogram, without empty bins at its ends; the rest in the header."""
+        """The safetensors file: one int64 array a histogram, without empty bins at its ends, and one for the channel
+        powers of a tensor; the rest in the header."""
         from safetensors.numpy import save
 
         table: dict[str, dict[str, Any]] = {}
@@ -162,7 +171,15 @@ class Statistics:
                 entry |= {"exponent": s.exponent, "first_bin": first - SIDE}
                 arrays[name] = s.counts[first : last + 1]
             table[name] = entry
-        header = {"format": FORMAT, "graph": self.graph, "samples": self.samples, "tensors": table}
+        header: dict[str, Any] = {"format": FORMAT, "graph": self.graph, "samples": self.samples, "tensors": table}
+        if self.powers:
+            names = sorted(self.powers)
+            keys = {name: f"{_POWERS}{i}" for i, name in enumerate(names)}
+            trimmed = {name: self.powers[name].trimmed() for name in names}
+            arrays |= {keys[name]: trimmed[name][1] for name in names}
+            header["powers"] = {
+                n: {"axis": self.powers[n].axis, "first_bucket": trimmed[n][0], "array": keys[n]} for n in names
+            }
         # One metadata entry only: safetensors writes several in no fixed order.
         return bytes(save(arrays, {"edgeport.statistics": json.dumps(header, sort_keys=True)}))
 
@@ -207,7 +224,9 @@ class Statistics:
             if header["format"] != FORMAT:
                 raise ValueError(f"has format {header['format']}, this version reads {FORMAT}")
             tensors = {n: _read_entry(n, e, arrays.get(n)) for n, e in sorted(header["tensors"].items())}
-            return cls(tensors, int(header["samples"]), str(header["graph"]))
+            samples = int(header["samples"])
+            powers = {n: _read_powers(n, e, samples, arrays) for n, e in sorted(header.get("powers", {}).items())}
+            return cls(tensors, samples, str(header["graph"]), powers)
         except (SafetensorError, KeyError, TypeError, AttributeError) as error:
             raise ValueError("is no statistics file, or a damaged one") from error
 
@@ -227,3 +246,13 @@ def _read_entry(name: str, entry: Mapping[str, Any], trimmed: Counts | None) -> 
     if statistics.exponent != entry["exponent"] or (count and not -math.inf < low <= high < math.inf):
         raise ValueError(f"contradicts itself about tensor {name!r}")
     return statistics
+
+
+def _read_powers(name: str, entry: Mapping[str, Any], samples: int, arrays: Mapping[str, Any]) -> ChannelPowers:
+    sums = arrays.get(entry["array"])
+    if sums is None or sums.dtype != np.int64 or sums.ndim != 2 or (sums < 0).any():
+        raise ValueError(f"lacks the channel powers of tensor {name!r}")
+    try:
+        return ChannelPowers(int(entry["axis"]), samples, untrimmed(int(entry["first_bucket"]), sums))
+    except ValueError as error:
+        raise ValueError(f"has impossible channel powers for tensor {name!r}") from error
