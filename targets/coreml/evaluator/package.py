@@ -167,6 +167,9 @@ def _interface(function: Function, description: Any) -> Interface:
     unknown = declared.keys() - {feature.name for feature in inputs} - states.keys()
     if unknown:
         raise ModelError(f"function {function.name!r}: input {min(unknown)!r} is not described; the package is damaged")
+    lost = {item.name for item in description.output} - set(function.block.outputs)
+    if lost:
+        raise ModelError(f"function {function.name!r}: {min(lost)!r} is described, but the program does not return it")
     outputs = tuple(_feature(item, {**declared, **results}, function.name) for item in description.output)
     return Interface(function, inputs, outputs, states, _labels(function))
 

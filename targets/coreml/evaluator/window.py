@@ -112,6 +112,7 @@ def read_window(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], dil
             raise EvaluationError(f"a window of {span} does not fit into {size + front + back} elements")
         counts.append(count)
         reach.append(max(back, (count - 1) * step + span - size - front))
+    call.room(tuple(size + front + back for size, front, back in zip(sizes, before, reach, strict=True)))
     return Window(kernel, strides, dilations, before, tuple(reach), tuple(counts))
 
 
