@@ -169,7 +169,7 @@ def _other_type(message: Any) -> None:
 
 
 def _no_output(message: Any) -> None:
-    _block(message).outputs[:] = ["nothing"]
+    _block(message).outputs.append("nothing")
 
 
 def _lost_output(message: Any) -> None:
