@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -50,7 +51,7 @@ def reduction(ctx: Context, node: ir.Node) -> None:
 
 
 def _reduced(ctx: Context, op_type: str, x: Var, axes: list[int], keep: bool) -> Var:
-    where = {"axes": np.asarray(axes, np.int32), "keep_dims": keep}
+    where: dict[str, Any] = {"axes": np.asarray(axes, np.int32), "keep_dims": keep}
     if op_type == "ReduceMean" and dtype_of(x) == "int32":
         total = ctx.emit("reduce_sum", x=x, **where)
         return truncated_quotient(ctx, total, np.int32(math.prod(x.shape[axis] for axis in axes)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -20,7 +22,7 @@ def cum_sum(ctx: Context, node: ir.Node) -> None:
     x = ctx.read(node.inputs[0])
     if axis is None or len(axis) != 1 or not x.shape:
         raise Refused("the axis must be one constant")
-    flags = {name: bool(get_int(node, name, 0)) for name in ("exclusive", "reverse")}
+    flags: dict[str, Any] = {name: bool(get_int(node, name, 0)) for name in ("exclusive", "reverse")}
     ctx.bind(node.outputs[0], ctx.emit("cumsum", x=x, axis=np.int32(axis[0] % len(x.shape)), **flags))
 
 

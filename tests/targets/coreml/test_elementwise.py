@@ -123,12 +123,20 @@ def test_bounds(tmp_path: Path, precision: str) -> None:
         limits = ["" if limit is None else g.const(np.float32(limit)) for limit in (low, high)]
         outputs.append(g.op("Clip", value, *limits))
     outputs.append(g.op("Clip", value, g.input("low", np.array(-0.5, np.float32)), g.const(np.float32(1))))
+    wide = g.input("w", np.array([-7, 2, 2**31 - 1], np.int64))
+    outputs.append(g.op("Clip", wide, g.const(np.int64(0)), g.const(np.int64(2**63 - 1))))
     whole = g.input("n", np.arange(-5, 6, dtype=np.int32))
     outputs += [g.op("Clip", whole, g.const(np.int32(-2)), g.const(np.int32(3))), g.op("Clip", whole)]
     kinds = assert_same(g, outputs, tmp_path, 0, Plan(precision))
     assert kinds["relu6"] == 1
     assert kinds["relu"] == 1
     assert kinds["cast"] == (0 if precision == "fp32" else 2 + len(BOUNDS) + 1), "only the ends are float32"
+
+
+def test_a_bound_that_float16_does_not_hold(tmp_path: Path) -> None:
+    g = Graph()
+    g.op("Clip", g.input("x", ANY), g.const(np.float32(1e5)), out="y")
+    assert_same(g, ["y"], tmp_path, 0, Plan("fp16"))
 
 
 def test_choice(tmp_path: Path) -> None:
