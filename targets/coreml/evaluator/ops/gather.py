@@ -37,6 +37,7 @@ def gather(call: Call) -> Array:
     x, indices = call.array("x"), call.array("indices")
     axis, batch = call.integer("axis", 0) % x.ndim, call.integer("batch_dims", 0)
     found = positions(call, indices, x.shape[axis])
+    call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
     if batch == 0:
         return np.take(x, found, axis)
     if not 0 < batch <= min(axis, indices.ndim) or x.shape[:batch] != indices.shape[:batch]:

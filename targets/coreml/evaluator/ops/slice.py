@@ -104,7 +104,9 @@ def sliding_windows(call: Call) -> Array:
     axis = call.integer("axis") % x.ndim
     windows = np.lib.stride_tricks.sliding_window_view(x, call.integer("size"), axis=axis)
     every = (slice(None),) * axis + (slice(None, None, call.integer("stride", 1)),)
-    return np.moveaxis(windows[every], -1, axis + 1)
+    result = np.moveaxis(windows[every], -1, axis + 1)
+    call.room(result.shape)
+    return result
 
 
 @evaluates("reverse")

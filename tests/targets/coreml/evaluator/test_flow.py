@@ -176,3 +176,21 @@ def test_an_element_never_written_is_refused(evaluate: Any) -> None:
 
     with pytest.raises(EvaluationError, match="element 2 of a list of 4 was never written"):
         evaluate(build, inputs={"x": np.zeros(1, np.float32)})
+
+
+def test_a_loop_fills_a_list(evaluate: Any) -> None:
+    x = RNG.standard_normal((4, 2)).astype(np.float32)
+
+    def build(mb: Any, x: Any) -> list[Any]:
+        def turn(i: Any, rows: Any) -> list[Any]:
+            row = mb.gather(x=x, indices=i, axis=0)
+            return [mb.add(x=i, y=np.int32(1)), mb.list_write(ls=rows, index=i, value=mb.mul(x=row, y=row))]
+
+        empty = mb.make_list(init_length=4, elem_shape=(np.int32(2),), dynamic_length=False)
+        _, rows = mb.while_loop(
+            _cond=lambda i, rows: mb.less(x=i, y=np.int32(4)), _body=turn, loop_vars=(np.int32(0), empty)
+        )
+        return [mb.list_gather(ls=rows, indices=np.arange(4, dtype=np.int32))]
+
+    ((_, got),) = evaluate(build, inputs={"x": x})
+    np.testing.assert_array_equal(got, x * x)
