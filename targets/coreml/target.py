@@ -13,11 +13,12 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.coreml.deployment import deployment, deployment_of
+from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
 from edgeport.targets.coreml.lower import lower_graph
 from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
-from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme
+from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
 from edgeport.targets.coreml.write import write
 from edgeport.targets.lowering import refusal
 
@@ -57,6 +58,8 @@ class CoremlTarget:
             UsageError: the device's system is too old for what the plan needs.
         """
         system = deployment_of(plan)
+        if floats_of(plan) == "float16":
+            graph = with_finite_masks(graph)
         graph, plan = with_pixels(graph, plan)
         graph = in_own_forms(graph, system)
         lowered = lower_graph(graph, plan, system)

@@ -12,7 +12,9 @@ from edgeport.errors import ModelError
 from edgeport.quantize.plan import Plan
 from edgeport.targets.contract import Artifact
 from edgeport.targets.coreml import classes, mil
+from edgeport.targets.coreml.evaluator.package import open_package
 from edgeport.targets.coreml.interface import facts_of_ends, remarks
+from edgeport.targets.coreml.lint import lint
 from edgeport.targets.coreml.lower import Lowered
 from edgeport.targets.coreml.pixels import declared
 from edgeport.targets.coreml.save import IMAGES_KEY, LABELS_KEY, NAMES_KEY, save
@@ -42,7 +44,11 @@ def write(lowered: Lowered, graph: ir.Model, plan: Plan, system: str, path: Path
         facts["classes"] = {"output": lowered.classes.source, "label": lowered.classes.feature}
     if plan.pixels:
         facts["images"] = declared(plan.pixels)
-    findings = (*remarks(lowered.ends), *classes.remarks(labels, lowered.classes, list(graph.graph.outputs)))
+    findings = (
+        *remarks(lowered.ends),
+        *classes.remarks(labels, lowered.classes, list(graph.graph.outputs)),
+        *(lint(open_package(path), lowered.canonical) if plan.precision != "fp32" else ()),
+    )
     dtypes = {end.source: end.dtype for end in lowered.ends if end.dtype != end.wants}
     return Artifact("coreml", plan.precision, path, files, findings, facts, dtypes)
 
