@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeport.targets.coreml.evaluator.accumulate import accumulates_in_half, product
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.ops.activation import sigmoid
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
@@ -50,10 +51,15 @@ def _backwards(call: Call) -> bool:
     return direction == "reverse"
 
 
-def _projected(x: Array, weight: Array, bias: Array | None) -> Array:
+def _projected(call: Call, x: Array, weight: Array, bias: Array | None) -> Array:
     """Every step's product with the input weights at once."""
-    product = x @ weight.T
-    return product if bias is None else product + bias
+    projected = product(call, x, weight.T)
+    return projected if bias is None else projected + bias
+
+
+def _kept(call: Call, state: Array) -> Array:
+    """A state on its way to the next step: where sums run in fp16, it is stored as fp16 too."""
+    return state.astype(np.float16).astype(np.float32) if accumulates_in_half(call) else state
 
 
 def _sequence(steps: list[Array], backwards: bool, whole: bool) -> Array:
@@ -67,11 +73,11 @@ def _sequence(steps: list[Array], backwards: bool, whole: bool) -> Array:
 def rnn(call: Call) -> tuple[Array, ...]:
     """h = activation(W x + R h + b)."""
     activate, backwards = _activation(call, "activation", "tanh"), _backwards(call)
-    inputs = _projected(call.array("x"), call.array("weight_ih"), call.maybe("bias"))
+    inputs = _projected(call, call.array("x"), call.array("weight_ih"), call.maybe("bias"))
     recurrent, h = call.array("weight_hh").T, call.array("initial_h")
     steps = []
     for row in inputs[::-1] if backwards else inputs:
-        h = activate(row + h @ recurrent)
+        h = _kept(call, activate(row + product(call, h, recurrent)))
         steps.append(h)
     return _sequence(steps, backwards, call.flag("output_sequence", False)), h
 
@@ -88,16 +94,17 @@ def gru(call: Call) -> tuple[Array, ...]:
     bias, input_bias = call.maybe("bias"), call.maybe("input_bias")
     weight = call.array("weight_hh")
     recurrent_bias = np.zeros(weight.shape[0], np.float32) if bias is None else bias
-    inputs = _projected(call.array("x"), call.array("weight_ih"), input_bias)
+    inputs = _projected(call, call.array("x"), call.array("weight_ih"), input_bias)
     (to_r, to_o, to_z), (bias_r, bias_o, bias_z) = np.split(weight, 3), np.split(recurrent_bias, 3)
     h = call.array("initial_h")
     steps = []
     for row in inputs[::-1] if backwards else inputs:
         from_r, from_o, from_z = np.split(row, 3, axis=-1)
-        r = gate(from_r + h @ to_r.T + bias_r)
-        z = gate(from_z + h @ to_z.T + bias_z)
-        candidate = r * (h @ to_o.T + bias_o) if reset_after else (r * h) @ to_o.T + bias_o
-        h = (1 - z) * activate(from_o + candidate) + z * h
+        r = gate(from_r + product(call, h, to_r.T) + bias_r)
+        z = gate(from_z + product(call, h, to_z.T) + bias_z)
+        from_h = product(call, h if reset_after else r * h, to_o.T) + bias_o
+        candidate = r * from_h if reset_after else from_h
+        h = _kept(call, (1 - z) * activate(from_o + candidate) + z * h)
         steps.append(h)
     return _sequence(steps, backwards, call.flag("output_sequence", False)), h
 
@@ -116,6 +123,7 @@ class _Direction:
 class _Cell:
     """What both directions of an LSTM share."""
 
+    call: Call
     gate: Activation
     cell: Activation
     output: Activation
@@ -124,15 +132,17 @@ class _Cell:
 
 def _run_lstm(cell: _Cell, weights: _Direction, x: Array, h: Array, c: Array) -> tuple[list[Array], Array, Array]:
     """All steps of one direction in the order of `x`: the states h, the last h, the last c."""
-    inputs, recurrent = _projected(x, weights.weight_ih, weights.bias), weights.weight_hh.T
+    call, recurrent = cell.call, weights.weight_hh.T
+    inputs = _projected(call, x, weights.weight_ih, weights.bias)
     see_i, see_f, see_o = (0, 0, 0) if weights.peephole is None else np.split(weights.peephole, 3)
     steps = []
     for row in inputs:
-        i, f, o, z = np.split(row + h @ recurrent, 4, axis=-1)
+        i, f, o, z = np.split(row + product(call, h, recurrent), 4, axis=-1)
         c = cell.gate(f + see_f * c) * c + cell.gate(i + see_i * c) * cell.cell(z)
         if cell.clip is not None:
             c = np.clip(c, -cell.clip, cell.clip)
-        h = cell.gate(o + see_o * c) * cell.output(c)
+        c = _kept(call, c)
+        h = _kept(call, cell.gate(o + see_o * c) * cell.output(c))
         steps.append(h)
     return steps, h, c
 
@@ -150,6 +160,7 @@ def _direction(call: Call, suffix: str) -> _Direction:
 def lstm(call: Call) -> tuple[Array, ...]:
     """c = f c + i z, h = o activation(c); both directions side by side when `bidirectional`."""
     cell = _Cell(
+        call,
         _activation(call, "recurrent_activation", "sigmoid"),
         _activation(call, "cell_activation", "tanh"),
         _activation(call, "activation", "tanh"),

@@ -140,3 +140,28 @@ def test_rnn_as_torch(evaluate: Any, activation: str) -> None:
         wanted = layer(torch.from_numpy(X), torch.from_numpy(h)[None])
     for (_, got), want in zip(evaluate(build, inputs={"x": X}), wanted, strict=True):
         _close(got, want.reshape(got.shape))
+
+
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+def test_pessimistic_sums_reach_into_layers(evaluate: Any, kind: str) -> None:
+    """Sums that stay under one step of fp16 each are lost where every term is rounded, and only there."""
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[kind]
+    x = np.full((1, 1, 2048), 1, np.float16)
+    h = np.zeros((1, 1), np.float16)
+    weight = np.full((gates, 2048), 2**-14, np.float16)
+    weight[:, 0] = 1  # then 2^-14 is an eighth of what fp16 resolves
+
+    def build(mb: Any, x: Any) -> Any:
+        states = {"initial_h": h, "initial_c": h} if kind == "lstm" else {"initial_h": h}
+        recurrent = np.zeros((gates, 1), np.float16)
+        return getattr(mb, kind)(x=x, weight_ih=weight, weight_hh=recurrent, activation="linear", **states)
+
+    wide, narrow = (evaluate(build, "iOS17", {"x": x}, mode)[0][1].item() for mode in ("declared", "accumulate16"))
+
+    def run(total: float) -> float:
+        gate = 1 / (1 + np.exp(-total))
+        return {"rnn": total, "gru": (1 - gate) * total, "lstm": gate * gate * np.tanh(total)}[kind]
+
+    # One rounding of the result, or of the states on its way, to fp16's 11 bits.
+    assert wide == pytest.approx(run(1 + 2047 * 2**-14), rel=2**-10)
+    assert narrow == pytest.approx(run(1), rel=2**-10)
