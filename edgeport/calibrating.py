@@ -9,7 +9,8 @@ from typing import Any
 
 from edgeport.datasets import Datasets, open_source
 from edgeport.errors import UsageError
-from edgeport.export_options import check_precision, scheme_passes
+from edgeport.export_options import check_precision, scheme_of, scheme_passes
+from edgeport.layer_precision import match_layers, parse_layer
 from edgeport.observation import observe
 from edgeport.planning import assign_for
 from edgeport.preparation import check_capture, prepare
@@ -28,6 +29,7 @@ def calibrate(
     profile: str | None = None,
     precision: str = "int8",
     scheme: str = "default",
+    layer_precision: Sequence[str] = (),
     inputs: Sequence[str | InputSpec] = (),
     preprocessing: Mapping[str, Any] | None = None,
     tokenizer: str | Path | None = None,
@@ -55,10 +57,13 @@ def calibrate(
     names = [target] if isinstance(target, str) else list(target)
     targets = [load_target(name) for name in names]
     passes = (*add_passes, *scheme_passes(targets, scheme))
+    entries = tuple(parse_layer(text) for text in layer_precision)
     for one in targets:
         check_precision(one, precision, device)
-    schemes = [one.scheme(precision, device, scheme) for one in targets]
-    if not any(s.needs_data for s in schemes):
+        for layer in entries:
+            check_precision(one, layer.precision, device, f"--layer-precision {layer.glob}=")
+    whole = [scheme_of(one, precision, device, scheme, {e.glob: e.precision for e in entries}) for one in targets]
+    if not any(s.needs_data or s.weighs for s in whole):
         raise UsageError(f"--precision {precision} needs no statistics; export directly")
     path = Path(out)
     if path.is_dir():
@@ -68,20 +73,22 @@ def calibrate(
     samples = open_source(prepared, calib, preprocessing, Path(tokenizer) if tokenizer is not None else None)
     check_capture(prepared, samples.read(0, min(1, len(samples))))
     datasets = Datasets(samples, samples, samples.findings)
-    assigned = [assign_for(prepared.canonical, scheme) for scheme in schemes]
+    layers = match_layers(prepared.canonical.graph, entries)
+    schemes = [scheme_of(one, precision, device, scheme, layers) for one in targets]
+    assigned = [assign_for(prepared.canonical, s) for s in schemes]
     observed = observe(
         prepared, assigned, datasets, None, allow_suspicious=allow_suspicious_data, cache=cache, progress=progress
     )
     statistics = observed.statistics
     if statistics is None:
         raise UsageError(
-            f"--precision {precision}: nothing in this model needs the range of an activation; export directly"
+            f"--precision {precision}: nothing in this model needs statistics of an activation; export directly"
         )
     _write(path, statistics.to_bytes())
     facts = {
         "statistics": str(path),
         "samples": statistics.samples,
-        "tensors": len(statistics.tensors),
+        "tensors": len(statistics.tensors.keys() | statistics.powers.keys()),
         "sha256": statistics.digest(),
         "data": {**samples.description(), "sha256": samples.digest()},
     }

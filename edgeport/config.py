@@ -54,6 +54,9 @@ class Config(BaseModel):
     input_layout: str | None = None
     io_dtype: str | None = None
     block_size: int | None = None
+    group_size: int | None = None
+    sparsity: float | None = None
+    layer_precision: Entries = None
     image_input: bool | None = None
     labels: str | None = None
     metric: str | None = None

@@ -104,7 +104,7 @@ def emit(
     runner = target.runner(artifact, prepared.canonical)
     with tempfile.TemporaryDirectory(prefix="edgeport-") as scratch:
         twin = quantized = None
-        if plan.precision != "fp32":
+        if not plan.exact:
             quantized = OnnxRunner(write_qdq(prepared.canonical, plan, assigned.scheme), simulate=True)
             in_float = assign_for(prepared.canonical, target.scheme("fp32", profile))
             float_plan = plan_for(prepared.canonical, in_float, None, "min-max")
@@ -125,7 +125,7 @@ def emit(
     write_golden(out, evidence.samples, runner, source, _ends(prepared, plan, artifact))
     results, remarks = judge(evidence.budgets, ladder)
     layers: tuple[Layer, ...] = ()
-    if plan.precision != "fp32":
+    if not plan.exact:
         layers = measure_layers(evidence.samples, prepared.canonical, prepared.runner, runner)
     losses = steepest_losses(layers, prepared.canonical.graph, _NAMED_LAYERS)
     seen = (*ladder.findings, *unstable, *runner.remarks, *_large_drift(ladder, losses))

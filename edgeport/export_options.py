@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import get_args
 
 from edgeport.calibration import METHODS
 from edgeport.errors import ToolchainError, UsageError
+from edgeport.layer_precision import LayerPrecision
 from edgeport.presentation import check_io_dtype
 from edgeport.quantize.plan import InputLayout, IoDtype
 from edgeport.quantize.scheme import Scheme
-from edgeport.quantize.scheme_options import Storage, with_storage
+from edgeport.quantize.scheme_options import Storage, mixed, with_storage
 from edgeport.suggest import did_you_mean
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
+
+_NO_LAYERS: Mapping[str, str] = {}
+_AS_IS = Storage()
 
 
 @dataclass(frozen=True)
@@ -28,16 +32,39 @@ class ExportOptions:
     ranges: str
     input_layout: InputLayout
     io_dtype: IoDtype
-    block_size: int | None
+    storage: Storage = field(default_factory=Storage)
     image_input: bool = False
+    layer_precision: tuple[LayerPrecision, ...] = ()
 
-    def scheme_of(self, target: Target) -> Scheme:
+    def scheme_of(self, target: Target, layers: Mapping[str, str] = _NO_LAYERS) -> Scheme:
         """What the target's kernels demand under these options.
 
+        Args:
+            target: one of `targets`.
+            layers: node name -> the precision that was asked for it.
+
         Raises:
-            UsageError: no int4 weights come in blocks of that size.
+            UsageError: weights are not stored in the way that was asked for, or precisions do not go together.
         """
-        return with_storage(target.scheme(self.precision, self.profile, self.scheme), Storage(self.block_size))
+        return scheme_of(target, self.precision, self.profile, self.scheme, layers, self.storage)
+
+
+def scheme_of(
+    target: Target,
+    precision: str,
+    profile: Profile | None,
+    scheme: str,
+    layers: Mapping[str, str],
+    storage: Storage = _AS_IS,
+) -> Scheme:
+    """A target's scheme at a precision, with another for some nodes; the arguments are those of `ExportOptions`.
+
+    Raises:
+        UsageError: weights are not stored in the way that was asked for, or precisions do not go together.
+    """
+    others = {name: target.scheme(name, profile) for name in sorted(set(layers.values()))}
+    base = target.scheme(precision, profile, scheme)
+    return with_storage(mixed(base, {node: others[name] for node, name in layers.items()}), storage)
 
 
 def check_options(options: ExportOptions, *, has_data: bool) -> None:
@@ -59,15 +86,29 @@ def check_options(options: ExportOptions, *, has_data: bool) -> None:
     scheme_passes(options.targets, options.scheme)
     for target in options.targets:
         check_precision(target, options.precision, options.profile)
-        scheme = options.scheme_of(target)
-        if scheme.needs_data and not has_data:
+        for layer in options.layer_precision:
+            check_precision(target, layer.precision, options.profile, f"--layer-precision {layer.glob}=")
+        layers = {layer.glob: layer.precision for layer in options.layer_precision}  # a place each, no graph yet
+        scheme = options.scheme_of(target, layers)
+        needing = [name for name in (options.precision, *layers.values()) if _needs_data(target, name, options)]
+        if needing and not has_data:
             raise UsageError(
-                f"--precision {options.precision} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl "
+                f"{_flag(needing[0], options)} needs calibration samples: give --calib DATA (a folder, .npz, .jsonl "
                 "or file.py:callable), or --statistics FILE of an earlier run, or a precision that needs none"
             )
         check_ends(target, options)
         check_io_dtype(options.io_dtype, scheme.kernel, options.precision)
     _check_toolchains(options.targets)
+
+
+def _needs_data(target: Target, precision: str, options: ExportOptions) -> bool:
+    return target.scheme(precision, options.profile).needs_data
+
+
+def _flag(precision: str, options: ExportOptions) -> str:
+    """What on the command line asked for a precision."""
+    layer = next((layer for layer in options.layer_precision if layer.precision == precision), None)
+    return f"--precision {precision}" if precision == options.precision else f"--layer-precision {layer}"
 
 
 def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
@@ -83,22 +124,22 @@ def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for target in targets for name in target.schemes[scheme]))
 
 
-def check_precision(target: Target, precision: str, profile: Profile | None) -> None:
-    """Refuses a precision that the target or the device does not have.
+def check_precision(target: Target, precision: str, profile: Profile | None, flag: str = "--precision ") -> None:
+    """Refuses a precision that the target or the device does not have; `flag` is what stands before it.
 
     Raises:
         UsageError: says which there are.
     """
     if precision not in target.precisions:
         raise UsageError(
-            f"--precision {precision}: the {target.name} target takes {', '.join(target.precisions)}; "
+            f"{flag}{precision}: the {target.name} target takes {', '.join(target.precisions)}; "
             f"{did_you_mean(precision, target.precisions)}"
         )
     if profile is not None and profile.target != target.name:
         raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
     if profile is not None and precision not in profile.facts["precisions"]:
         raise UsageError(
-            f"--precision {precision} does not run as such on {profile.name}; "
+            f"{flag}{precision} does not run as such on {profile.name}; "
             f"it takes {', '.join(profile.facts['precisions'])}"
         )
 

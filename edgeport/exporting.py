@@ -18,11 +18,13 @@ from edgeport.entry import is_entry
 from edgeport.errors import UsageError
 from edgeport.export_options import ExportOptions, check_options, scheme_passes
 from edgeport.findings import Finding
+from edgeport.layer_precision import match_layers, parse_layer
 from edgeport.observation import observe
 from edgeport.preparation import Prepared, check_capture, prepare
 from edgeport.presentation import Presentation, check_images
 from edgeport.progress import Progress, Silent
 from edgeport.quantize.plan import InputLayout, IoDtype
+from edgeport.quantize.scheme_options import Storage
 from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
 from edgeport.results import ExportResult
@@ -51,6 +53,9 @@ def export(
     input_layout: InputLayout = "source",
     io_dtype: IoDtype = "source",
     block_size: int | None = None,
+    group_size: int | None = None,
+    sparsity: float | None = None,
+    layer_precision: Sequence[str] = (),
     image_input: bool = False,
     labels: str | Path | None = None,
     metric: Any = None,
@@ -73,7 +78,8 @@ def export(
         source: an ONNX file, a .pt2 file, `file.py:callable`, an nn.Module or an ExportedProgram.
         target: one or several target names.
         profile: a device profile.
-        precision: fp32, fp16, int8, int8-dynamic, int8-weights, int4-weights or int16x8.
+        precision: fp32, fp16, int8, int8-dynamic, int8-weights, int4-weights, int16x8, palettized-2 (-4, -6, -8) or
+            sparse; each target takes some of them.
         scheme: `full-integer` leaves no float operator between the inputs and the outputs, for NPUs and
             microcontrollers; `default` runs in integers what the target's CPU kernels run fast.
         ranges: how clipping ranges follow from the statistics: min-max, percentile, entropy or mse.
@@ -86,6 +92,11 @@ def export(
             integers where its kernels do, `float16` halves where the source has float32 (Core ML); samples, drift
             and golden references stay in the source's numbers.
         block_size: how many int4 weights share a scale (32, 64, 128, 256), 0 for one scale a channel; default 32.
+        group_size: how many channels share a palette, 0 for one palette a tensor; the default is the target's.
+        sparsity: of precision sparse, the share of each layer's weights that is made zero; by default none are but
+            those that are zero already.
+        layer_precision: `GLOB=PRECISION`: another precision for the nodes whose name, or a tensor they write, matches;
+            the last match decides.
         image_input: inputs that `preprocessing` describes are images: the artifact takes pixels (Core ML). Samples stay
             normalized.
         labels: a text file with the names of the classes, one a line, which the artifact is to carry.
@@ -119,8 +130,9 @@ def export(
         ranges,
         input_layout,
         io_dtype,
-        block_size,
+        Storage(block_size, group_size, sparsity),
         image_input,
+        tuple(parse_layer(text) for text in layer_precision),
     )
     check_options(options, has_data=statistics is not None or calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
@@ -145,7 +157,8 @@ def export(
     check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
     check_capture(prepared, datasets.held_out.read(0, min(_CHECKED_SAMPLES, len(datasets.held_out))))
 
-    works = [assign_target(t, prepared, options) for t in options.targets]
+    layers = match_layers(prepared.canonical.graph, options.layer_precision)
+    works = [assign_target(t, prepared, options, layers) for t in options.targets]
     assigned = [w.assigned for w in works if w.assigned is not None]
     observed = observe(
         prepared,
@@ -172,6 +185,9 @@ def export(
         "input_layout": input_layout,
         "io_dtype": io_dtype,
         "block_size": block_size,
+        "group_size": group_size,
+        "sparsity": sparsity,
+        "layer_precision": list(layer_precision),
         "image_input": image_input,
         "labels": _said(labels),
         "metric": _said(metric),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from edgeport.calibration import Statistics, cached_collect, check_samples, grap
 from edgeport.datasets import Datasets
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
-from edgeport.planning import Assigned, tensors_to_observe
+from edgeport.planning import Assigned, powers_to_observe, tensors_to_observe
 from edgeport.preparation import Prepared
 from edgeport.progress import Progress, counter
 
@@ -33,13 +33,14 @@ def observe(
     cache: bool,
     progress: Progress,
 ) -> Observed:
-    """Gets the statistics that the schemes ask for.
+    """Gets the statistics that the schemes need, and those that they can use if there is data.
 
     Raises:
         CalibrationError: the data or the file cannot be used.
     """
     names = tensors_to_observe([a for a in assigned if a.scheme.needs_data])
-    if not names:
+    powers = powers_to_observe(assigned)
+    if not names and not powers:
         return Observed(None)
     if file is not None:
         statistics = Statistics.load(file)
@@ -48,8 +49,10 @@ def observe(
                 f"--statistics {file.name} was collected on another model (or by another version, or with other "
                 "passes); write it anew with `edgeport calibrate`"
             )
-        return Observed(statistics, tuple(statistics.findings()))
+        return Observed(statistics, (*statistics.findings(), *_without_powers(file.name, statistics, powers)))
     if datasets.calibration is None:
+        if not names:
+            return Observed(None)
         raise CalibrationError("no calibration samples were given (--calib)")
     findings = check_samples(datasets.calibration, allow_suspicious=allow_suspicious)
     count = counter(progress, "calibrate", len(datasets.calibration))
@@ -57,7 +60,17 @@ def observe(
         prepared.canonical,
         datasets.calibration,
         dict.fromkeys(names, "histogram"),
+        powers=powers,
         progress=count,
         use_cache=cache,
     )
     return Observed(statistics, (*findings, *statistics.findings()))
+
+
+def _without_powers(file: str, statistics: Statistics, powers: Mapping[str, int]) -> tuple[Finding, ...]:
+    missing = [name for name in powers if name not in statistics.powers]
+    if not missing:
+        return ()
+    message = f"{file} does not say how much the channels of {len(missing)} tensor(s) carry: weights there count alike"
+    hint = "calibrate again with this --precision, and palettes follow what matters"
+    return (Finding("info", "no-importance", message, hint=hint),)

@@ -14,6 +14,7 @@ from edgeport.quantize.assign import Assignment, assign, left_in_float
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
+from edgeport.sample import Array
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,15 @@ def tensors_to_observe(assigned: Sequence[Assigned]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for a in assigned for name in a.assignment.requests))
 
 
+def powers_to_observe(assigned: Sequence[Assigned]) -> dict[str, int]:
+    """The channels whose power all targets together can use, by tensor: name -> axis."""
+    found: dict[str, int] = {}
+    for one in assigned:
+        for name, axis in one.assignment.powers.items():
+            found.setdefault(name, axis)
+    return found
+
+
 def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None, method: str) -> Plan:
     """Turns statistics into one target's plan.
 
@@ -64,9 +74,14 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
         ModelError: as for `assign_for`.
     """
     scheme = assigned.scheme
+
+    def powers(tensor: str, axis: int) -> Array | None:
+        seen = None if statistics is None else statistics.powers.get(tensor)
+        return None if seen is None or seen.axis != axis else seen.mean
+
     if statistics is None or not scheme.needs_data:
-        return make_plan(assigned.assignment, scheme, None, method)
-    if scheme.kernel == "int16x8":  # with 65,536 steps there is nothing to gain from clipping
+        return make_plan(assigned.assignment, scheme, None, method, powers=powers)
+    if scheme.wide:  # with 65,536 steps there is nothing to gain from clipping
         method = "min-max"
 
     def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
@@ -80,7 +95,7 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     while True:
         assignment = _without(graph, assigned, unbounded, statistics)
         try:
-            return make_plan(assignment, scheme, ranges, method, moments)
+            return make_plan(assignment, scheme, ranges, method, moments, powers)
         except UnsettledError as error:
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,13 +49,13 @@ class Work:
     findings: tuple[Finding, ...] = ()
 
 
-def assign_target(target: Target, prepared: Prepared, options: ExportOptions) -> Work:
-    """Checks the graph against the target and decides the kernels."""
+def assign_target(target: Target, prepared: Prepared, options: ExportOptions, layers: Mapping[str, str]) -> Work:
+    """Checks the graph against the target and decides the kernels; `layers` are nodes with their own precision."""
     findings: tuple[Finding, ...] = ()
     try:
         require_toolchain(target)
         findings = check_target(target, prepared, options.precision, options.profile)
-        assigned = assign_for(prepared.canonical, options.scheme_of(target))
+        assigned = assign_for(prepared.canonical, options.scheme_of(target, layers))
     except EdgeportError as error:
         return Work(target, error=error, findings=(*findings, *error.findings))
     return Work(target, assigned, findings=findings)

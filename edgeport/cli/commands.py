@@ -26,7 +26,17 @@ def cli() -> None:
 
 @cli.command(short_help="Build and prove files for devices.")
 @o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.RANGES, o.CALIB, o.DATA, o.INPUT)
-@o.flags(o.INPUT_LAYOUT, o.IO_DTYPE, o.BLOCK_SIZE, o.IMAGE_INPUT, o.LABELS, o.METRIC)
+@o.flags(
+    o.INPUT_LAYOUT,
+    o.IO_DTYPE,
+    o.BLOCK_SIZE,
+    o.GROUP_SIZE,
+    o.SPARSITY,
+    o.LAYER_PRECISION,
+    o.IMAGE_INPUT,
+    o.LABELS,
+    o.METRIC,
+)
 @o.flags(
     o.BUDGET, o.STATISTICS, o.OUT_FOLDER, o.CONFIG, o.TOKENIZER, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS
 )
@@ -68,7 +78,7 @@ def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job
 
 @cli.command(short_help="Collect statistics once, for later exports.")
 @o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.CALIB, o.INPUT, o.OUT_FILE, o.CONFIG, o.TOKENIZER)
-@o.flags(o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS, o.QUIET, o.JSON)
+@o.flags(o.LAYER_PRECISION, o.PASSES_DROP, o.PASSES_ADD, o.CACHE, o.SUSPICIOUS, o.QUIET, o.JSON)
 def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
     """Run SOURCE over the calibration data once and write its statistics, for `export --statistics`."""
     settings = read_config(config, quiet)

@@ -51,6 +51,18 @@ BLOCK_SIZE = click.option(
 IMAGE_INPUT = click.option(
     "--image-input", is_flag=True, default=None, help="Take pixels where [preprocessing] describes an image (Core ML)."
 )
+GROUP_SIZE = click.option(
+    "--group-size", metavar="N", type=int, help="Channels that share a palette; 0: all [default: the target's choice]."
+)
+SPARSITY = click.option(
+    "--sparsity", metavar="F", type=float, help="Share of weights that sparse makes zero [default: none more]."
+)
+LAYER_PRECISION = click.option(
+    "--layer-precision",
+    metavar="GLOB=PRECISION",
+    multiple=True,
+    help="Another precision for the nodes of that name, or that write tensors of it. Repeatable.",
+)
 LABELS = click.option("--labels", metavar="FILE", help="Names of the classes, one a line, for the file to carry.")
 METRIC = click.option("--metric", metavar="FILE.PY:CALLABLE", help="Your own metric, run on float and artifact.")
 BUDGET = click.option(

@@ -71,7 +71,7 @@ def importance(weight: ir.Value, groups: Iterable[KernelGroup], powers: Powers) 
 def _beside(node: ir.Node, weight: ir.Value, power: Array) -> npt.NDArray[np.float64] | None:
     """The power of the channel that each weight multiplies; None where it does not fit the weights."""
     assert weight.const_value is not None
-    shape = tuple(int(d) for d in weight.const_value.shape)
+    shape = weight.const_value.numpy().shape
     groups = _integer(node, "group", 1)
     if node.op_type == "Conv" and power.size == groups * shape[1]:
         mine = np.repeat(power.reshape(groups, shape[1]), shape[0] // groups, axis=0)

@@ -104,8 +104,8 @@ def _spread(at: Places, k: int) -> Places:
     last = at[-1]
     at = np.rint(np.interp(np.linspace(0, 1, k + 1), np.linspace(0, 1, at.size), at)).astype(np.int64)
     ramp = np.arange(k + 1)
-    at = np.maximum.accumulate(at - ramp) + ramp
-    return np.minimum(at, last - k + ramp)
+    spread: Places = np.minimum(np.maximum.accumulate(at - ramp) + ramp, last - k + ramp)
+    return spread
 
 
 def _nearby(bounds: Places, sums: Float64) -> Places:

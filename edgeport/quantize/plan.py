@@ -216,6 +216,11 @@ class Plan:
             return None
         return entry.qparams if entry.stored is None else entry.stored
 
+    @property
+    def exact(self) -> bool:
+        """Whether all of it is float32, as in the canonical graph."""
+        return {self.precision, *self.layers.values()} == {"fp32"}
+
     def precision_of(self, node_name: str | None) -> str:
         """The precision that was asked for a node: its own, or that of the model."""
         return self.layers.get(node_name or "", self.precision)

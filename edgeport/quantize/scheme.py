@@ -133,6 +133,11 @@ class Scheme:
         """Whether activations are int16."""
         return any(scheme.kernel == "int16x8" for scheme in self.parts)
 
+    @property
+    def weighs(self) -> bool:
+        """Whether it has weights that are chosen by how much they matter, if there is data to know that from."""
+        return any(scheme.kernel in ("palettized", "sparse") for scheme in self.parts)
+
     def at(self, node: ir.Node) -> Scheme:
         """The scheme that decides about a node."""
         return self.layers.get(node.name or "", self)

@@ -32,7 +32,7 @@ def why_not_stored(weights: tuple[Array, ...], scheme: Scheme, kernel: str) -> s
         if stored >= size * _FLOAT_BITS:
             return f"a palette of {2**scheme.bits} values saves nothing on {size} weights"
     if kernel == "sparse":
-        zeros = sum(max(_dropped(w, scheme), w.size - np.count_nonzero(w)) for w in weights)
+        zeros = sum(max(_dropped(w, scheme), int(np.count_nonzero(w == 0))) for w in weights)
         if zeros * _FLOAT_BITS <= size:
             return f"{zeros} of its {size} weights are zero, which saves less than the mask takes; see --sparsity"
     return None
@@ -94,7 +94,7 @@ def _dropped(weight: Array, scheme: Scheme) -> int:
 
 
 def _table_bits(bits: int) -> int:
-    return 2**bits * _FLOAT_BITS
+    return (1 << bits) * _FLOAT_BITS
 
 
 def _group(weight: Array, axis: int | None, scheme: Scheme) -> tuple[int | None, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport import __version__
+from edgeport.quantize.compression import Palette
 from edgeport.quantize.plan import Plan, TensorPlan
 from edgeport.report.contents import ExportReport, TargetReport
 from edgeport.report.encode import Json, jsonable, portable, to_text
@@ -84,7 +85,8 @@ def _general(reason: str, names: set[str]) -> str:
 
 
 def _tensor(tensor: TensorPlan) -> dict[str, Json]:
-    """One row of the tensor table; the scales of channels are given by their range, all of them are in the artifact."""
+    """One row of the tensor table; the scales of channels are given by their range, palettes by their number: all of
+    them are in the artifact."""
     row: dict[str, Any] = {"name": tensor.name, "role": tensor.role, "dtype": "float32"}
     q = tensor.qparams
     if q is not None:
@@ -97,6 +99,11 @@ def _tensor(tensor: TensorPlan) -> dict[str, Json]:
             "scale_max": q.scale.max(),
             "zero_point": zeros[0] if len(zeros) == 1 else zeros,
         }
+    if isinstance(tensor.stored, Palette):
+        lut = tensor.stored.lut
+        row |= {"dtype": f"palette{tensor.stored.bits}", "palettes": len(lut), "axis": tensor.stored.axis}
+    elif tensor.stored is not None:
+        row |= {"dtype": "sparse", "zeros": 1 - float(tensor.stored.mask.mean())}
     return {key: jsonable(value) for key, value in row.items()} | {"reason": tensor.reason}
 
 

@@ -100,7 +100,7 @@ def size(count: int) -> str:
 
 def scales(tensor: Mapping[str, Json]) -> str:
     """A tensor's scale, or the range of its channels' scales."""
-    if tensor["dtype"] == "float32":
+    if "scale_min" not in tensor:
         return ""
     low, high = tensor["scale_min"], tensor["scale_max"]
     text = f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"

@@ -21,6 +21,11 @@ def half_arithmetic(model: ir.Model, plan: Plan) -> tuple[dict[str, bytes], tupl
     """
     if plan.precision != "fp16":
         return {}, ()
+    exact = sorted(name for name, precision in plan.layers.items() if precision == "fp32")
+    if exact:
+        message = f"node {exact[0]!r} is to compute in float32, so the file does not allow float16 arithmetic"
+        hint = "weights are stored as float16 all the same, but for those of --layer-precision"
+        return {}, (Finding("info", "no-float16-arithmetic", message, hint=hint),)
     for value in model.graph.initializers.values():
         if value.dtype != ir.DataType.FLOAT or value.const_value is None or not value.uses():
             continue
