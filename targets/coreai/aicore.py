@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import coreai.authoring as authoring  # before its parts, which import one another
-import ml_dtypes
 import numpy as np
 from coreai._compiler.dialects import coreai as dialect
-from coreai._compiler.ir import Attribute
+from coreai._compiler.ir import Attribute, DenseResourceElementsAttr, IntegerType, RankedTensorType
 from coreai.authoring.graph_builder import GraphOp
 from coreai.authoring.tensor_type import TensorType
 from coreai.runtime import NDArray
@@ -25,7 +24,8 @@ from edgeport.sample import Array
 from edgeport.targets.coreai.program import Program, Step, Type
 
 FUNCTION = "main"
-_SUB_BYTE = {"int4": ml_dtypes.int4, "uint4": ml_dtypes.uint4}
+_SUB_BYTE = {f"{sign}int{bits}": bits for bits in (1, 2, 3, 4, 6) for sign in ("", "u")}
+"""Integers of less than a byte, which only constants have -> how many bits."""
 
 
 class ProgramError(Exception):
@@ -78,16 +78,26 @@ def _types(program: Program) -> dict[int, Type]:
     return types
 
 
-def _dtype(name: str) -> Any:
-    return _SUB_BYTE.get(name) or (np.bool_ if name == "bool" else np.dtype(name).type)
-
-
 def _type(kind: Type) -> Any:
-    return TensorType(list(kind.shape), _dtype(kind.dtype))._to_mlir_type()
+    if kind.dtype in _SUB_BYTE:
+        sign = IntegerType.get_unsigned if kind.dtype.startswith("u") else IntegerType.get_signed
+        return RankedTensorType.get(list(kind.shape), sign(_SUB_BYTE[kind.dtype]))
+    return TensorType(list(kind.shape), np.bool_ if kind.dtype == "bool" else np.dtype(kind.dtype).type)._to_mlir_type()
 
 
 def _constant(array: Array, dtype: str) -> Any:
-    return dialect.constant(array.astype(_dtype(dtype)) if dtype in _SUB_BYTE else array)
+    if dtype not in _SUB_BYTE:
+        return dialect.constant(array)
+    packed = DenseResourceElementsAttr.get_from_buffer(
+        _packed(array, _SUB_BYTE[dtype]), "packed", _type(Type(array.shape, dtype))
+    )
+    return dialect.ConstantOp(value=packed).result
+
+
+def _packed(array: Array, bits: int) -> Array:
+    """The lower bits of integers one behind the other, from the lowest bit of the first byte on."""
+    lowest = (array.reshape(-1, 1).astype(np.uint8) >> np.arange(bits, dtype=np.uint8)) & 1
+    return np.packbits(lowest.reshape(-1), bitorder="little")
 
 
 def _emit(step: Step, values: dict[int, Any]) -> None:

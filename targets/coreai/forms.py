@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.qdq import write_qdq
@@ -16,4 +17,8 @@ FORMS: tuple[str, ...] = ()
 def in_own_forms(model: ir.Model, plan: Plan) -> ir.Model:
     """A copy of the canonical graph in which the plan is written out as Q/DQ and `FORMS` have run."""
     scheme = coreai_scheme(plan.precision)
-    return rewritten(model if scheme.kernel == "float32" else write_qdq(model, plan, scheme), FORMS)
+    if scheme.kernel == "float32":
+        return rewritten(model, FORMS)
+    quantized = write_qdq(model, plan, scheme)
+    infer_shapes(quantized)
+    return rewritten(quantized, FORMS)

@@ -57,7 +57,7 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
     if not problems:
         try:
             for value in (*node.inputs, *node.outputs):
-                if value is not None and (value.name or value.uses()):
+                if value is not None and value.name and value.const_value is None:
                     ctx.shape(value)
                     ctx.dtype(value)
             lowering.handler(ctx, node)

@@ -1,14 +1,31 @@
-"""What is quantized at which precision."""
+"""What Core AI computes in integers, and what it stores compressed, by precision.
+
+Integers stand where Apple's own quantization puts them for its Neural Engine: around convolutions, products with
+constant matrices, residual additions and pools. Everything else is float.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import onnx_ir as ir
+
 from edgeport.errors import UsageError
 from edgeport.quantize.plan import Kernel
-from edgeport.quantize.scheme import Scheme
+from edgeport.quantize.scheme import OpRule, Scheme
 
-KERNELS: dict[str, Kernel] = {"fp32": "float32"}
+KERNELS: dict[str, Kernel] = {
+    "fp32": "float32",
+    "int8": "int8",
+    "int8-weights": "int8-weights",
+    "int4-weights": "int4-weights",
+}
 """Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
+_SMALL = 1024
+"""Elements below which a constant is not worth its scales."""
+_BLOCK = 32
+"""Of int4 weights, unless the user gives another."""
 
 
 def coreai_scheme(precision: str) -> Scheme:
@@ -18,5 +35,65 @@ def coreai_scheme(precision: str) -> Scheme:
         UsageError: the Core AI target has no such precision.
     """
     if precision not in KERNELS:
-        raise UsageError(f"--precision {precision}: the coreai target takes {', '.join(KERNELS)}")
-    return Scheme(precision, KERNELS[precision])
+        raise UsageError(f"--precision {precision}: the coreai target takes {', '.join(PRECISIONS)}")
+    kernel = KERNELS[precision]
+    if kernel == "float32":
+        return Scheme(precision, kernel, {}, fusible)
+    if kernel == "int8":
+        return Scheme(precision, kernel, _ANCHORS | _WEIGHTS_ONLY | _GLUE, fusible, needs_data=True)
+    if kernel == "int8-weights":
+        return Scheme(precision, kernel, _ANCHORS | _WEIGHTS_ONLY, fusible)
+    rules = {op: replace(rule, kernel=_INT4.get(op, "int8-weights")) for op, rule in (_ANCHORS | _WEIGHTS_ONLY).items()}
+    return Scheme(precision, kernel, rules, fusible, block=_BLOCK)
+
+
+def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
+    """Whether an activation belongs to the kernel before it, so that integers come after it."""
+    return anchor.op_type in ("Conv", "Add") and activation.op_type in ("Relu", "LeakyRelu", "Clip")
+
+
+def _weights(node: ir.Node) -> str | None:
+    weight = node.inputs[1]
+    return "its weights are computed" if weight is None or weight.const_value is None else None
+
+
+def _matmul(node: ir.Node) -> str | None:
+    weight = node.inputs[1]
+    if weight is None or weight.const_value is None:
+        return "a product of two activations stays float"
+    return None if len(weight.const_value.shape) == 2 else "only two-dimensional weights make a linear layer"
+
+
+def _table(node: ir.Node) -> str | None:
+    table, axis = node.inputs[0], node.attributes.get("axis")
+    if table is None or table.const_value is None or len(table.const_value.shape) != 2:
+        return "only a constant table of rows is stored in integers"
+    if (axis is not None and axis.as_int() != 0) or table.const_value.size < _SMALL:
+        return "its table is small, or not read by rows"
+    return None
+
+
+_FIRST = (0,)
+_ANCHORS = {
+    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_weights),
+    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
+}
+_recurrent = OpRule("anchor", weight=1, weight_axis=1, more_weights=(2,), kernel="int8-weights", activations=())
+_WEIGHTS_ONLY = {
+    "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=(), refuses=_weights, kernel="int8-weights"),
+    "Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table),
+} | dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent)
+"""States feed their own errors back, so recurrent layers compute in float; embeddings have one scale a row."""
+_INT4: dict[str, Kernel] = {"MatMul": "int4-weights", "Gather": "int4-weights"}
+"""Convolutions lose too much in 4 bits."""
+_GLUE = {
+    "Add": OpRule("glue"),
+    "AveragePool": OpRule("glue", activations=_FIRST),
+    "GlobalAveragePool": OpRule("glue", activations=_FIRST),
+    "Concat": OpRule("glue", shared=True),
+    "Relu": OpRule("glue", activations=_FIRST),
+    "MaxPool": OpRule("passthrough", activations=_FIRST),
+} | dict.fromkeys(
+    ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split"),
+    OpRule("passthrough", activations=_FIRST),
+)
