@@ -6,8 +6,8 @@
 
 exp(-4e4) is 0 in every float type, so weights stay what they were wherever a row has something left to choose from.
 The Neural Engine's softmax mishandles minus infinity (Apple's rules for models on it), and a product with -3.4e38
-would have to run in float32, outside of it. Where several masks are added they share the 4e4, so that their sum stays finite. Only
-constants are changed whose every reader is a mask of a Softmax; Attention has masks of its own (`masks`).
+would have to run in float32, outside of it. Where several masks are added they share the 4e4, so that their sum stays
+finite. Only constants are changed whose every reader is a mask of a Softmax; Attention has masks of its own (`masks`).
 """
 
 from __future__ import annotations

@@ -181,3 +181,10 @@ def convert(made: Any, deployment: str, **options: Any) -> Any:
             )
     except (ValueError, TypeError, NotImplementedError, AssertionError) as error:
         raise BuilderError(" ".join(str(error).split())) from error
+
+
+def in_order(data: bytes) -> bytes:
+    """A model's bytes with the entries of all maps sorted."""
+    model = coremltools().proto.Model_pb2.Model.FromString(data)
+    ordered: bytes = model.SerializeToString(deterministic=True)
+    return ordered

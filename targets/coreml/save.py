@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,9 +22,10 @@ LABELS_KEY = "edgeport.labels"
 
 
 def save(model: Any, path: Path, notes: Mapping[str, str]) -> tuple[Path, ...]:
-    """Writes the package.
+    """Writes the package, in one step: it is there as a whole, or not at all.
 
-    coremltools gives items random identifiers, notes the date and leaves files to their owner alone.
+    coremltools gives items random identifiers, notes the date, leaves files to their owner alone, and writes maps in
+    an order that differs from process to process.
 
     Args:
         model: an `MLModel`.
@@ -36,14 +39,20 @@ def save(model: Any, path: Path, notes: Mapping[str, str]) -> tuple[Path, ...]:
         del model.user_defined_metadata[key]
     for key, text in sorted(notes.items()):
         model.user_defined_metadata[key] = text
-    with mil.quiet():
-        model.save(str(path))
-    manifest = path / "Manifest.json"
-    manifest.write_text(_stable(json.loads(manifest.read_text(encoding="utf-8"))), encoding="utf-8")
-    files = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
-    for entry in (path, *path.rglob("*")):
-        entry.chmod(0o755 if entry.is_dir() else 0o644)
-    return files
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".") as folder:
+        written = Path(folder) / path.name
+        with mil.quiet():
+            model.save(str(written))
+        manifest = written / "Manifest.json"
+        items = json.loads(manifest.read_text(encoding="utf-8"))
+        manifest.write_text(_stable(items), encoding="utf-8")
+        file = written / "Data" / items["itemInfoEntries"][items["rootModelIdentifier"]]["path"]
+        file.write_bytes(mil.in_order(file.read_bytes()))
+        for entry in (written, *written.rglob("*")):
+            entry.chmod(0o755 if entry.is_dir() else 0o644)
+        shutil.rmtree(path, ignore_errors=True)  # what an earlier call left there
+        written.rename(path)
+    return tuple(sorted(p for p in path.rglob("*") if p.is_file()))
 
 
 def _stable(manifest: dict[str, Any]) -> str:
