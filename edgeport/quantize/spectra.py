@@ -30,9 +30,24 @@ _RECTIFIERS = ("Relu", "LeakyRelu", "PRelu")
 
 def spectral_products(graph: ir.Graph) -> frozenset[ir.Node]:
     """The products whose results reach there: through linear products further up, past a rectifier only the nearest."""
+    return frozenset(node for node in _reached(graph) if node.op_type in _PRODUCTS)
+
+
+def spectral_nodes(graph: ir.Graph) -> frozenset[ir.Node]:
+    """All that is computed from those products on, up to the Log, or to the root of the sum of squares."""
+    starts = _starts(graph)
+    roots = {use.node for node in starts for out in node.outputs for use in out.uses() if use.node.op_type == "Sqrt"}
+    return frozenset((*_reached(graph), *starts, *roots))
+
+
+def _starts(graph: ir.Graph) -> list[ir.Node]:
+    return [node for node in graph if node.op_type == "Log" or _energy(node)]
+
+
+def _reached(graph: ir.Graph) -> dict[ir.Node, None]:
     found: dict[ir.Node, None] = {}
     seen: set[tuple[ir.Node, bool]] = set()
-    pending = [(value, False) for node in graph if node.op_type == "Log" or _energy(node) for value in node.inputs]
+    pending = [(value, False) for node in _starts(graph) for value in node.inputs]
     while pending:
         value, rectified = pending.pop()
         node = value.producer() if value is not None else None
@@ -44,10 +59,12 @@ def spectral_products(graph: ir.Graph) -> frozenset[ir.Node]:
             if not rectified:
                 pending.append((node.inputs[0], False))
         elif node.op_type in _RECTIFIERS or _saturates(node):
+            found[node] = None
             pending.append((node.inputs[0], True))
         elif node.op_type in _THROUGH:
+            found[node] = None
             pending.extend((operand, rectified) for operand in node.inputs)
-    return frozenset(found)
+    return found
 
 
 def _energy(node: ir.Node) -> bool:

@@ -37,6 +37,7 @@ class Context:
         deployment: the oldest system that is to take the program, e.g. `iOS17`.
         floats: what the program computes in.
         names: identifiers of the program.
+        wide: nodes that compute in float32 in any case.
         width: what the current node computes in.
         node: the current node.
     """
@@ -46,6 +47,7 @@ class Context:
     deployment: str
     floats: Floats
     names: Names
+    wide: frozenset[ir.Node] = frozenset()
     width: Floats = "float32"
     node: ir.Node = field(default_factory=lambda: ir.node("Identity", []))
     _forms: dict[ir.Value, dict[tuple[str, bool], Var]] = field(default_factory=dict)

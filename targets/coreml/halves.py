@@ -6,10 +6,32 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.quantize.plan import Plan
+from edgeport.quantize.spectra import spectral_nodes
 from edgeport.sample import Array
 
 MOST_HALF, LEAST_HALF = 65504.0, 2.0**-24
 """The largest float16, and the smallest above 0."""
+
+
+_ROOTS, _QUOTIENTS = ("Sqrt", "Pow"), ("Log", "Div", "Reciprocal")
+"""What follows a guard against zero that float16 does not hold: with the guard rounded away it divides by zero."""
+
+
+def wide_nodes(graph: ir.Graph, plan: Plan) -> frozenset[ir.Node]:
+    """The nodes that compute in float32 although the program computes in float16.
+
+    These are nodes that need it by themselves, what takes roots, logarithms or quotients of their results, and spectra:
+    squares of quiet parts are below what float16 has, and logarithms behind them show it.
+    """
+    found = set(spectral_nodes(graph))
+    pending = [node for node in graph if needs_float32(plan, node)]
+    while pending:
+        node = pending.pop()
+        found.add(node)
+        readers = {use.node for out in node.outputs for use in out.uses()} - found
+        pending += [reader for reader in readers if reader.op_type in _ROOTS]
+        found |= {reader for reader in readers if reader.op_type in _QUOTIENTS}
+    return frozenset(found)
 
 
 def needs_float32(plan: Plan, node: ir.Node) -> bool:

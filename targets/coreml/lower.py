@@ -15,7 +15,7 @@ from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml import mil, ops
 from edgeport.targets.coreml.classes import Classes, classes_of
 from edgeport.targets.coreml.context import Context
-from edgeport.targets.coreml.halves import needs_float32
+from edgeport.targets.coreml.halves import wide_nodes
 from edgeport.targets.coreml.interface import End, ends_of
 from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import LOWERINGS, Refused
@@ -54,7 +54,9 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
     ops.register()
     graph = model.graph
     named = [v.name or "" for v in (*graph.inputs, *graph.outputs)]
-    ctx = Context(plan, find_groups(graph, fusible), deployment, floats_of(plan), Names(named))
+    ctx = Context(
+        plan, find_groups(graph, fusible), deployment, floats_of(plan), Names(named), wide=wide_nodes(graph, plan)
+    )
     findings: list[Finding] = []
     for value in (*graph.inputs, *graph.outputs):
         try:
@@ -104,7 +106,7 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
     if problems:
         return problems
     ctx.node = node
-    ctx.width = "float32" if needs_float32(ctx.plan, node) else ctx.floats
+    ctx.width = "float32" if node in ctx.wide else ctx.floats
     if not all(ctx.is_bound(v) for v in node.inputs if v is not None and v.const_value is None):
         return []  # behind a refused node whose result has no known shape or type
     try:
