@@ -54,9 +54,9 @@ def attention_mask(ctx: Context, node: ir.Node, size: tuple[int, int]) -> Mask:
         raise Refused(f"a mask of {dtype} is not supported", "use bool or float32")
     key = (mask, causal is not None, ctx.width)  # layers share their mask
     if dtype == "bool":
-        allowed = ctx.kept((*key, "allowed"), lambda: _allowed(ctx, mask, causal))
-        bias = ctx.kept((*key, "bias"), lambda: _chosen(ctx, allowed))
-        return Mask(bias, ctx.kept((*key, "alive"), lambda: _any(ctx, ctx.cast(allowed, ctx.width))))
+        ones = ctx.kept((*key, "allowed"), lambda: _allowed(ctx, mask, causal))
+        bias = ctx.kept((*key, "bias"), lambda: _boolean_bias(ctx, ones))
+        return Mask(bias, ctx.kept((*key, "alive"), lambda: _any(ctx, ones)))
     bias = ctx.kept((*key, "bias"), lambda: _float_bias(ctx, mask, causal))
     lowest = lower_bound(mask)
     if lowest is not None and lowest > _FORBIDDEN:
@@ -92,13 +92,14 @@ def _constant_mask(ctx: Context, key: object, data: Array, causal: Array | None)
 
 
 def _allowed(ctx: Context, mask: ir.Value, causal: Array | None) -> Var:
+    """1 where allowed, 0 where not."""
     data = ctx.read(mask)
-    return data if causal is None else ctx.emit("logical_and", x=data, y=causal)
+    return ctx.cast(data if causal is None else ctx.emit("logical_and", x=data, y=causal), ctx.width)
 
 
-def _chosen(ctx: Context, allowed: Var) -> Var:
+def _boolean_bias(ctx: Context, ones: Var) -> Var:
     """0 where allowed, as negative as it gets where not."""
-    return ctx.emit("select", cond=allowed, a=ctx.number(0), b=ctx.number(float(_NEVER[ctx.width])))
+    return ctx.emit("mul", x=ctx.emit("sub", x=ones, y=ctx.number(1)), y=ctx.number(-float(_NEVER[ctx.width])))
 
 
 def _any(ctx: Context, ones: Var) -> Var:
@@ -108,26 +109,27 @@ def _any(ctx: Context, ones: Var) -> Var:
 def _float_bias(ctx: Context, mask: ir.Value, causal: Array | None) -> Var:
     """Clamped before it is cast, so that nothing becomes minus infinity on the way."""
     data, half = ctx.made(mask), ctx.width == "float16"
-    floats = np.dtype(mil.dtype_of(data)).type
     floor = float(_NEVER[ctx.width]) if half or causal is not None else -3e38
-    bias = ctx.cast(ctx.emit("maximum", x=data, y=floats(floor)), ctx.width)
+    number = np.dtype(mil.dtype_of(data)).type(floor)
+    bias = ctx.cast(ctx.emit("maximum", x=data, y=number), ctx.width)
     if causal is None:
         return bias
     future = floor if half else 2 * floor  # a row of which only floored keys are left has their mean
-    return ctx.emit("select", cond=_whole(causal, bias), a=bias, b=ctx.number(future))
+    return ctx.emit("minimum", x=bias, y=_ceiling(causal, future, ctx.width))
 
 
 def _float_alive(ctx: Context, mask: ir.Value, causal: Array | None) -> Var:
     data = ctx.made(mask)
-    half = mil.dtype_of(data) == "float16"
-    floats = np.dtype(mil.dtype_of(data)).type
+    dtype = mil.dtype_of(data)
     if causal is not None:
-        data = ctx.emit("select", cond=_whole(causal, data), a=data, b=floats(-np.inf))
-    limit = np.finfo(np.float16).min if half else _FORBIDDEN
-    kind = "greater_equal" if half else "greater"
-    return ctx.cast(ctx.emit(kind, x=_any(ctx, data), y=floats(limit)), ctx.width)
+        data = ctx.emit("minimum", x=data, y=_ceiling(causal, -np.inf, dtype))
+    if dtype == "float16":  # whose lowest number is an ordinary one in the float32 model
+        seen = ctx.emit("greater_equal", x=_any(ctx, data), y=np.finfo(np.float16).min)
+    else:
+        seen = ctx.emit("greater", x=_any(ctx, data), y=_FORBIDDEN)
+    return ctx.cast(seen, ctx.width)
 
 
-def _whole(causal: Array, data: Var) -> Array:
-    """Causality with as many axes as the mask has, and a row for every query."""
-    return causal.reshape((1,) * (len(data.shape) - 2) + causal.shape)
+def _ceiling(causal: Array, future: float, dtype: str) -> Array:
+    """The most that a mask may be: anything for keys that causality shows, `future` for others."""
+    return np.asarray(np.where(causal, np.finfo(dtype).max, future), dtype)

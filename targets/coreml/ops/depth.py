@@ -33,7 +33,7 @@ def space_to_depth(ctx: Context, node: ir.Node) -> None:
 def _moved(ctx: Context, node: ir.Node, kind: str, **facts: np.int32) -> None:
     data: Var = ctx.read(node.inputs[0])
     if any(f == 1 for f in facts.values()):
-        ctx.bind(node.outputs[0], ctx.emit("identity", x=data))
+        ctx.bind(node.outputs[0], data)
         return
     if not mil.dtype_of(data).startswith("float"):
         raise Refused("of integers and booleans it is not supported", "cast to float32 around it")

@@ -32,7 +32,7 @@ def pad(ctx: Context, node: ir.Node) -> None:
         amounts[axis % len(shape)] = (pads[i], pads[i + len(axes)])
     data = ctx.read(x)
     if not any(p for pair in amounts for p in pair):
-        ctx.bind(y, ctx.emit("identity", x=data))
+        ctx.bind(y, data)
         return
     if mode == "constant":
         ctx.bind(y, _constant(ctx, node, data, amounts))

@@ -35,7 +35,7 @@ def resize(ctx: Context, node: ir.Node) -> None:
     matrices = resize_matrices(node, ctx.shape(x), ctx.shape(y))
     data = ctx.read(x)
     if not matrices:
-        ctx.bind(y, ctx.emit("identity", x=data))
+        ctx.bind(y, data)
         return
     crops = any(not matrix.any(1).all() for matrix in matrices.values())
     if mode == "nearest" and not crops:

@@ -10,10 +10,11 @@ import numpy as np
 from onnx_graphs import Graph, normal, reference
 
 from edgeport.quantize.plan import Plan
+from edgeport.targets.contract import Artifact
 from edgeport.targets.coreml.evaluator.package import open_package
 from edgeport.targets.coreml.target import COREML
 
-__all__ = ["Graph", "assert_same", "normal"]
+__all__ = ["Graph", "assert_same", "normal", "run"]
 
 
 def assert_same(
@@ -28,9 +29,7 @@ def assert_same(
     Both compute in float32 but sum in different orders: a few ulp (1e-7) times the number of terms stay well
     below 1e-5 for the sizes used here. Integers and booleans must be equal.
     """
-    model = graph.model(*outputs)
-    artifact = COREML.lower(model, plan or Plan("fp32"), tmp_path, "m")
-    got = COREML.runner(artifact, model).run(graph.inputs)
+    artifact, got = _lowered_and_run(graph, outputs, tmp_path, plan)
     for name, want in reference(graph.proto(*outputs), graph.inputs).items():
         assert got[name].dtype == want.dtype
         assert got[name].shape == want.shape
@@ -40,3 +39,16 @@ def assert_same(
             np.testing.assert_array_equal(got[name], want)
     program = open_package(artifact.path).interfaces["main"].function
     return Counter(operation.kind for operation in program.block.operations)
+
+
+def run(graph: Graph, outputs: Sequence[str], tmp_path: Path, plan: Plan | None = None) -> dict[str, np.ndarray]:
+    """The package's outputs."""
+    return _lowered_and_run(graph, outputs, tmp_path, plan)[1]
+
+
+def _lowered_and_run(
+    graph: Graph, outputs: Sequence[str], tmp_path: Path, plan: Plan | None
+) -> tuple[Artifact, dict[str, np.ndarray]]:
+    model = graph.model(*outputs)
+    artifact = COREML.lower(model, plan or Plan("fp32"), tmp_path, "m")
+    return artifact, COREML.runner(artifact, model).run(graph.inputs)
