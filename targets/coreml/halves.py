@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.passes.clip_limits import clip_limits
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.spectra import spectral_nodes
 from edgeport.sample import Array
+from edgeport.targets.coreml.angles import angle_nodes
 
 MOST_HALF, LEAST_HALF = 65504.0, 2.0**-24
 """The largest float16, and the smallest above 0."""
@@ -20,10 +22,10 @@ _ROOTS, _QUOTIENTS = ("Sqrt", "Pow"), ("Log", "Div", "Reciprocal")
 def wide_nodes(graph: ir.Graph, plan: Plan) -> frozenset[ir.Node]:
     """The nodes that compute in float32 although the program computes in float16.
 
-    These are nodes that need it by themselves, what takes roots, logarithms or quotients of their results, and spectra:
-    squares of quiet parts are below what float16 has, and logarithms behind them show it.
+    These are nodes that need it by themselves, what takes roots, logarithms or quotients of their results, spectra
+    (squares of quiet parts are below what float16 has, and logarithms behind them show it), and angles of positions.
     """
-    found = set(spectral_nodes(graph))
+    found = {*spectral_nodes(graph), *angle_nodes(graph)}
     pending = [node for node in graph if needs_float32(plan, node)]
     while pending:
         node = pending.pop()
@@ -42,7 +44,7 @@ def needs_float32(plan: Plan, node: ir.Node) -> bool:
     if plan.precision_of(node.name) == "fp32":
         return True
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-    arrays = [v.const_value.numpy() for v in values if v.const_value is not None]
+    arrays = [v.const_value.numpy() for v in values if v.const_value is not None and not _is_idle(node, v)]
     arrays += [quant.scale for v in values if (quant := plan.qparams(v.name)) is not None]
     return any(_beyond_half(array) for array in arrays)
 
@@ -52,3 +54,11 @@ def _beyond_half(data: Array) -> bool:
         return False
     size = np.abs(data[np.isfinite(data)])
     return bool(size.size) and bool(size.max() > MOST_HALF or (0 < size.max() < LEAST_HALF))
+
+
+def _is_idle(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a value is a limit of a Clip that no number in float16 reaches."""
+    if node.op_type != "Clip" or value not in node.inputs[1:]:
+        return False
+    low, high = clip_limits(node)
+    return (low or 0) < -MOST_HALF if value is node.inputs[1] else (high or 0) > MOST_HALF

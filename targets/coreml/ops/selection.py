@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgeport.passes.clip_limits import clip_limits
 from edgeport.targets.bounds import bounds
-from edgeport.targets.coreml.context import Context, Floats
+from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var, dtype_of
 from edgeport.targets.coreml.registry import Refused, lowers
 from edgeport.targets.coreml.wraparound import wrapped
@@ -44,40 +44,23 @@ def _spread(ctx: Context, var: Var, shape: tuple[int, ...], like: Var) -> Var:
 
 @lowers("Clip", inputs=3)
 def clip(ctx: Context, node: ir.Node) -> None:
-    """`relu6` or `clip` between constants, else `maximum` and `minimum`.
-
-    A limit beyond all numbers of the program is none; it is no reason to compute in float32.
-    """
+    """`relu6` or `clip` between constants, else `maximum` and `minimum`. A limit that no number reaches is none."""
     x, y = node.inputs[0], node.outputs[0]
-    least, most = _range(ctx, node)
+    whole = ctx.mil_dtype(y) == "int32"
+    most = float(np.iinfo(np.int32).max if whole else np.finfo(ctx.width).max)
     low, high = clip_limits(node)
-    low = -math.inf if low is not None and low < least else low
+    low = -math.inf if low is not None and low < -most else low
     high = math.inf if high is not None and high > most else high
-    if all(limit is None or math.isinf(limit) or least <= limit <= most for limit in (low, high)):
-        ctx.width = _asked(ctx, node)
     result = ctx.read(x)
     if (low, high) == (-math.inf, math.inf):
         result = ctx.emit("identity", x=result)
-    elif ctx.mil_dtype(y) != "int32" and low is not None and high is not None:
+    elif not whole and low is not None and high is not None:
         result = _clipped(ctx, result, low, high)
     else:
         for kind, index, idle in (("maximum", 1, low == -math.inf), ("minimum", 2, high == math.inf)):
             if not idle:
                 result = ctx.emit(kind, x=result, y=ctx.reshape(ctx.read(node.inputs[index]), ()))
     ctx.bind(y, result)
-
-
-def _asked(ctx: Context, node: ir.Node) -> Floats:
-    """What a node computes in if its constants do not matter."""
-    return "float32" if ctx.plan.precision_of(node.name) == "fp32" else ctx.floats
-
-
-def _range(ctx: Context, node: ir.Node) -> tuple[float, float]:
-    """The least and the most that a program's number can be where a node makes it."""
-    if ctx.mil_dtype(node.outputs[0]) == "int32":
-        return float(np.iinfo(np.int32).min), float(np.iinfo(np.int32).max)
-    most = float(np.finfo(_asked(ctx, node)).max)
-    return -most, most
 
 
 def _clipped(ctx: Context, x: Var, low: float, high: float) -> Var:
