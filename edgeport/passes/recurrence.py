@@ -149,4 +149,3 @@ def is_common(found: Recurrence) -> bool:
 def resets_late(found: Recurrence) -> bool:
     """Whether it is a GRU as PyTorch's, whose reset gate multiplies the recurrent product and not the state."""
     return found.node.op_type == "GRU" and bool(get_int(found.node, "linear_before_reset", 0))
-
