@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.registry import Array
+
+_LEAST_INFINITE = 65520.0
+"""The least magnitude that fp16 rounds to infinity; a sum that came back from there was at least that large."""
 
 
 def product(call: Call, x: Array, y: Array) -> Array:
@@ -19,7 +24,9 @@ def product(call: Call, x: Array, y: Array) -> Array:
     if x.dtype.kind in "iu":
         x, y = x.astype(np.int64), y.astype(np.int64)
     elif accumulates_in_half(call) and x.ndim > 1 and y.ndim > 1:
-        return _product_in_half(x, y)
+        total = _product_in_half(x, y)
+        note_overflow(call, total, lambda: np.matmul(x, y))
+        return total
     result: Array = np.matmul(x, y)
     return result
 
@@ -27,6 +34,22 @@ def product(call: Call, x: Array, y: Array) -> Array:
 def accumulates_in_half(call: Call) -> bool:
     """Whether the operation's sums run in fp16: the mode asks for it and the result is stored as fp16."""
     return call.accumulate16 and call.types[0].dtype == "fp16"
+
+
+def note_overflow(call: Call, total: Array, exact: Callable[[], Array]) -> None:
+    """Notes sums that left fp16 on the way, which the stored result does not tell from infinities of the operands.
+
+    Args:
+        call: the operation.
+        total: its sums, accumulated in fp16.
+        exact: computes the same sums in float32.
+    """
+    if np.isfinite(total.sum()):
+        return
+    wide = exact()
+    lost = ~np.isfinite(total) & np.isfinite(wide)
+    if lost.any():
+        call.overflowed = max(call.overflowed, _LEAST_INFINITE, float(np.abs(wide[lost]).max()))
 
 
 def _product_in_half(x: Array, y: Array) -> Array:

@@ -86,7 +86,7 @@ class Blobs:
         if not path.is_relative_to(self._root):
             raise ModelError(f"weights {name!r} stand outside of the package; it is not opened")
         try:
-            data = np.memmap(path, np.uint8, "r") if path.stat().st_size else np.zeros(0, np.uint8)
+            data = np.memmap(path, np.uint8, "r").view(np.ndarray) if path.stat().st_size else np.zeros(0, np.uint8)
         except (OSError, ValueError) as error:
             raise ModelError(f"weights {name!r} cannot be read: {getattr(error, 'strerror', error)}") from None
         if data.size < _HEADER_BYTES or struct.unpack("<II", data[:8].tobytes())[1] != _VERSION:

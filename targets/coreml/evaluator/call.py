@@ -34,6 +34,7 @@ class Call:
         opset: the function's opset, e.g. `CoreML7`.
         accumulate16: whether sums of products run in fp16, term after term, where the result is declared fp16.
         enter: runs a nested block on values for its inputs.
+        overflowed: largest finite magnitude that a running sum in fp16 could not hold, 0 when all sums could.
     """
 
     operation: Operation
@@ -42,6 +43,7 @@ class Call:
     accumulate16: bool
     enter: Callable[[Block, tuple[Array, ...]], tuple[Array, ...]]
     unread: set[str] = field(init=False)
+    overflowed: float = 0.0
 
     def __post_init__(self) -> None:
         self.unread = set(self.arguments)

@@ -20,6 +20,17 @@ Arithmetic = Literal["float32", "declared", "accumulate16"]
 _LEAST_INFINITE = np.float32(65520)
 """What fp16 rounds to infinity: halfway between its largest number and the next power of two."""
 _LEAST_NORMAL = np.float32(2.0**-14)
+_BLOCK = 1 << 15
+"""Elements rounded at a time, so that what is in between stays in the cache."""
+
+EXACT = frozenset({
+    "concat", "crop", "depth_to_space", "expand_dims", "flatten2d", "gather", "gather_along_axis",
+    "gather_nd", "identity", "max_pool", "maximum", "minimum", "pixel_shuffle", "pixel_unshuffle",
+    "reduce_max", "reduce_min", "relu", "relu6", "reshape", "reshape_like", "reverse", "select",
+    "slice_by_index", "slice_by_size", "sliding_windows", "space_to_depth", "split", "squeeze", "stack",
+    "tile", "transpose",
+})  # fmt: skip
+"""Operations that give elements of their inputs, 0 or 6: of fp16 values they need not be rounded again."""
 
 
 @dataclass(frozen=True)
@@ -78,24 +89,35 @@ def settle(array: Array, declared: TensorType, arithmetic: Arithmetic) -> tuple[
 
 def _round_to_half(array: Array) -> tuple[Array, float | None]:
     """fp16's value nearest to each element, halves to even, and the largest finite magnitude that became infinite."""
-    magnitude = np.abs(array)
-    largest = magnitude.max(initial=0)
-    if not largest < _LEAST_INFINITE:  # NaN and infinity come here too
-        left = np.isfinite(array) & (magnitude >= _LEAST_INFINITE)
-        rounded = array.astype(np.float16).astype(np.float32)
-        return rounded, float(magnitude[left].max()) if left.any() else None
+    flat = np.ascontiguousarray(array).reshape(-1)
+    rounded = np.empty_like(flat)
+    left = 0.0
+    for start in range(0, flat.size, _BLOCK):
+        block = slice(start, start + _BLOCK)
+        left = max(left, _round_block(flat[block], rounded[block]))
+    return rounded.reshape(array.shape), left or None
+
+
+def _round_block(values: Array, rounded: Array) -> float:
+    """Writes the rounded values; returns the largest finite magnitude that became infinite, 0 when there is none."""
+    magnitude = np.abs(values)
+    if not magnitude.max() < _LEAST_INFINITE:  # NaN and infinity come here too
+        rounded[:] = values.astype(np.float16)
+        left = np.isfinite(values) & (magnitude >= _LEAST_INFINITE)
+        return float(magnitude[left].max()) if left.any() else 0.0
     # numpy converts numbers under fp16's normal range thirty times slower than others, so both kinds are rounded here:
     # normal ones to 10 bits of mantissa, the others to multiples of 2^-24, which is the spacing of float32 around 0.75.
-    bits = np.ascontiguousarray(array).view(np.uint32)
-    rounding = (bits >> 13) & np.uint32(1)
-    rounding += np.uint32(0x0FFF)
-    rounding += bits
-    rounding &= np.uint32(0xFFFFE000)
-    rounded = rounding.reshape(array.shape).view(np.float32)
-    small = magnitude < _LEAST_NORMAL
-    if small.any():
-        np.copyto(rounded, np.copysign((array + np.float32(0.75)) - np.float32(0.75), array), where=small)
-    return rounded, None
+    bits, result = values.view(np.uint32), rounded.view(np.uint32)
+    np.right_shift(bits, 13, out=result)
+    result &= np.uint32(1)
+    result += np.uint32(0x0FFF)
+    result += bits
+    result &= np.uint32(0xFFFFE000)
+    small = np.flatnonzero(magnitude < _LEAST_NORMAL)
+    if small.size:
+        tiny = values[small]
+        rounded[small] = np.copysign((tiny + np.float32(0.75)) - np.float32(0.75), tiny)
+    return 0.0
 
 
 def _narrow(array: Array, want: np.dtype[Any]) -> tuple[Array, float | None]:

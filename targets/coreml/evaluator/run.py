@@ -14,7 +14,7 @@ from edgeport.targets.coreml.evaluator.call import Call, State, Value
 from edgeport.targets.coreml.evaluator.package import Feature, Package, open_package
 from edgeport.targets.coreml.evaluator.program import BY_NAME, Block, StateType, TensorType, Typed
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError
-from edgeport.targets.coreml.evaluator.rounding import Arithmetic, Overflow, settle
+from edgeport.targets.coreml.evaluator.rounding import EXACT, Arithmetic, Overflow, settle
 from edgeport.targets.coreml.evaluator.steps import Step, prepare
 
 
@@ -41,6 +41,12 @@ class _Records:
     keep: Collection[str] | None
     values: dict[str, Array] = field(default_factory=dict)
     overflows: dict[str, Overflow] = field(default_factory=dict)
+
+    def note(self, overflow: Overflow) -> None:
+        """Keeps the largest overflow of each value: one in a loop may have many."""
+        known = self.overflows.get(overflow.value)
+        if known is None or known.magnitude < overflow.magnitude:
+            self.overflows[overflow.value] = overflow
 
 
 class Evaluator:
@@ -175,19 +181,19 @@ class Evaluator:
             environment[output.name] = array
             if records.keep is None or output.name in records.keep:
                 records.values[output.name] = array
+        if call.overflowed:
+            records.note(Overflow(operation.outputs[0].name, operation.kind, call.overflowed, call.types[0].dtype))
         for name in step.done:
             environment.pop(name, None)
 
     def _settled(self, array: Array, name: str, declared: TensorType, kind: str, records: _Records) -> Array:
         try:
-            settled, magnitude = settle(array, declared, self._arithmetic)
+            settled, magnitude = settle(array, declared, "float32" if kind in EXACT else self._arithmetic)
         except EvaluationError as error:
             where = f"input {name!r}" if kind == "input" else f"operation {name!r} ({kind})"
             raise EvaluationError(f"{where}: {error}") from None
         if magnitude is not None:
-            known = records.overflows.get(name)
-            worst = max(magnitude, known.magnitude) if known else magnitude
-            records.overflows[name] = Overflow(name, kind, worst, declared.dtype)
+            records.note(Overflow(name, kind, magnitude, declared.dtype))
         return settled
 
     def _look_up(self, name: str, environment: dict[str, Value]) -> Array:

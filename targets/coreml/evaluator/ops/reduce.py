@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edgeport.targets.coreml.evaluator.accumulate import note_overflow
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 
@@ -57,6 +58,7 @@ def reduce(call: Call) -> Array:
     operand = x if x.dtype.kind == "f" else x.astype(np.float64)
     if call.kind in _PLAIN_SUMS and call.accumulate16 and call.types[0].dtype == "fp16":
         result = _half_sum(operand, over)
+        note_overflow(call, result, lambda: np.asarray(operand.sum(axis=over, keepdims=True)))
         if call.kind == "reduce_mean":
             result = result / np.float32(x.size // max(result.size, 1))
     else:
