@@ -6,8 +6,8 @@ from edgeport.errors import ModelError
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, Handler
 
-_DATA_ERRORS = (ArithmeticError, LookupError, MemoryError, TypeError, ValueError, RecursionError)
-"""What numpy and Python raise when a damaged program asks for the impossible."""
+_DATA_ERRORS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError, RecursionError)
+"""What numpy and Python raise when a damaged program asks for the impossible (AttributeError: numbers of strings)."""
 
 
 def apply(handler: Handler, call: Call) -> tuple[Array, ...]:
