@@ -79,7 +79,7 @@ def top_k(ctx: Context, node: ir.Node) -> None:
 
 @lowers("OneHot", attributes=("axis",), inputs=3)
 def one_hot(ctx: Context, node: ir.Node) -> None:
-    """`select` where the index equals the position, which gives indices outside of the axis nothing, unlike `one_hot`.
+    """Whether the index equals the position, which gives indices outside of the axis nothing, unlike `one_hot`.
 
     Indices below 0 are counted from the end. Floats, which ONNX allows, are compared in float32.
     """
@@ -98,6 +98,9 @@ def one_hot(ctx: Context, node: ir.Node) -> None:
     places = _along(np.arange(depth[0]), axis, rank)
     here = [ctx.emit("equal", x=spread, y=numbers.astype(dtype_of(index))) for numbers in (places, places - depth[0])]
     hot = ctx.emit("logical_or", x=here[0], y=here[1])
+    if np.array_equal(ctx.constant(values), [0, 1]) and ctx.mil_dtype(y) != "bool":
+        ctx.bind(y, ctx.cast(hot, ctx.mil_dtype(y)))
+        return
     off, on = _two(ctx, values)
     ctx.bind(y, select(ctx, hot, on, off, ctx.shape(y)))
 

@@ -24,6 +24,13 @@ def test_positions_are_exact(tmp_path: Path, dtype: type) -> None:
     assert_same(g, scaled, tmp_path, 2**-11, Plan("fp16"))
 
 
+def test_integers_are_exact(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.input("x", np.array([4097, 2049, -3001.5], np.float32))
+    outputs = [g.op("Cast", x, to=7), g.op("Cast", g.op("Floor", x), to=6), g.op("Equal", x, g.const(np.float32(2049)))]
+    assert_same(g, outputs, tmp_path, plan=Plan("fp16"))
+
+
 def test_an_angle_behind_a_layer_stays_half() -> None:
     g = Graph()
     hidden = g.op("Relu", g.input("x", normal(1, 4)))
