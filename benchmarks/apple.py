@@ -1,7 +1,7 @@
 """Size, SQNR and task metric of every precision for Apple's systems, beside float.
 
-    python benchmarks/apple.py coreml [CASE ...]        packages, run by edgeport's evaluator (not by Core ML)
-    python benchmarks/apple.py coreai [CASE ...]        assets, run by coreai-core's own runtime
+    python benchmarks/apple.py coreml [CASE | PRECISION ...]        packages, run by edgeport's evaluator (not by Core ML)
+    python benchmarks/apple.py coreai [CASE | PRECISION ...]        assets, run by coreai-core's own runtime
 
 Cases are those of accuracy.py. One calibration serves all precisions. `worst` is the largest difference to ONNX
 Runtime over the largest magnitude of that output, over the first held-out samples, as SQNR is.
@@ -49,7 +49,12 @@ def measure(case: Case, target: str, precisions: Sequence[str]) -> tuple[str, fl
     with tempfile.TemporaryDirectory() as folder:
         statistics = Path(folder) / "statistics.safetensors"
         api.calibrate(
-            str(case.model), calib=list(case.calibration), out=statistics, allow_suspicious_data=True, cache=False
+            str(case.model),
+            calib=list(case.calibration),
+            target=target,
+            out=statistics,
+            allow_suspicious_data=True,
+            cache=False,
         )
         for precision in precisions:
             out = Path(folder) / precision
@@ -99,11 +104,13 @@ def _distance(pairs: Sequence[tuple[Sequence[Array], Sequence[Array]]]) -> tuple
 
 
 def report(target: str, names: Sequence[str] = ()) -> list[Line]:
-    """Prints the table and returns the summary's lines."""
+    """Prints the table of the cases and precisions named, or all, and returns the summary's lines."""
     rows, lines = [], []
-    precisions = load_target(target).precisions
+    known = load_target(target).precisions
+    precisions = [p for p in names if p in known] or known
+    wanted = [n for n in names if n not in known]
     for name, load in cases().items():
-        if names and name not in names:
+        if wanted and name not in wanted:
             continue
         try:
             metric, value, found = measure(load(), target, precisions)
