@@ -98,7 +98,8 @@ def one_hot(ctx: Context, node: ir.Node) -> None:
     places = _along(np.arange(depth[0]), axis, rank)
     here = [ctx.emit("equal", x=spread, y=numbers.astype(dtype_of(index))) for numbers in (places, places - depth[0])]
     hot = ctx.emit("logical_or", x=here[0], y=here[1])
-    if np.array_equal(ctx.constant(values), [0, 1]) and ctx.mil_dtype(y) != "bool":
+    pair = ctx.constant(values)
+    if pair is not None and pair.tolist() == [0, 1] and ctx.mil_dtype(y) != "bool":
         ctx.bind(y, ctx.cast(hot, ctx.mil_dtype(y)))
         return
     off, on = _two(ctx, values)
