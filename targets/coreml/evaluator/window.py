@@ -110,6 +110,8 @@ def read_window(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], dil
             count -= 1
         if count < 1:
             raise EvaluationError(f"a window of {span} does not fit into {size + front + back} elements")
+        if rounds_up and front + back == 0 and (count - 1) * step >= size:
+            raise EvaluationError("what a window of ceil_mode behind all elements holds is not documented")
         counts.append(count)
         reach.append(max(back, (count - 1) * step + span - size - front))
     call.room(tuple(size + front + back for size, front, back in zip(sizes, before, reach, strict=True)))

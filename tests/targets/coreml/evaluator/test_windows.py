@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgeport.targets.coreml.evaluator.registry import EvaluationError
 from edgeport.targets.coreml.evaluator.run import Evaluator
 
 torch = pytest.importorskip("torch")
@@ -235,3 +236,10 @@ def test_l2_pool_is_the_root_of_a_sum_of_squares(evaluate: Any) -> None:
     x = _random(1, 2, 6, 6)
     found = evaluate(lambda mb, x: mb.l2_pool(x=x, kernel_sizes=[2, 3], pad_type="valid"), inputs={"x": x})
     _agree(found, F.lp_pool2d(torch.from_numpy(x), 2, (2, 3), stride=1))
+
+
+def test_a_pooling_window_behind_all_elements_is_refused(evaluate: Any) -> None:
+    """Unpadded, MIL's rule for ceil_mode keeps a window that begins where the input ends; PyTorch drops it."""
+    given = {"kernel_sizes": [1], "strides": [2], "pad_type": "valid", "ceil_mode": True}
+    with pytest.raises(EvaluationError, match="max_pool.*behind all elements"):
+        evaluate(lambda mb, x: mb.max_pool(x=x, **given), inputs={"x": _random(1, 1, 4)})
