@@ -7,8 +7,8 @@ In one dimension clusters are intervals, so the best ones are found by dynamic p
 `cost(l, r)` is the weighted squared distance of the values l..r from their mean and comes from prefix sums. Here the
 recurrence runs over few candidates for every boundary: first over a grid that is fine where the best quantizer has
 many steps (density to the power 1/3: Panter and Dite 1951), then over ever closer neighbours of what was found, to
-single values. What comes out cannot be bettered by moving all boundaries within 12 values at once; tests compare it
-with the optimum. There is no randomness.
+single values. No way to move boundaries by a few values, all at once, betters the result; mostly it is the optimum,
+and tests hold it to within 0.3 % of it. There is no randomness.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ Places = npt.NDArray[np.int64]
 
 _STEPS = 8
 """Grid cells a cluster; fewer find worse optima, more cost time."""
+_WINDOW = 64
+"""Edges of the grid that a boundary may move to at once: the width of four clusters to each side."""
 _REACH = 12
 """Neighbours looked at on each side of a boundary."""
 _ZOOM = 4
+_TOGETHER = 16
+"""Clusters whose gains are computed together: few enough for the processor's cache."""
 _ROUNDS = 100
 _LEAST = 1e-12
 """Of the whole weight, so that prefix sums always grow."""
@@ -87,13 +91,14 @@ def _coarse(x: Float64, mass: Float64, sums: Float64, k: int) -> Places:
     last = edges.size - 1
     if last <= k:
         return np.rint(np.linspace(0, x.size, k + 1)).astype(np.int64)
-    width = min(int(np.clip(4096 // k, 32, 160)), last + 1)
+    width = min(_WINDOW, last + 1)
     at = _spread(np.searchsorted(edges, _cuts(x, mass, k)), k)
     for _ in range(_ROUNDS):
         windows = np.clip(at - width // 2, 0, last + 1 - width)[:, None] + np.arange(width)
         found = _best(edges[windows], sums)
         places = np.searchsorted(edges, found)
-        if width > last or np.array_equal(places, at):
+        settled = np.abs(places - at).max() <= width // 4
+        if settled or width > last:
             break
         at = places
     return found
@@ -118,13 +123,24 @@ def _nearby(bounds: Places, sums: Float64) -> Places:
         windows = np.clip(bounds[:, None] + step[:, None] * offsets, 0, end)
         windows[0], windows[-1] = 0, end
         found = _best(windows, sums)
-        moved = np.abs(found - bounds)
+        settled = (np.abs(found - bounds) <= step * (_REACH // 2)).all()
         bounds = found
-        if not moved.any() and (step == 1).all():
+        if settled and (step == 1).all():
             break
-        if (moved <= step * (_REACH // 2)).all():
+        if settled:
             scale *= _ZOOM
     return bounds
+
+
+def _gains(mass: Float64, moment: Float64) -> Float64:
+    """What clusters between neighbouring rows are worth, shape (rows - 1, upper bound, lower bound)."""
+    between = mass[1:, :, None] - mass[:-1, None, :]
+    gains = moment[1:, :, None] - moment[:-1, None, :]
+    np.square(gains, out=gains)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gains /= between
+    gains[between <= 0] = -np.inf  # no cluster is empty
+    return gains
 
 
 def _best(candidates: Places, sums: Float64) -> Places:
@@ -134,18 +150,16 @@ def _best(candidates: Places, sums: Float64) -> Places:
     """
     mass, moment = sums[:, candidates]
     k, width = candidates.shape[0] - 1, candidates.shape[1]
-    gain = np.square(moment[1:, None, :] - moment[:-1, :, None])
-    mass_between = mass[1:, None, :] - mass[:-1, :, None]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        gain /= mass_between
-    gain[mass_between <= 0] = -np.inf  # no cluster is empty
     score = np.where(candidates[0] == 0, 0.0, -np.inf)
     back = np.empty((k, width), np.int64)
     columns = np.arange(width)
     for j in range(k):
-        gain[j] += score[:, None]
-        back[j] = gain[j].argmax(axis=0)
-        score = gain[j][back[j], columns]
+        if j % _TOGETHER == 0:
+            gains = _gains(mass[j : j + _TOGETHER + 1], moment[j : j + _TOGETHER + 1])
+        gain = gains[j % _TOGETHER]
+        gain += score
+        back[j] = gain.argmax(axis=1)
+        score = gain[columns, back[j]]
     chosen = np.empty(k + 1, np.int64)
     at = int(np.flatnonzero(candidates[k] == sums.shape[1] - 1)[0])
     for j in range(k, -1, -1):
