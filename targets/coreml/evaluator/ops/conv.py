@@ -1,4 +1,4 @@
-"""Convolutions: pointwise as a matrix product, depthwise tap by tap, all others by gathering windows into columns."""
+"""Convolutions as products of matrices: pointwise as they stand, all others by gathering windows into columns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 from edgeport.targets.coreml.evaluator.window import Window, read_window, spatial_ints
 
-_COLUMN_ELEMENTS = 1 << 20
-"""Elements of columns gathered at a time (4 MiB): they stay in the cache, and memory does not grow with the image."""
-_DEPTHWISE_ELEMENTS = 1 << 15
-"""Elements of a block of channels that a depthwise convolution works through tap by tap, likewise."""
+_COLUMN_ELEMENTS = 1 << 18
+"""Elements of columns gathered at a time (1 MiB): they stay in the cache, and memory does not grow with the image."""
 
 
 @evaluates("conv")
@@ -29,11 +27,7 @@ def conv(call: Call) -> Array:
         raise EvaluationError(f"{weight.shape[0]} output channels in {groups} groups")
     window = read_window(call, x.shape[2:], weight.shape[2:], dilated=True)
     padded = window.pad(x)
-    if weight.shape[1] == 1 and groups > 1 and not accumulates_in_half(call):
-        result = _depthwise(padded, weight, window)
-    else:
-        result = _by_columns(call, padded, weight, groups, window)
-    return _add_bias(call, result)
+    return _add_bias(call, _by_columns(call, padded, weight, groups, window))
 
 
 def _add_bias(call: Call, result: Array) -> Array:
@@ -43,51 +37,28 @@ def _add_bias(call: Call, result: Array) -> Array:
     return result
 
 
-def _depthwise(padded: Array, weight: Array, window: Window) -> Array:
-    """Each input channel by itself, a block of channels at a time."""
-    count, channels = padded.shape[:2]
-    many = weight.shape[0] // channels
-    result = np.empty((count, channels * many, *window.sizes), np.float32)
-    block = max(1, _DEPTHWISE_ELEMENTS // max(1, prod(window.sizes)))
-    flat = weight.reshape(channels, many, *window.kernel)
-    term = np.empty((min(block, channels), *window.sizes), np.float32)
-    for image, start, which in all_pairs(range(count), range(0, channels, block), range(many)):
-        some = slice(start, min(start + block, channels))
-        total = result[image, some.start * many + which : some.stop * many : many]
-        part = term[: some.stop - some.start]
-        for index, (tap, met) in enumerate(window.taps(padded[image : image + 1, some])):
-            place: tuple[int | slice, ...] = (some, which, *tap)
-            factor = flat[place].reshape(-1, *[1] * len(window.sizes))
-            if index:
-                np.multiply(met[0], factor, out=part)
-                total += part
-            else:
-                np.multiply(met[0], factor, out=total)
-    return result
-
-
 def _by_columns(call: Call, padded: Array, weight: Array, groups: int, window: Window) -> Array:
-    """Windows gathered as columns of a matrix, times the weights as rows; some rows of the output at a time."""
+    """Windows gathered as columns of a matrix, times the weights as rows; some groups or rows at a time."""
     count, channels = padded.shape[:2]
-    outputs, inner = weight.shape[0], channels // groups
+    outputs, inner, spatial = weight.shape[0], channels // groups, len(window.sizes)
     depth = inner * prod(window.kernel)
-    rows = weight.reshape(groups, outputs // groups, depth)
+    factors = weight.reshape(groups, outputs // groups, depth)
     if prod(window.kernel) == 1 and padded.shape[2:] == window.sizes:
         columns = padded.reshape(count, groups, inner, -1)
-        return product(call, rows, columns).reshape(count, outputs, *window.sizes)
-    result = np.empty((count, outputs, *window.sizes), np.float32)
-    grouped = result.reshape(count, groups, outputs // groups, *window.sizes)
-    patches = window.patches(padded).reshape(count, groups, inner, *window.kernel, *window.sizes)
-    spatial = len(window.sizes)
-    step = max(1, _COLUMN_ELEMENTS * window.sizes[0] // max(1, channels * prod(window.kernel) * prod(window.sizes)))
-    for image, start in all_pairs(range(count), range(0, window.sizes[0], step)):
-        some = slice(start, start + step)
-        here: tuple[int | slice, ...] = (image, *[slice(None)] * (2 + spatial), some)
-        part = patches[here]
-        gathered = np.ascontiguousarray(part).reshape(groups, depth, -1)
-        shape = (groups, outputs // groups, *part.shape[2 + spatial :])
-        grouped[(image, slice(None), slice(None), some)] = product(call, rows, gathered).reshape(shape)
-    return result
+        return product(call, factors, columns).reshape(count, outputs, *window.sizes)
+    result = np.empty((count, groups, outputs // groups, *window.sizes), np.float32)
+    patches = window.patches(padded)
+    patches = patches.reshape(count, groups, inner, *patches.shape[2:])
+    rows = max(1, _COLUMN_ELEMENTS // max(1, depth * prod(window.sizes[1:])))
+    step = max(1, rows // window.sizes[0])
+    for image, group, row in all_pairs(range(count), range(0, groups, step), range(0, window.sizes[0], rows)):
+        some, within = slice(group, group + step), slice(row, row + rows)
+        taken: tuple[int | slice, ...] = (image, some, *[slice(None)] * (1 + spatial), within)
+        part = patches[taken]
+        gathered = np.ascontiguousarray(part).reshape(part.shape[0], depth, -1)
+        shape = (part.shape[0], outputs // groups, *part.shape[2 + spatial :])
+        result[image, some, :, within] = product(call, factors[some], gathered).reshape(shape)
+    return result.reshape(count, outputs, *window.sizes)
 
 
 @evaluates("conv_transpose")
