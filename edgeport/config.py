@@ -51,6 +51,8 @@ class Config(BaseModel):
     calib: str | None = None
     data: str | None = None
     input: Entries = None
+    shapes: Entries = None
+    state: Entries = None
     input_layout: str | None = None
     io_dtype: str | None = None
     block_size: int | None = None

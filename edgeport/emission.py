@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from edgeport.bundle.golden import ArtifactEnds, write_golden
 from edgeport.errors import ModelError
@@ -15,7 +15,9 @@ from edgeport.planning import Assigned, assign_for, plan_for
 from edgeport.preparation import Prepared
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.qdq import write_qdq
+from edgeport.report.encode import jsonable
 from edgeport.sample import Sample
+from edgeport.shapes import Shaped, TakesShapes, samples_of
 from edgeport.targets.contract import Artifact, Profile, Target
 from edgeport.validate.budgets import Budget, BudgetResult, judge
 from edgeport.validate.ladder import measure_ladder
@@ -88,6 +90,7 @@ def emit(
     folder: Path,
     evidence: Evidence | None,
     progress: Callable[[int], None] | None = None,
+    further: Sequence[Shaped] = (),
 ) -> Emitted:
     """Lowers the plan below `folder / target.name` and measures the drift of the file.
 
@@ -97,7 +100,11 @@ def emit(
     out = folder / target.name
     out.mkdir()
     name = prepared.captured.name
-    artifact = target.lower(prepared.canonical, plan, out, name)
+    if further:
+        every = [Shaped("", prepared.canonical, plan), *further]
+        artifact = cast("TakesShapes", target).lower_shapes(every, out, name)
+    else:
+        artifact = target.lower(prepared.canonical, plan, out, name)
     if evidence is None:
         return Emitted(artifact, plan, None, (), artifact.findings)
     source = prepared.captured.reference
@@ -135,6 +142,35 @@ def emit(
     if isinstance(second, Finding):
         findings, second = (*findings, second), None
     return Emitted(artifact, plan, ladder, results, findings, second, layers)
+
+
+def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepared]) -> Emitted:
+    """Runs the artifact at every further shape, on made-up samples; what it is there joins its facts.
+
+    Raises:
+        ModelError: a float32 artifact does not compute there what the model computes.
+    """
+    facts, findings = [], list(emitted.findings)
+    for text, prepared in further.items():
+        ladder = measure_ladder(
+            samples_of(prepared),
+            source=prepared.captured.reference,
+            canonical=prepared.runner,
+            float_artifact=None,
+            quantized=None,
+            artifact=target.runner(emitted.artifact, prepared.canonical),
+        )
+        outputs = ladder.rung("total").outputs
+        far = next((o for o in outputs if _is_far(o)), None)
+        if far is not None and emitted.plan.precision == "fp32":
+            raise ModelError(f"--shapes {text!r}: the file does not compute what the model computes ({_figure(far)})")
+        if far is not None and far.sqnr_db is not None and far.sqnr_db < _LARGE_DRIFT_DB:
+            message = f"output {far.output!r} has {_figure(far)} on made-up samples with --shapes {text}"
+            findings.append(Finding("warning", "large-drift", message))
+        findings += [replace(one, message=f"{one.message} (--shapes {text})") for one in ladder.findings]
+        facts.append({"shapes": text, "samples": ladder.samples, "outputs": jsonable(outputs)})
+    artifact = replace(emitted.artifact, facts={**emitted.artifact.facts, "shapes": facts})
+    return replace(emitted, artifact=artifact, findings=tuple(findings))
 
 
 def _ends(prepared: Prepared, plan: Plan, artifact: Artifact) -> ArtifactEnds:

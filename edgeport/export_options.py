@@ -35,6 +35,8 @@ class ExportOptions:
     storage: Storage = field(default_factory=Storage)
     image_input: bool = False
     layer_precision: tuple[LayerPrecision, ...] = ()
+    shapes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
     def scheme_of(self, target: Target, layers: Mapping[str, str] = _NO_LAYERS) -> Scheme:
         """What the target's kernels demand under these options.
@@ -164,6 +166,12 @@ def check_ends(target: Target, options: ExportOptions) -> None:
             raise UsageError(f"--{flag} {asked}: the {target.name} target has no such inputs and outputs; leave it out")
     if options.image_input and "images" not in target.ends:
         raise UsageError(f"--image-input: the {target.name} target takes arrays only; leave it out")
+    if options.shapes and "shapes" not in target.ends:
+        raise UsageError(f"--shapes: an artifact of the {target.name} target has one shape; leave it out")
+    if options.states and "states" not in target.ends:
+        raise UsageError(f"--state: artifacts of the {target.name} target keep nothing between runs; leave it out")
+    if options.states and options.shapes:
+        raise UsageError("--state goes with one shape; leave --shapes out")
     profile = options.profile
     taken = profile.facts.get("io-dtypes") if profile is not None else None
     if profile is not None and taken is not None and options.io_dtype not in taken:

@@ -29,6 +29,8 @@ from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
 from edgeport.results import ExportResult
 from edgeport.sample import InputSpec
+from edgeport.shapes import prepare_shapes
+from edgeport.states import parse_states
 from edgeport.targets.contract import facts_of
 from edgeport.targets.registry import load_profile, load_target
 from edgeport.validate.budgets import check_names, parse_budget
@@ -50,6 +52,8 @@ def export(
     calib: Any = None,
     data: Any = None,
     inputs: Sequence[str | InputSpec] = (),
+    shapes: Sequence[str] = (),
+    state: Sequence[str] = (),
     input_layout: InputLayout = "source",
     io_dtype: IoDtype = "source",
     block_size: int | None = None,
@@ -86,6 +90,9 @@ def export(
         calib: calibration samples (see docs/calibration.md). int8 needs them, or `statistics`.
         data: held-out samples for the drift; by default the last eighth of `calib`.
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
+        shapes: `NAME=1x3x320x320,OTHER=...`, each a further set of input shapes that the artifact is to take (Core ML:
+            a function for each, with the same weights). Each is captured, run and compared by itself.
+        state: `INPUT=OUTPUT`, an output that is the input of the next run: the artifact keeps it itself (Core ML).
         input_layout: `nhwc` makes the artifact take four-dimensional inputs as camera buffers lie, channels last;
             samples and `inputs` stay in the source's order.
         io_dtype: `int8` or `uint8` (of precision int8) or `int16` (of int16x8) makes the artifact take and give
@@ -133,6 +140,8 @@ def export(
         Storage(block_size, group_size, sparsity),
         image_input,
         tuple(parse_layer(text) for text in layer_precision),
+        tuple(shapes),
+        tuple(state),
     )
     check_options(options, has_data=statistics is not None or calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
@@ -143,7 +152,10 @@ def export(
         check_replaceable(Path(out))
 
     progress.stage("capture", None)
-    prepared = prepare(source, inputs, drop_passes, (*add_passes, *scheme_passes(options.targets, scheme)))
+    passes = (*add_passes, *scheme_passes(options.targets, scheme))
+    prepared = prepare(source, inputs, drop_passes, passes)
+    further = prepare_shapes(source, shapes, prepared, drop_passes, passes)
+    states = parse_states(state, prepared.inputs, prepared.runner.output_specs)
     description = describe(
         prepared.inputs,
         prepared.runner.output_specs,
@@ -170,8 +182,8 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    presentation = Presentation(input_layout, io_dtype, description, facts_of(options.profile), image_input)
-    works = [plan_target(w, prepared, observed.statistics, ranges, presentation) for w in works]
+    presentation = Presentation(input_layout, io_dtype, description, facts_of(options.profile), image_input, states)
+    works = [plan_target(w, prepared, further, observed.statistics, ranges, presentation) for w in works]
 
     given = {
         "target": names,
@@ -182,6 +194,8 @@ def export(
         "calib": _said(calib),
         "data": _said(data),
         "input": [str(i) for i in inputs],
+        "shapes": list(shapes),
+        "state": list(state),
         "input_layout": input_layout,
         "io_dtype": io_dtype,
         "block_size": block_size,
@@ -207,7 +221,8 @@ def export(
         evidence = Evidence(datasets.held_out, None if truth is None else list(truth), own, budgets)
     with publishing(Path(out)) as folder:
         works = [
-            emit_target(w, options.profile, prepared, folder, evidence, len(datasets.held_out), progress) for w in works
+            emit_target(w, options.profile, prepared, further, folder, evidence, len(datasets.held_out), progress)
+            for w in works
         ]
         if all(w.error is not None for w in works):
             run.finish(works, None)

@@ -26,6 +26,7 @@ class Presentation:
     description: Description = field(default_factory=Description)
     device: Mapping[str, Any] = field(default_factory=dict)
     image_input: bool = False
+    states: Mapping[str, str] = field(default_factory=dict)
 
     def of(self, plan: Plan) -> Plan:
         """The plan of an artifact that shows itself so."""
@@ -36,6 +37,7 @@ class Presentation:
             description=self.description,
             device=self.device,
             image_input=self.image_input,
+            states=self.states,
         )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from edgeport.bundle.manifest import describe_file
 from edgeport.calibration import Statistics
-from edgeport.emission import Emitted, Evidence, check_target, emit
-from edgeport.errors import BudgetError, EdgeportError, ModelError, ToolchainError
+from edgeport.emission import Emitted, Evidence, check_target, emit, measure_shapes
+from edgeport.errors import BudgetError, CalibrationError, EdgeportError, ModelError, ToolchainError
 from edgeport.export_options import ExportOptions
 from edgeport.findings import Finding
 from edgeport.planning import Assigned, assign_for, plan_for
@@ -18,7 +18,9 @@ from edgeport.preparation import Prepared
 from edgeport.presentation import Presentation, float_ends
 from edgeport.progress import Progress, counter
 from edgeport.quantize.plan import Plan
+from edgeport.quantize.scheme import Scheme
 from edgeport.report.contents import ArtifactFile, Status, TargetReport
+from edgeport.shapes import Shaped
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
 from edgeport.validate.budgets import over_budget
@@ -32,6 +34,7 @@ class Work:
         target: the target.
         assigned: which node runs how.
         plan: with ranges.
+        further: the model at further shapes.
         emitted: the artifact and its drift.
         files: what the target's folder holds.
         folder: the folder that the artifact was written below.
@@ -42,6 +45,7 @@ class Work:
     target: Target
     assigned: Assigned | None = None
     plan: Plan | None = None
+    further: tuple[Shaped, ...] = ()
     emitted: Emitted | None = None
     files: tuple[ArtifactFile, ...] = ()
     folder: Path | None = None
@@ -62,9 +66,16 @@ def assign_target(target: Target, prepared: Prepared, options: ExportOptions, la
 
 
 def plan_target(
-    work: Work, prepared: Prepared, statistics: Statistics | None, method: str, presentation: Presentation
+    work: Work,
+    prepared: Prepared,
+    further: Mapping[str, Prepared],
+    statistics: Statistics | None,
+    method: str,
+    presentation: Presentation,
 ) -> Work:
     """Gives the tensors their ranges.
+
+    At further shapes (text of the flag -> what was captured) they are those of the main shapes, by name.
 
     Raises:
         CalibrationError: the statistics do not serve; this concerns every target.
@@ -72,18 +83,39 @@ def plan_target(
     if work.assigned is None:
         return work
     try:
-        plan = plan_for(prepared.canonical, work.assigned, statistics, method)
+        plan = presentation.of(plan_for(prepared.canonical, work.assigned, statistics, method))
+        others = [
+            Shaped(text, one.canonical, _plan_at(text, one, work.assigned.scheme, statistics, method, presentation))
+            for text, one in further.items()
+        ]
     except ModelError as error:
         return replace(work, error=error, findings=(*work.findings, *error.findings))
-    plan = presentation.of(plan)
     remarks = float_ends(prepared.canonical.graph, plan)
-    return replace(work, plan=plan, findings=(*work.findings, *remarks))
+    return replace(work, plan=plan, further=tuple(others), findings=(*work.findings, *remarks))
+
+
+def _plan_at(
+    text: str,
+    prepared: Prepared,
+    scheme: Scheme,
+    statistics: Statistics | None,
+    method: str,
+    presentation: Presentation,
+) -> Plan:
+    try:
+        return presentation.of(plan_for(prepared.canonical, assign_for(prepared.canonical, scheme), statistics, method))
+    except CalibrationError as error:
+        raise ModelError(
+            f"--shapes {text!r}: the graph has other tensors at these shapes, so the calibration does not serve them "
+            f"({error}); export that shape by itself"
+        ) from error
 
 
 def emit_target(
     work: Work,
     profile: Profile | None,
     prepared: Prepared,
+    further: Mapping[str, Prepared],
     folder: Path,
     evidence: Evidence | None,
     samples: int,
@@ -96,7 +128,9 @@ def emit_target(
     count = counter(progress, name, samples if evidence is not None else None)
     out = folder / name
     try:
-        emitted = emit(work.target, profile, prepared, work.assigned, work.plan, folder, evidence, count)
+        emitted = emit(work.target, profile, prepared, work.assigned, work.plan, folder, evidence, count, work.further)
+        if evidence is not None and work.further:
+            emitted = measure_shapes(emitted, work.target, further)
     except EdgeportError as error:
         shutil.rmtree(out, ignore_errors=True)
         return replace(work, error=error, findings=(*work.findings, *error.findings))

@@ -76,7 +76,8 @@ class Target(Protocol):
     def ends(self) -> tuple[str, ...]:
         """What it can do about inputs and outputs when asked to.
 
-        `nhwc` of `--input-layout`; `int8`, `uint8`, `int16` and `float16` of `--io-dtype`; `images` of `--image-input`.
+        `nhwc` of `--input-layout`; `int8`, `uint8`, `int16` and `float16` of `--io-dtype`; `images` of `--image-input`;
+        `shapes` of `--shapes` (see `edgeport.shapes.TakesShapes`); `states` of `--state`.
         """
 
     @property

@@ -27,6 +27,8 @@ def cli() -> None:
 @cli.command(short_help="Build and prove files for devices.")
 @o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.RANGES, o.CALIB, o.DATA, o.INPUT)
 @o.flags(
+    o.SHAPES,
+    o.STATE,
     o.INPUT_LAYOUT,
     o.IO_DTYPE,
     o.BLOCK_SIZE,

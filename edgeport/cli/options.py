@@ -39,6 +39,12 @@ DATA = click.option(
 INPUT = click.option(
     "--input", metavar="NAME:DTYPE[SHAPE]", multiple=True, help="Fixes an input's shape and type. Repeatable."
 )
+SHAPES = click.option(
+    "--shapes", metavar="NAME=SHAPE,...", multiple=True, help="Further shapes that the file takes. Repeatable (Core ML)."
+)
+STATE = click.option(
+    "--state", metavar="INPUT=OUTPUT", multiple=True, help="What the file keeps between runs. Repeatable (Core ML)."
+)
 INPUT_LAYOUT = click.option(
     "--input-layout", metavar="NAME", help="Order of 4-D inputs: source, or nhwc for camera buffers [default: source]."
 )

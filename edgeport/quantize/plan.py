@@ -154,7 +154,8 @@ class Plan:
 
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
     the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do,
-    or float16 where the source has float32; with `image_input` it takes pixels where images are described.
+    or float16 where the source has float32; with `image_input` it takes pixels where images are described. The inputs
+    in `states` are what the artifact keeps between runs, each the output of that name in the run before.
     `description` is what the artifact says about itself, `device` the facts of the device's profile (empty without
     one). `shifts` are taken off the biases of the kernels with these anchors (see `rounding_shift`). `layers` holds
     the precision of the nodes for which another than `precision` was asked.
@@ -170,6 +171,7 @@ class Plan:
     layers: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, Any] = field(default_factory=dict)
     image_input: bool = False
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def pixels(self) -> Mapping[str, ImageInput]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import hashlib
 import io
 import logging
 import sys
@@ -140,26 +141,28 @@ def constant(array: Array, name: str) -> Var:
     return emit("const", val=array, name=name)
 
 
-def input_type(name: str, shape: Sequence[int], colour: str | None) -> Any:
-    """What an app hands in: an image of that colour (RGB, BGR or GRAY; shape channels first), or an array."""
-    package = coremltools()
-    if colour is None:
-        return package.TensorType(name=name, shape=tuple(shape))
-    layout = getattr(package.colorlayout, {"GRAY": "GRAYSCALE"}.get(colour, colour))
-    return package.ImageType(name=name, shape=tuple(shape), color_layout=layout)
-
-
 def classifier(labels: Sequence[str], feature: str, numbers: str) -> Any:
     """Makes an output of one number a class into the best label, `feature`, and a table of all."""
     return coremltools().ClassifierConfig(list(labels), feature, numbers)
 
 
 def program(functions: Mapping[str, Any]) -> Any:
-    """A program of built functions whose outputs are set, `main` among them."""
+    """A program of built functions whose outputs are set, `main` among them; several share their constants."""
     made = _mil().Program()
     for name, one in functions.items():
         made.add_function(name, one)
+        for operation in one.operations if len(functions) > 1 else ():
+            if operation.op_type == "const" and isinstance(operation.outputs[0].val, np.ndarray):
+                operation.weight_id = _fingerprint(operation.outputs[0].val)
+    made.default_function_name = "main"
+    made.export_as_multifunction = len(functions) > 1
     return made
+
+
+def _fingerprint(array: Array) -> str:
+    """Equal for arrays of the same type, shape and elements."""
+    kind = f"{array.dtype.str} {array.dtype.metadata} {array.shape} "
+    return hashlib.sha256(kind.encode() + np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def convert(made: Any, deployment: str, **options: Any) -> Any:
@@ -187,8 +190,19 @@ def convert(made: Any, deployment: str, **options: Any) -> Any:
         gc.unfreeze()
 
 
-def in_order(data: bytes) -> bytes:
-    """A model's bytes with the entries of all maps sorted."""
+def in_order(data: bytes, colours: Mapping[str, str]) -> bytes:
+    """A model's bytes with the entries of all maps sorted, and some inputs declared as images.
+
+    Args:
+        data: the model.
+        colours: identifier of an input -> RGB, BGR or GRAY; it is [1, channels, height, width].
+    """
     model = coremltools().proto.Model_pb2.Model.FromString(data)
+    described = [model.description, *model.description.functions]
+    for feature in (f for one in described for f in one.input if f.name in colours):
+        height, width = feature.type.multiArrayType.shape[2:]
+        space = {"GRAY": "GRAYSCALE"}.get(colours[feature.name], colours[feature.name])
+        feature.type.imageType.width, feature.type.imageType.height = width, height
+        feature.type.imageType.colorSpace = feature.type.imageType.ColorSpace.Value(space)
     ordered: bytes = model.SerializeToString(deterministic=True)
     return ordered

@@ -16,7 +16,7 @@ from edgeport.description import ImageInput
 from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
-from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.evaluator.package import Package, open_package
 from edgeport.targets.coreml.evaluator.rounding import Overflow
 from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.pixels import handed_in, read_back
@@ -39,8 +39,24 @@ class PackageRunner:
     graph: ir.Model
 
     @functools.cached_property
+    def _package(self) -> Package:
+        return open_package(self.path)
+
+    @functools.cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(open_package(self.path), arithmetic="declared")
+        return Evaluator(self._package, self._function, arithmetic="declared")
+
+    @property
+    def _function(self) -> str | None:
+        """The function that takes the graph's shapes, None for the package's default."""
+        last = [name for name, image in self._images.items() if image.channels_last]
+        shapes = {s.name: s.shape or (1,) for s in self.inputs}
+        shapes |= {n: tuple(shapes[n][axis] for axis in (0, 3, 1, 2)) for n in last}
+        wanted = {self._identifiers.get(name, name): shape for name, shape in shapes.items()}
+        for name, interface in self._package.interfaces.items() if len(self._package.interfaces) > 1 else ():
+            if wanted == {f.name: f.type.shape for f in interface.inputs if f.type is not None}:
+                return name
+        return None
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -94,7 +110,7 @@ class PackageRunner:
     @functools.cached_property
     def _identifiers(self) -> dict[str, str]:
         """Canonical name -> the program's, of what was renamed."""
-        renamed: dict[str, str] = json.loads(self._evaluator.package.metadata.get(NAMES_KEY, "{}"))
+        renamed: dict[str, str] = json.loads(self._package.metadata.get(NAMES_KEY, "{}"))
         return {name: identifier for identifier, name in renamed.items()}
 
     @functools.cached_property
@@ -105,7 +121,7 @@ class PackageRunner:
     @functools.cached_property
     def _images(self) -> dict[str, ImageInput]:
         """Canonical names of the inputs that are images."""
-        return read_back(json.loads(self._evaluator.package.metadata.get(IMAGES_KEY, "{}")))
+        return read_back(json.loads(self._package.metadata.get(IMAGES_KEY, "{}")))
 
     def _feeds(self, sample: Sample) -> dict[str, Array]:
         wanted = {spec.name: spec for spec in self.inputs}

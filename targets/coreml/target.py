@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx_ir as ir
@@ -11,11 +11,12 @@ import onnx_ir as ir
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
+from edgeport.shapes import Shaped
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.coreml.deployment import deployment, deployment_of
 from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
-from edgeport.targets.coreml.lower import lower_graph
+from edgeport.targets.coreml.lower import Lowered, lower_graph
 from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
 from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
@@ -31,7 +32,7 @@ class CoremlTarget:
     suffix: str = ".mlpackage"
     precisions: tuple[str, ...] = PRECISIONS
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
-    ends: tuple[str, ...] = ("float16", "images")
+    ends: tuple[str, ...] = ("float16", "images", "shapes")
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"coremltools": "coremltools>=9.0"})
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
@@ -58,14 +59,29 @@ class CoremlTarget:
             UsageError: the device's system is too old for what the plan needs.
         """
         system = deployment_of(plan)
-        if floats_of(plan) == "float16":
-            graph = with_finite_masks(graph)
-        graph, plan = with_pixels(graph, plan)
-        graph = in_own_forms(graph, system)
-        lowered = lower_graph(graph, plan, system)
-        if lowered.findings:
-            raise refusal("Core ML", list(lowered.findings))
-        return write(lowered, graph, plan, system, out / f"{name}{self.suffix}")
+        ready, lowered = _function(graph, plan, system)
+        return write({"main": lowered}, ready, plan, system, out / f"{name}{self.suffix}")
+
+    def lower_shapes(self, shaped: Sequence[Shaped], out: Path, name: str) -> Artifact:
+        """Writes `out/name.mlpackage` with a function for each set of input shapes, all on the same weights.
+
+        Functions are called `main` and by their shapes, e.g. `main_1x3x320x320`.
+
+        Raises:
+            ModelError: a node cannot be lowered, or coremltools declines the program.
+            UsageError: the device's system is too old for several functions.
+        """
+        system = deployment_of(shaped[0].plan, [("--shapes", "iOS18")])
+        functions, graphs = {}, []
+        for one in shaped:
+            plan = replace(one.plan, description=replace(one.plan.description, labels=()))
+            ready, lowered = _function(one.graph, plan, system)
+            title = "_".join(("main", *(part.split("=")[-1] for part in one.label.split(",") if part)))
+            functions[title] = lowered
+            graphs.append(ready)
+        artifact = write(functions, graphs[0], shaped[0].plan, system, out / f"{name}{self.suffix}")
+        titles = {title: [end.facts() for end in one.ends] for title, one in functions.items()}
+        return replace(artifact, facts={**artifact.facts, "functions": titles})
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
         """The evaluator of saved packages; on macOS Core ML itself."""
@@ -73,6 +89,22 @@ class CoremlTarget:
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
         """There is none."""
+
+
+def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lowered]:
+    """The graph as it is lowered, and the function built from it.
+
+    Raises:
+        ModelError: a node cannot be lowered.
+    """
+    if floats_of(plan) == "float16":
+        graph = with_finite_masks(graph)
+    graph, plan = with_pixels(graph, plan)
+    graph = in_own_forms(graph, system)
+    lowered = lower_graph(graph, plan, system)
+    if lowered.findings:
+        raise refusal("Core ML", list(lowered.findings))
+    return graph, lowered
 
 
 COREML = CoremlTarget()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ from edgeport.targets.coreml.pixels import declared
 from edgeport.targets.coreml.save import IMAGES_KEY, LABELS_KEY, NAMES_KEY, save
 
 
-def write(lowered: Lowered, graph: ir.Model, plan: Plan, system: str, path: Path) -> Artifact:
-    """Writes a package of one function.
+def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system: str, path: Path) -> Artifact:
+    """Writes a package.
 
     Args:
-        lowered: the function, without objections.
-        graph: what it was built from.
+        functions: name -> function, without objections; `main` is what runs where none is named. Several have the
+            same names of inputs and outputs and share their weights.
+        graph: what `main` was built from.
         plan: how it shows itself.
         system: deployment target.
         path: the folder to be made.
@@ -33,11 +36,19 @@ def write(lowered: Lowered, graph: ir.Model, plan: Plan, system: str, path: Path
     Raises:
         ModelError: coremltools declines the program.
     """
+    lowered = functions["main"]
+    if len(functions) > 1:
+        lowered = replace(lowered, classes=None)  # coremltools has no classifiers of several functions
+    options: dict[str, Any] = {}
+    if lowered.classes is not None:
+        found = lowered.classes
+        options["classifier_config"] = mil.classifier(found.labels, found.feature, found.numbers.name)
     try:
-        model = mil.convert(mil.program({"main": lowered.function}), system, **_options(lowered, plan))
+        model = mil.convert(mil.program({n: f.function for n, f in functions.items()}), system, **options)
     except mil.BuilderError as error:
         raise ModelError(f"coremltools declines the program: {error}") from error
-    files = save(model, path, _notes(lowered, plan))
+    names = {end.source: end.name for end in lowered.ends}
+    files = save(model, path, _notes(lowered, plan), {names[n]: i.colour for n, i in plan.pixels.items()})
     facts = {"deployment": system, **facts_of_ends(lowered.ends)}
     labels = plan.description.labels
     if lowered.classes is not None:
@@ -51,18 +62,6 @@ def write(lowered: Lowered, graph: ir.Model, plan: Plan, system: str, path: Path
     )
     dtypes = {end.source: end.dtype for end in lowered.ends if end.dtype != end.wants}
     return Artifact("coreml", plan.precision, path, files, findings, facts, dtypes)
-
-
-def _options(lowered: Lowered, plan: Plan) -> dict[str, Any]:
-    options: dict[str, Any] = {}
-    if plan.pixels:
-        colours = {name: image.colour for name, image in plan.pixels.items()}
-        ends = [end for end in lowered.ends if end.kind == "input"]
-        options["inputs"] = [mil.input_type(end.name, end.shape, colours.get(end.source)) for end in ends]
-    if lowered.classes is not None:
-        found = lowered.classes
-        options["classifier_config"] = mil.classifier(found.labels, found.feature, found.numbers.name)
-    return options
 
 
 def _notes(lowered: Lowered, plan: Plan) -> dict[str, str]:
