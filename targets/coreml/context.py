@@ -6,7 +6,8 @@ constants float16 cannot hold computes in float32, between casts that are emitte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -277,6 +278,22 @@ class Context:
             var = self.emit("identity", f"{value.name}_copy", x=var)
         var.name = self.names.of(value.name or "output")
         return var
+
+    @contextlib.contextmanager
+    def inside(self, given: Mapping[ir.Value, Var]) -> Iterator[None]:
+        """A block of an operation: what is made in it does not exist outside.
+
+        Args:
+            given: what stands for the block's inputs, each in the dtype that the current node reads it in.
+        """
+        forms, rounded, kept = {v: dict(held) for v, held in self._forms.items()}, set(self._rounded), dict(self._kept)
+        node, width = self.node, self.width
+        self._forms |= {value: {(mil.dtype_of(var), False): var} for value, var in given.items()}
+        try:
+            yield
+        finally:
+            self._forms, self._rounded, self._kept = forms, rounded, kept
+            self.node, self.width = node, width
 
     def is_bound(self, value: ir.Value) -> bool:
         """Whether something stands for a value."""

@@ -72,7 +72,7 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
         for value in graph.inputs:
             ctx.bind_input(value, function.inputs[inputs[value.name or ""]])
         for node in graph:
-            problems = _problems(ctx, node)
+            problems = lower_node(ctx, node)
             findings.extend(finding(problem, node) for problem in problems)
             if problems:
                 _stand_in(ctx, node)
@@ -96,7 +96,8 @@ def _stand_in(ctx: Context, node: ir.Node) -> None:
                 ctx.stand_in(value)
 
 
-def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
+def lower_node(ctx: Context, node: ir.Node) -> list[Refused]:
+    """Emits what a node computes and binds its outputs; what stands against it."""
     if all(ctx.is_bound(out) for out in node.outputs):  # absorbed by a kernel before it
         return []
     lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None

@@ -27,8 +27,10 @@ def gather(ctx: Context, node: ir.Node) -> None:
         kept = [range(at, at + 1) if a == axis else range(size) for a, size in enumerate(ctx.shape(x))]
         ctx.bind(y, ctx.reshape(taken(ctx, ctx.read(x), kept), ctx.shape(y)))
         return
-    numbers = as_numbers(ctx, ctx.read(x))
-    ctx.bind(y, as_before(ctx, x, ctx.emit("gather", x=numbers, indices=where, axis=np.int32(axis))))
+    if not tuple(where.shape):  # MIL keeps the axis of a single index
+        where = ctx.reshape(where, (1,))
+    part = ctx.emit("gather", x=as_numbers(ctx, ctx.read(x)), indices=where, axis=np.int32(axis))
+    ctx.bind(y, as_before(ctx, x, ctx.reshape(part, ctx.shape(y))))
 
 
 @lowers("GatherElements", attributes=("axis",), inputs=2)

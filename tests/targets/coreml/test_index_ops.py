@@ -73,6 +73,8 @@ def test_scalars(tmp_path: Path) -> None:
     ("op", "shape", "indices", "attributes"),
     [
         ("Gather", (5, 3), [4, -5, 0], {}),
+        ("Gather", (5, 3), -2, {}),
+        ("Gather", (5,), 3, {}),
         ("Gather", (2, 5), [[-1], [3]], {"axis": -1}),
         ("GatherElements", (3, 4), [[-1, 0], [3, -4]], {"axis": 1}),
         ("GatherElements", (3, 4), [[-1, 0, 2, 1]], {"axis": 0}),
