@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import accuracy
+import coreml_evaluator
 import encoder_latency
 import export_time
 import latency
@@ -60,6 +61,7 @@ def main() -> None:
         ("basic_pitch", maker.report),
         ("layout", layout.report),
         ("export time", export_time.report),
+        ("Core ML evaluator", coreml_evaluator.report),
         ("accuracy", accuracy.report),
     )
     lines = [line for name, benchmark in benchmarks for line in _attempt(name, benchmark)]
