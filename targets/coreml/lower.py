@@ -107,7 +107,7 @@ def lower_node(ctx: Context, node: ir.Node) -> list[Refused]:
     if problems:
         return problems
     ctx.node = node
-    ctx.width = "float32" if node in ctx.wide else ctx.floats
+    ctx.width = "float32" if node in ctx.wide else "float16"
     if not all(ctx.is_bound(v) for v in node.inputs if v is not None and v.const_value is None):
         return []  # behind a refused node whose result has no known shape or type
     try:

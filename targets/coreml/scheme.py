@@ -7,6 +7,7 @@ Engine of the A17 Pro, the M4 and what came after computes on them as such.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import onnx_ir as ir
@@ -15,9 +16,23 @@ from edgeport.errors import UsageError
 from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
 
-KERNELS: dict[str, Kernel] = {"fp32": "float32", "fp16": "float32", "int8": "int8", "int8-weights": "int8-weights"}
+KERNELS: dict[str, Kernel] = {
+    "fp32": "float32",
+    "fp16": "float32",
+    "int8": "int8",
+    "int8-weights": "int8-weights",
+    "int4-weights": "int4-weights",
+    "palettized-8": "palettized",
+    "palettized-6": "palettized",
+    "palettized-4": "palettized",
+    "palettized-2": "palettized",
+    "sparse": "sparse",
+}
 """Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
+_BLOCK = 32
+"""How many int4 weights share a scale, unless the user gives another number; Apple's example of blocks (coremltools
+9.0, opt-quantization-perf) has it, too."""
 _SMALL = 1024
 """Elements below which a table is not worth its scales."""
 
@@ -40,7 +55,12 @@ def coreml_scheme(precision: str) -> Scheme:
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
         return Scheme(precision, kernel, _ANCHORS | _TABLES | _GLUE, fusible, needs_data=True)
-    return Scheme(precision, kernel, _ANCHORS | _TABLES, fusible)
+    rules = {op: replace(rule, kernel=None) for op, rule in (_ANCHORS | _TABLES).items()}
+    if kernel == "int4-weights":
+        rules |= {op: replace(rules[op], kernel="int8-weights") for op in ("Conv", "ConvTranspose")}
+        return Scheme(precision, kernel, rules, fusible, block=_BLOCK)
+    bits = int(precision.removeprefix("palettized-")) if kernel == "palettized" else None
+    return Scheme(precision, kernel, rules, fusible, bits=bits, grouped=bits is not None)
 
 
 def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
