@@ -40,7 +40,7 @@ def write(program: Program, path: Path) -> None:
     """
     try:
         module = authoring.Module.create()
-        with module, authoring.DebugInfo.file(FUNCTION, 1).activate():
+        with module, _place(None).activate():
             _function(program)
         authoring.AIProgram(module).save_asset(path)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
@@ -66,8 +66,19 @@ def _function(program: Program) -> None:
         for number, (array, dtype) in program.constants.items():
             values[number] = _constant(array, dtype)
         for step in program.steps:
-            _emit(step, values)
+            with _place(program.names.get(step.results[-1])).activate():
+                _emit(step, values)
         dialect.output([values[number] for number in program.outputs.values()])
+
+
+_NAMED = 2
+"""Line in the debug information of operations that make a canonical tensor, whose name stands for the file."""
+
+
+def _place(name: str | None) -> Any:
+    """Debug information of an operation."""
+    file = authoring.DebugInfo.file
+    return file(FUNCTION, 1) if name is None else file(name, _NAMED)
 
 
 def _types(program: Program) -> dict[int, Type]:
@@ -223,6 +234,38 @@ class Model:
 
 def _described(descriptor: Any) -> tuple[tuple[int, ...], str]:
     return tuple(int(d) for d in descriptor.shape), str(descriptor.dtype)
+
+
+def watched(path: Path, names: Sequence[str], copy: Path) -> tuple[str, ...]:
+    """Saves a copy of a program that gives inner tensors instead of its outputs, called `0`, `1` and so on.
+
+    Args:
+        path: the program.
+        names: canonical tensors.
+        copy: the folder of the copy.
+
+    Returns:
+        The names of those that the program still has, in the copy's order.
+
+    Raises:
+        ProgramError: the program cannot be read or written.
+    """
+    wanted, found = set(names), dict[str, Any]()
+    try:
+        program = authoring.AIModelAsset.load(path).program
+        graph = program._get_graph(FUNCTION)
+        assert graph is not None
+        for operation in graph.entry_block.operations:
+            info = authoring.DebugInfo._from_mlir(operation.location)
+            if info.filename in wanted and info.line == _NAMED and len(operation.results) == 1:
+                found[info.filename] = operation.results[0]
+        with program._module._context, graph.location:
+            graph.res_attrs = []
+            graph.outputs_spec = [(str(i), value) for i, value in enumerate(found.values())]
+        program.save_asset(copy)
+    except (RuntimeError, ValueError, TypeError, AttributeError, OSError) as error:
+        raise ProgramError(_reason(error)) from error
+    return tuple(found)
 
 
 def operations(path: Path) -> dict[str, int]:

@@ -1,12 +1,18 @@
-"""The lowering's working state: which value of the program stands for each ONNX value."""
+"""The lowering's working state: which value of the program stands for each ONNX value.
+
+Floats exist in two widths. Where a program computes in float16, float32 values of the graph are float16 in it, but for
+what a node that needs float32 (`Context.width`) makes; whoever reads them gets its own width.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
+from edgeport.targets.coreai.elements import clamp, raw_cast
 from edgeport.targets.coreai.program import Builder, Tensor
 from edgeport.targets.coreai.registry import Refused
 
@@ -21,6 +27,10 @@ class Context:
 
     builder: Builder = field(default_factory=Builder)
     values: dict[ir.Value, Tensor] = field(default_factory=dict)
+    width: str = "float32"
+    """What the current node computes in where the graph has float32."""
+    _others: dict[tuple[ir.Value, str], Tensor] = field(default_factory=dict)
+    """Values in another width than the one they were made in."""
 
     def shape(self, value: ir.Value) -> tuple[int, ...]:
         """Static ONNX shape of a value."""
@@ -86,20 +96,37 @@ class Context:
         return None if value is None else self.tensor(value)
 
     def tensor(self, value: ir.Value) -> Tensor:
-        """The value of the program that stands for an ONNX value."""
-        if value not in self.values:
-            data = self.constant(value)
-            assert data is not None, f"{value.name} is read before it is written"
-            self.dtype(value)
-            self.values[value] = self.builder.constant(data)
-        return self.values[value]
+        """What stands for an ONNX value, in the width of the current node."""
+        wanted = self.own_dtype(value)
+        made = self.values.get(value)
+        if made is not None and made.dtype == wanted:
+            return made
+        if (value, wanted) not in self._others:
+            data = self.constant(value) if made is None else None
+            assert made is not None or data is not None, f"{value.name} is read before it is written"
+            if made is not None:
+                other = _as_float(made, wanted)
+            else:
+                other = self.builder.constant(_as_stored(np.asarray(data), wanted))
+            self._others[value, wanted] = other
+        return self._others[value, wanted]
+
+    def own_dtype(self, value: ir.Value) -> str:
+        """dtype in which the current node reads or makes a value."""
+        dtype = self.dtype(value)
+        return self.width if dtype == "float32" else dtype
+
+    def returned(self, value: ir.Value) -> Tensor:
+        """What the program gives for an output of the graph."""
+        self.width = "float32"
+        return self.tensor(value)
 
     def bind(self, node: ir.Node, *results: Tensor | None) -> None:
         """Lets values of the program stand for the node's outputs; None where an output is not wanted."""
         for value, result in zip(node.outputs, results, strict=False):
             if result is None:
                 continue
-            want = self.shape(value), self.dtype(value)
+            want = self.shape(value), self.own_dtype(value)
             if (result.shape, result.dtype) != want:
                 raise Refused(
                     f"output {value.name!r} comes as {result.dtype}{list(result.shape)} instead of "
@@ -108,3 +135,16 @@ class Context:
             self.values[value] = result
             if value.name and result.number >= len(self.builder.program.inputs):
                 self.builder.program.names.setdefault(result.number, value.name)
+
+
+def _as_float(x: Tensor, dtype: str) -> Tensor:
+    """A float of another width; what float16 cannot hold becomes its largest number, as for masks of -3.4e38."""
+    most = float(np.finfo(np.float16).max)
+    return raw_cast(clamp(x, -most, most) if dtype == "float16" else x, dtype)
+
+
+def _as_stored(data: Array, dtype: str) -> Array:
+    if dtype != "float16" or data.dtype != np.float32:
+        return data
+    most = np.finfo(np.float16).max
+    return np.clip(data, -most, most).astype(np.float16)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,16 @@ def run(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:
         EngineError: the runtime does not load or run it.
     """
     results: dict[str, Array] = _ask("run", str(path.absolute()), dict(feeds))
+    return results
+
+
+def watch(path: Path, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Inner tensors of a saved program by canonical name; those that it does not have any more are left out.
+
+    Raises:
+        EngineError: the runtime does not load or run it.
+    """
+    results: dict[str, Array] = _ask("watch", str(path.absolute()), tuple(names), dict(feeds))
     return results
 
 

@@ -5,31 +5,41 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgeport.findings import Finding
+from edgeport.quantize.plan import Plan
 from edgeport.targets.coreai import ops
 from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.program import Program, Tensor
 from edgeport.targets.coreai.registry import LOWERINGS, Refused
+from edgeport.targets.coreai.scheme import floats_of
+from edgeport.targets.coreml.halves import wide_nodes
 from edgeport.targets.lowering import finding, objections, refusal
 from edgeport.targets.unsupported import unsupported
 
 assert ops  # imported for its registrations
 
+_WIDE = ("CumSum", "GridSample", "Mod", "RoiAlign")
+"""What counts or computes places, for which float16 has too few digits."""
 
-def lower_graph(model: ir.Model) -> Program:
+
+def lower_graph(model: ir.Model, plan: Plan) -> Program:
     """The program of a graph.
+
+    Args:
+        model: the canonical graph in the forms that this target lowers.
+        plan: says in what width floats are computed.
 
     Raises:
         ModelError: something cannot be lowered; `findings` lists every such node.
     """
-    ctx, findings = walk(model)
+    ctx, findings = walk(model, plan)
     if findings:
         raise refusal("Core AI", findings)
     program = ctx.builder.program
-    program.outputs = {value.name or "": ctx.tensor(value).number for value in model.graph.outputs}
+    program.outputs = {value.name or "": ctx.returned(value).number for value in model.graph.outputs}
     return program
 
 
-def walk(model: ir.Model) -> tuple[Context, list[Finding]]:
+def walk(model: ir.Model, plan: Plan) -> tuple[Context, list[Finding]]:
     """Runs every lowering; a refused node's outputs are stood in for, so that all findings come at once."""
     ctx = Context()
     findings: list[Finding] = []
@@ -40,7 +50,10 @@ def walk(model: ir.Model) -> tuple[Context, list[Finding]]:
             findings.append(finding(refused, None))
     if findings:  # nothing below can be judged without the inputs' shapes
         return ctx, findings
+    floats = floats_of(plan)
+    wide = wide_nodes(model.graph, plan) if floats == "float16" else frozenset()
     for node in model.graph:
+        ctx.width = "float32" if node in wide or node.op_type in _WIDE else floats
         problems = _problems(ctx, node)
         findings.extend(finding(p, node) for p in problems)
         for value in node.outputs:
@@ -69,7 +82,7 @@ def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
 def _stand_in(ctx: Context, value: ir.Value) -> Tensor:
     """Something of the right type, as far as it is known, for the nodes that read a refused one."""
     try:
-        shape, dtype = ctx.shape(value), ctx.dtype(value)
+        shape, dtype = ctx.shape(value), ctx.own_dtype(value)
     except Refused:
         shape, dtype = (), "float32"
     return ctx.builder.step("stand_in", [], shape, dtype)

@@ -72,8 +72,15 @@ class AimodelRunner:
         return results
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
-        """The runtime keeps no inner tensors."""
-        return {}
+        """Internal tensors by canonical name, from a copy of the program that gives them; without those it fuses."""
+        values = {v.name or "": v for node in self.graph.graph for v in node.outputs if v.shape is not None}
+        wanted = [name for name in names if name in values]
+        try:
+            found = engine.watch(self.path, wanted, self._feeds(sample)) if wanted else {}
+        except engine.EngineError as error:
+            raise ModelError(f"Core AI's runtime does not run {self.path.name}: {error}") from error
+        kept = {name: array for name, array in found.items() if array.shape == _shape(values[name])}
+        return {name: array.astype(_dtype(values[name]), copy=False) for name, array in kept.items()}
 
     @functools.cached_property
     def _taken(self) -> dict[str, tuple[tuple[int, ...], str]]:

@@ -11,11 +11,12 @@ from dataclasses import replace
 import onnx_ir as ir
 
 from edgeport.errors import UsageError
-from edgeport.quantize.plan import Kernel
+from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
 
 KERNELS: dict[str, Kernel] = {
     "fp32": "float32",
+    "fp16": "float32",
     "int8": "int8",
     "int8-weights": "int8-weights",
     "int4-weights": "int4-weights",
@@ -26,6 +27,11 @@ _SMALL = 1024
 """Elements below which a constant is not worth its scales."""
 _BLOCK = 32
 """Of int4 weights, unless the user gives another."""
+
+
+def floats_of(plan: Plan) -> str:
+    """What a program of that precision computes in, where it computes in floats."""
+    return "float16" if plan.precision == "fp16" else "float32"
 
 
 def coreai_scheme(precision: str) -> Scheme:

@@ -36,7 +36,8 @@ class CoreaiTarget:
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that cannot be lowered, from a dry run of the lowering in float."""
-        return walk(in_own_forms(graph, Plan("fp32")))[1]
+        plan = Plan("fp32")
+        return walk(in_own_forms(graph, plan), plan)[1]
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes `out/name.aimodel` and loads it once in Core AI's runtime.
@@ -44,7 +45,7 @@ class CoreaiTarget:
         Raises:
             ModelError: a node cannot be lowered, or the toolchain does not take the program.
         """
-        program = lower_graph(in_own_forms(graph, plan))
+        program = lower_graph(in_own_forms(graph, plan), plan)
         path = out / f"{name}{self.suffix}"
         try:
             engine.write(program, path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class _Desk:
 
     def __init__(self) -> None:
         self._opened: dict[str, Any] = {}
+        self._watching: tuple[Any, tuple[str, ...], Any, tempfile.TemporaryDirectory[str]] | None = None
 
     def answer(self, request: tuple[Any, ...]) -> tuple[str, Any]:
         try:
@@ -53,6 +55,8 @@ class _Desk:
                 case "inspect", path:
                     model = self._model(path)
                     return "done", (model.inputs, model.outputs, aicore.operations(Path(path)))
+                case "watch", path, names, feeds:
+                    return "done", self._watched(path, names, feeds)
                 case "run", path, feeds:
                     return "done", self._model(path).run(feeds)
         except aicore.ProgramError as error:
@@ -60,6 +64,7 @@ class _Desk:
         return "declined", f"there is no request {request[0]!r}"
 
     def close(self) -> None:
+        self._stop_watching()
         for path in list(self._opened):
             self._forget(path)
 
@@ -72,7 +77,30 @@ class _Desk:
             self._forget(next(iter(self._opened)))
         return made
 
+    def _watched(self, path: str, names: tuple[str, ...], feeds: dict[str, Any]) -> dict[str, Any]:
+        from edgeport.targets.coreai.aicore import Model, watched
+
+        if self._watching is None or self._watching[0] != (path, names):
+            self._stop_watching()
+            folder = tempfile.TemporaryDirectory(prefix="edgeport-")
+            copy = Path(folder.name) / "inner.aimodel"
+            found = watched(Path(path), names, copy)
+            self._watching = (path, names), found, Model(copy) if found else None, folder
+        _, found, model, _ = self._watching
+        results = model.run({k: v for k, v in feeds.items() if k in model.inputs}) if model is not None else {}
+        return {name: results[str(i)] for i, name in enumerate(found)}
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None:
+            _, _, model, folder = self._watching
+            self._watching = None
+            if model is not None:
+                model.close()
+            folder.cleanup()
+
     def _forget(self, path: str) -> None:
+        if self._watching is not None and self._watching[0][0] == path:
+            self._stop_watching()
         if path in self._opened:
             self._opened.pop(path).close()
 

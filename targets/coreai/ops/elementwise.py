@@ -207,7 +207,7 @@ def bit_shift(ctx: Context, node: ir.Node) -> None:
 @lowers("Cast", attributes=("to", "saturate"))
 def cast(ctx: Context, node: ir.Node) -> None:
     """`saturate` is for 8-bit floats, which Core AI's runtime here does not take."""
-    ctx.bind(node, e.cast(ctx.read(node, 0), ctx.dtype(node.outputs[0])))
+    ctx.bind(node, e.cast(ctx.read(node, 0), ctx.own_dtype(node.outputs[0])))
 
 
 @lowers("Where", inputs=3)

@@ -28,7 +28,7 @@ def dequantize(ctx: Context, node: ir.Node) -> None:
     value = node.inputs[0]
     data = ctx.constant(value)
     scale, zero = _parameters(ctx, node)
-    dtype = ctx.dtype(node.outputs[0])
+    dtype = ctx.own_dtype(node.outputs[0])
     if data is None:
         ctx.bind(node, _applied("dequantize", node, ctx.read(node, 0), (scale, zero), dtype))
         return

@@ -21,7 +21,8 @@ _Fold = Callable[[Tensor, Sequence[int]], Tensor]
 
 
 def _log_sum_exp(x: Tensor, axes: Sequence[int]) -> Tensor:
-    largest = e.clamp(reduce("reduce_max", x, axes), -3e38, 3e38)
+    most = float(np.finfo(x.dtype).max)
+    largest = e.clamp(reduce("reduce_max", x, axes), -most, most)
     return e.log(total(e.exp(x - largest), axes)) + largest
 
 
