@@ -52,6 +52,15 @@ def note_overflow(call: Call, total: Array, exact: Callable[[], Array]) -> None:
         call.overflowed = max(call.overflowed, _LEAST_INFINITE, float(np.abs(wide[lost]).max()))
 
 
+def note_infinities(call: Call, result: Array, *operands: Array) -> Array:
+    """Notes infinities that finite operands gave, beyond even float32, and returns the result."""
+    if result.dtype.kind == "f" and not np.isfinite(result.sum()):
+        finite = np.broadcast_arrays(*(np.isfinite(operand) for operand in operands))
+        if (np.isinf(result) & np.logical_and.reduce(finite)).any():
+            call.overflowed = max(call.overflowed, float(np.finfo(np.float32).max))
+    return result
+
+
 def _product_in_half(x: Array, y: Array) -> Array:
     """A matrix product whose running sum is rounded to fp16 after each fused multiply-add, in order of k."""
     batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])

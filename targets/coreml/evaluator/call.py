@@ -34,7 +34,7 @@ class Call:
         opset: the function's opset, e.g. `CoreML7`.
         accumulate16: whether sums of products run in fp16, term after term, where the result is declared fp16.
         enter: runs a nested block on values for its inputs.
-        overflowed: largest finite magnitude that a running sum in fp16 could not hold, 0 when all sums could.
+        overflowed: largest magnitude lost inside the operation, in a running sum or beyond float32, 0 for none.
     """
 
     operation: Operation

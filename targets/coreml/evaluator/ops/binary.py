@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edgeport.targets.coreml.evaluator.accumulate import note_infinities
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 
@@ -47,7 +48,8 @@ def compare(call: Call) -> Array:
 def arithmetic(call: Call) -> Array:
     """One numpy function of both operands."""
     x, y, _ = _operands(call)
-    return _ARITHMETIC[call.kind](x, y)
+    result = _ARITHMETIC[call.kind](x, y)
+    return note_infinities(call, result, x, y) if call.kind == "mul" else result
 
 
 @evaluates("floor_div", "mod")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from edgeport.targets.coreml.evaluator.accumulate import note_infinities
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.erf import erf
 from edgeport.targets.coreml.evaluator.program import BY_NAME
@@ -32,6 +33,7 @@ _SIMPLE: dict[str, Callable[[Array], Array]] = {
     "tan": np.tan,
     "tanh": np.tanh,
 }
+_GROWING = ("cosh", "exp", "sinh")
 _LARGEST = 2.0**62
 """What int64 holds without wrapping by itself."""
 
@@ -39,7 +41,9 @@ _LARGEST = 2.0**62
 @evaluates(*_SIMPLE)
 def simple(call: Call) -> Array:
     """One numpy function of `x`."""
-    return _SIMPLE[call.kind](call.array("x"))
+    x = call.array("x")
+    result = _SIMPLE[call.kind](x)
+    return note_infinities(call, result, x) if call.kind in _GROWING else result
 
 
 @evaluates("abs", "square", "exp2")
@@ -51,9 +55,9 @@ def widening(call: Call) -> Array:
     if call.kind == "abs":
         return np.abs(x)
     if call.kind == "square":
-        return np.square(x)
+        return note_infinities(call, np.square(x), x)
     if x.dtype.kind == "f":
-        return np.exp2(x)
+        return note_infinities(call, np.exp2(x), x)
     if (x < 0).any():
         raise EvaluationError("2 to a negative integer has no documented integer result")
     return np.exp2(np.minimum(x, 62)).astype(np.int64)

@@ -174,3 +174,26 @@ def test_integers_that_leave_their_type_are_reported(save: Any, tmp_path: Any) -
     result = Evaluator(path).run({"x": x}, keep=[value.name])
     assert [(item.kind, item.magnitude) for item in result.overflows] == [("mul", 2.0**32)]
     np.testing.assert_array_equal(result.values[value.name], [0, 3 * 2**12])
+
+
+@pytest.mark.parametrize(
+    ("kind", "x", "magnitude"),
+    [
+        ("exp", [1.0, 12.0], np.exp(12.0)),
+        ("exp", [1.0, 100.0], np.finfo(np.float32).max),  # beyond float32 too: at least that
+        ("exp", [1.0, np.inf], None),
+        ("square", [1.0, 300.0], 9e4),
+        ("inverse", [1.0, 0.0], None),
+    ],
+)
+def test_infinities_of_finite_numbers_are_reported(
+    save: Any, tmp_path: Any, kind: str, x: list[float], magnitude: float | None
+) -> None:
+    from edgeport.targets.coreml.evaluator.run import Evaluator
+
+    given = np.array(x, np.float16)
+    more = {"epsilon": np.float16(0)} if kind == "inverse" else {}
+    path, _ = save(tmp_path / "m.mlpackage", lambda mb, x: getattr(mb, kind)(x=x, **more), "iOS17", {"x": given})
+    result = Evaluator(path, arithmetic="declared").run({"x": given})
+    found = [item.magnitude for item in result.overflows if item.kind == kind]
+    assert found == ([] if magnitude is None else [pytest.approx(magnitude, rel=1e-6)])
