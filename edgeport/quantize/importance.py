@@ -19,7 +19,7 @@ from edgeport.sample import Array
 Powers = Callable[[str, int], Array | None]
 """From a tensor's name and channel axis: the mean square of every channel, float64 of shape (channels,), or None."""
 
-_LEAST = 0.01
+_LEAST = 0.001
 """Of the mean importance: samples are few, and a channel that was silent in them may speak later."""
 _CHANNEL_AXIS: Mapping[str, int] = {
     "Conv": 1,
