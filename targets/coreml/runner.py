@@ -17,10 +17,10 @@ from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreml.evaluator.package import Package, open_package
-from edgeport.targets.coreml.evaluator.rounding import Overflow
+from edgeport.targets.coreml.evaluator.rounding import Arithmetic, Overflow
 from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.pixels import handed_in, read_back
-from edgeport.targets.coreml.save import IMAGES_KEY, NAMES_KEY
+from edgeport.targets.coreml.save import IMAGES_KEY, NAMES_KEY, STATES_KEY
 from edgeport.validate.runner import Verdict
 
 _INT32 = np.iinfo(np.int32)
@@ -33,10 +33,12 @@ class PackageRunner:
     Args:
         path: the package.
         graph: the canonical graph it was lowered from; gives names, shapes and dtypes.
+        arithmetic: how the evaluator rounds.
     """
 
     path: Path
     graph: ir.Model
+    arithmetic: Arithmetic = "declared"
 
     @functools.cached_property
     def _package(self) -> Package:
@@ -44,7 +46,7 @@ class PackageRunner:
 
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator(self._package, self._function, arithmetic="declared")
+        return Evaluator(self._package, self._function, arithmetic=self.arithmetic)
 
     @property
     def _function(self) -> str | None:
@@ -85,18 +87,21 @@ class PackageRunner:
             UsageError: the sample does not fit the model's inputs.
             ModelError: the package is no program that the evaluator can run.
         """
-        done = self._evaluator.run(self._feeds(sample))
+        feeds, state = self._feeds(sample)
+        done = self._evaluator.run(feeds, state=state)
         for overflow in done.overflows:
             known = self._overflows.get(overflow.value)
             if known is None or overflow.magnitude > known.magnitude:
                 self._overflows[overflow.value] = overflow
-        return self._returned(done.outputs)
+        kept = {self._identifiers.get(own["output"], own["output"]): state[key] for key, own in self._states.items()}
+        return self._returned({**done.outputs, **kept})
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name, as float; values that the program does not have are left out."""
         values = {v.name or "": v for node in self.graph.graph for v in node.outputs}
         wanted = {self._identifiers.get(name, name): name for name in names if name in values}
-        kept = self._evaluator.run(self._feeds(sample), keep=wanted.keys()).values
+        feeds, state = self._feeds(sample)
+        kept = self._evaluator.run(feeds, wanted.keys(), state).values
         return {wanted[key]: array for key, array in kept.items() if array.shape == _shape(values[wanted[key]])}
 
     @functools.cached_property
@@ -123,11 +128,18 @@ class PackageRunner:
         """Canonical names of the inputs that are images."""
         return read_back(json.loads(self._package.metadata.get(IMAGES_KEY, "{}")))
 
-    def _feeds(self, sample: Sample) -> dict[str, Array]:
+    @functools.cached_property
+    def _states(self) -> dict[str, dict[str, str]]:
+        """Identifiers of the states -> canonical names of the `input` and the `output` that they stand for."""
+        said: dict[str, dict[str, str]] = json.loads(self._package.metadata.get(STATES_KEY, "{}"))
+        return {one["coreml_name"]: {"input": name, "output": one["output"]} for name, one in said.items()}
+
+    def _feeds(self, sample: Sample) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Inputs and states, by identifier."""
         wanted = {spec.name: spec for spec in self.inputs}
         if set(sample) != set(wanted):
             raise UsageError(f"the sample has inputs {sorted(sample)}, {self.path.name} takes {sorted(wanted)}")
-        feeds = {}
+        feeds, states = {}, {}
         for name, spec in wanted.items():
             array = np.asarray(sample[name])
             if array.shape != spec.shape:
@@ -135,8 +147,11 @@ class PackageRunner:
             identifier = self._identifiers.get(name, name)
             if name in self._images:
                 array = handed_in(array, self._images[name])
-            feeds[identifier] = _as_handed_in(array, name, self._taken[identifier])
-        return feeds
+            if identifier in self._states:
+                states[identifier] = _as_handed_in(array, name, "fp16")
+            else:
+                feeds[identifier] = _as_handed_in(array, name, self._taken[identifier])
+        return feeds, states
 
     def _returned(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
         results = {}

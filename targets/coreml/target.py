@@ -13,15 +13,13 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.shapes import Shaped
 from edgeport.targets.contract import Artifact, Profile, facts_of
+from edgeport.targets.coreml.band import HalfSums, half_sums
 from edgeport.targets.coreml.deployment import deployment, deployment_of
-from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
-from edgeport.targets.coreml.lower import Lowered, lower_graph
-from edgeport.targets.coreml.pixels import with_pixels
+from edgeport.targets.coreml.lower import lower_graph
 from edgeport.targets.coreml.runner import PackageRunner
-from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
+from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme
 from edgeport.targets.coreml.write import write
-from edgeport.targets.lowering import refusal
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class CoremlTarget:
     suffix: str = ".mlpackage"
     precisions: tuple[str, ...] = PRECISIONS
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
-    ends: tuple[str, ...] = ("float16", "images", "shapes")
+    ends: tuple[str, ...] = ("float16", "images", "shapes", "states")
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"coremltools": "coremltools>=9.0"})
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
@@ -87,8 +85,9 @@ class CoremlTarget:
         """The evaluator of saved packages; on macOS Core ML itself."""
         return PackageRunner(artifact.path, graph)
 
-    def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
-        """There is none."""
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> HalfSums | None:
+        """The same evaluator with sums in float16, for packages that compute in it."""
+        return None if artifact.precision == "fp32" else half_sums(self.runner(artifact, graph))
 
 
 def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lowered]:

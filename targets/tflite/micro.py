@@ -48,6 +48,7 @@ class MicroRunner:
 
     path: Path
     first: LiteRtRunner
+    samples: int = 4
 
     @property
     def name(self) -> str:
