@@ -15,11 +15,14 @@ from edgeport.shapes import Shaped
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.coreml.band import HalfSums, half_sums
 from edgeport.targets.coreml.deployment import deployment, deployment_of
+from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
-from edgeport.targets.coreml.lower import lower_graph
+from edgeport.targets.coreml.lower import Lowered, lower_graph
+from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
-from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme
+from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
 from edgeport.targets.coreml.write import write
+from edgeport.targets.lowering import refusal
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,22 @@ class CoremlTarget:
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> HalfSums | None:
         """The same evaluator with sums in float16, for packages that compute in it."""
         return None if artifact.precision == "fp32" else half_sums(self.runner(artifact, graph))
+
+
+def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lowered]:
+    """The graph as it is lowered, and the function built from it.
+
+    Raises:
+        ModelError: a node cannot be lowered.
+    """
+    if floats_of(plan) == "float16":
+        graph = with_finite_masks(graph)
+    graph, plan = with_pixels(graph, plan)
+    graph = in_own_forms(graph, system)
+    lowered = lower_graph(graph, plan, system)
+    if lowered.findings:
+        raise refusal("Core ML", list(lowered.findings))
+    return graph, lowered
 
 
 def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lowered]:
