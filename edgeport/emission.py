@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
+
+import numpy as np
 
 from edgeport.bundle.golden import ArtifactEnds, write_golden
 from edgeport.errors import ModelError
@@ -22,7 +26,7 @@ from edgeport.targets.contract import Artifact, Profile, Target
 from edgeport.validate.budgets import Budget, BudgetResult, judge
 from edgeport.validate.ladder import measure_ladder
 from edgeport.validate.layers import Layer, measure_layers, steepest_losses
-from edgeport.validate.metrics import OutputMetrics
+from edgeport.validate.metrics import OutputDrift, OutputMetrics
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.second import SecondDrift, measure_second
@@ -35,6 +39,7 @@ _NEGLIGIBLE = 1e-4
 """Absolute error below which a low SQNR only says that the output was next to zero for these samples."""
 _LARGE_DRIFT_DB = 10.0
 _NAMED_LAYERS = 3
+_STEPS = 8
 _MOTION_MARGIN_DB = 10.0
 """Between two counts of rows that changed places by chance."""
 
@@ -171,6 +176,34 @@ def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepa
         facts.append({"shapes": text, "samples": ladder.samples, "outputs": jsonable(outputs)})
     artifact = replace(emitted.artifact, facts={**emitted.artifact.facts, "shapes": facts})
     return replace(emitted, artifact=artifact, findings=tuple(findings))
+
+
+def measure_steps(emitted: Emitted, prepared: Prepared, target: Target, samples: Iterable[Sample]) -> Emitted:
+    """Runs an artifact that keeps states over several samples in a row, beside the source that is handed its own.
+
+    Both begin with zeros. What the outputs are apart joins the facts.
+    """
+    states = emitted.plan.states
+    runners = (prepared.captured.reference, target.runner(emitted.artifact, prepared.canonical))
+    shapes = {spec.name: (spec.shape, spec.dtype) for spec in prepared.inputs}
+    kept = [{name: np.zeros(*shapes[name]) for name in states} for _ in runners]  # type: ignore[call-overload]
+    drifts = {name: OutputDrift(name) for name in prepared.runner.outputs}
+    steps = 0
+    for sample in islice(itertools.cycle(islice(samples, _STEPS)), _STEPS):
+        outputs = [dict(r.run({**sample, **k})) for r, k in zip(runners, kept, strict=True)]
+        outputs[0] = dict(zip(prepared.runner.outputs, outputs[0].values(), strict=True))
+        for name, drift in drifts.items():
+            drift.update(outputs[0][name], outputs[1][name])
+        kept = [{name: o[output] for name, output in states.items()} for o in outputs]
+        steps += 1
+    measured = tuple(drift.result() for drift in drifts.values())
+    facts = {**emitted.artifact.facts, "steps": {"count": steps, "outputs": jsonable(measured)}}
+    far = [o for o in measured if _is_far(o)]
+    findings = [
+        Finding("warning", "large-drift", f"output {o.output!r} has {_figure(o)} over {steps} steps from zero states")
+        for o in far
+    ]
+    return replace(emitted, artifact=replace(emitted.artifact, facts=facts), findings=(*emitted.findings, *findings))
 
 
 def _ends(prepared: Prepared, plan: Plan, artifact: Artifact) -> ArtifactEnds:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeport.bundle.manifest import describe_file
 from edgeport.calibration import Statistics
-from edgeport.emission import Emitted, Evidence, check_target, emit, measure_shapes
+from edgeport.emission import Emitted, Evidence, check_target, emit, measure_shapes, measure_steps
 from edgeport.errors import BudgetError, CalibrationError, EdgeportError, ModelError, ToolchainError
 from edgeport.export_options import ExportOptions
 from edgeport.findings import Finding
@@ -131,6 +131,8 @@ def emit_target(
         emitted = emit(work.target, profile, prepared, work.assigned, work.plan, folder, evidence, count, work.further)
         if evidence is not None and work.further:
             emitted = measure_shapes(emitted, work.target, further)
+        if evidence is not None and work.plan.states:
+            emitted = measure_steps(emitted, prepared, work.target, evidence.samples)
     except EdgeportError as error:
         shutil.rmtree(out, ignore_errors=True)
         return replace(work, error=error, findings=(*work.findings, *error.findings))

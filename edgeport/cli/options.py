@@ -40,7 +40,7 @@ INPUT = click.option(
     "--input", metavar="NAME:DTYPE[SHAPE]", multiple=True, help="Fixes an input's shape and type. Repeatable."
 )
 SHAPES = click.option(
-    "--shapes", metavar="NAME=SHAPE,...", multiple=True, help="Further shapes that the file takes. Repeatable (Core ML)."
+    "--shapes", metavar="NAME=SHAPE,..", multiple=True, help="Further shapes that the file takes (Core ML). Repeatable."
 )
 STATE = click.option(
     "--state", metavar="INPUT=OUTPUT", multiple=True, help="What the file keeps between runs. Repeatable (Core ML)."

@@ -36,6 +36,8 @@ def deployment_of(plan: Plan, needs: Iterable[tuple[str, str]] = ()) -> str:
     needs = [*needs, *_stored(plan)]
     if plan.io_dtype == "float16":
         needs.append(("--io-dtype float16", "iOS16"))
+    if plan.states:
+        needs.append(("--state", "iOS18"))
     return deployment(plan.precision, plan.device, needs)
 
 

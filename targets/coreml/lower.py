@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import onnx_ir as ir
@@ -34,6 +34,7 @@ class Lowered:
         ends: its inputs and outputs.
         findings: what could not be lowered; `function` is worth nothing unless this is empty.
         classes: what makes it a classifier.
+        states: inputs that are states -> their identifiers.
     """
 
     function: Any
@@ -41,6 +42,7 @@ class Lowered:
     ends: tuple[End, ...]
     findings: tuple[Finding, ...]
     classes: Classes | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
 
 
 def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
@@ -54,23 +56,30 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
     ops.register()
     graph = model.graph
     named = [v.name or "" for v in (*graph.inputs, *graph.outputs)]
-    ctx = Context(
-        plan, find_groups(graph, fusible), deployment, floats_of(plan), Names(named), wide=wide_nodes(graph, plan)
-    )
+    written = {output: name for name, output in plan.states.items()}
+    graphs = (graph, *graph.subgraphs())
+    groups = {node: group for each in graphs for node, group in find_groups(each, fusible).items()}
+    wide = frozenset(node for each in graphs for node in wide_nodes(each, plan))
+    ctx = Context(plan, groups, deployment, floats_of(plan), Names(named), wide=wide)
     findings: list[Finding] = []
     for value in (*graph.inputs, *graph.outputs):
         try:
             ctx.end(value)
+            if value.name in plan.states and value.dtype != ir.DataType.FLOAT:
+                raise Refused(f"state {value.name!r} is {value.dtype}, Core ML keeps floats", code="unsupported-dtype")
         except Refused as refused:
             concerned = (value.producer(), *(use.node for use in value.uses()), *graph)
             findings.append(finding(refused, next((node for node in concerned if node is not None), None)))
     if findings:  # nothing can be built without its ends
         return Lowered(None, {}, (), tuple(findings))
     inputs = {v.name or "": ctx.names.of(v.name or "input") for v in graph.inputs}
-    holders = {inputs[v.name or ""]: ctx.end(v) for v in graph.inputs}
-    with mil.function(holders, deployment) as function:
+    given = [v for v in graph.inputs if v.name not in plan.states]
+    holders = {inputs[v.name or ""]: ctx.end(v) for v in given}
+    kept = {inputs[v.name or ""]: ctx.end(v)[0] for v in graph.inputs if v.name in plan.states}
+    with mil.function(holders, deployment, kept) as function:
         for value in graph.inputs:
-            ctx.bind_input(value, function.inputs[inputs[value.name or ""]])
+            var = function.inputs[inputs[value.name or ""]]
+            ctx.bind_input(value, var if value in given else ctx.emit("read_state", f"{value.name}_read", input=var))
         for node in graph:
             problems = lower_node(ctx, node)
             findings.extend(finding(problem, node) for problem in problems)
@@ -78,15 +87,21 @@ def lower_graph(model: ir.Model, plan: Plan, deployment: str) -> Lowered:
                 _stand_in(ctx, node)
         if findings:
             return Lowered(None, {}, (), tuple(findings))
-        returned = [ctx.returned(value) for value in graph.outputs]
-        classes = classes_of(ctx, graph.outputs, returned)
+        returned = []
+        for value in graph.outputs:
+            var = ctx.returned(value)
+            if value.name in written:
+                state = function.inputs[inputs[written[value.name]]]
+                ctx.emit("coreml_update_state", state=state, value=ctx.cast(var, "float16"))
+            else:
+                returned.append(var)
+        handed_out = [v for v in graph.outputs if v.name not in written]
+        classes = classes_of(ctx, handed_out, returned)
         function.set_outputs(returned if classes is None else [*returned, classes.numbers])
-    outputs = {v.name or "": var.name for v, var in zip(graph.outputs, returned, strict=True)}
-    ends = (
-        *ends_of("input", graph.inputs, inputs, ctx.end),
-        *ends_of("output", graph.outputs, outputs, ctx.end),
-    )
-    return Lowered(function, dict(ctx.names.canonical), ends, (), classes)
+    outputs = {v.name or "": var.name for v, var in zip(handed_out, returned, strict=True)}
+    ends = (*ends_of("input", given, inputs, ctx.end), *ends_of("output", handed_out, outputs, ctx.end))
+    states = {name: inputs[name] for name in plan.states}
+    return Lowered(function, dict(ctx.names.canonical), ends, (), classes, states)
 
 
 def _stand_in(ctx: Context, node: ir.Node) -> None:

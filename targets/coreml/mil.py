@@ -33,6 +33,9 @@ PASSES = (
 """What coremltools does to a program: it only cleans up. Fusions and precisions are decided before."""
 
 
+_NO_STATES: Mapping[str, Sequence[int]] = {}
+
+
 class BuilderError(Exception):
     """coremltools' builder declines an operation; the message is its reason."""
 
@@ -99,15 +102,19 @@ def dtype_of(var: Var) -> str:
 
 
 @contextlib.contextmanager
-def function(inputs: Mapping[str, tuple[Sequence[int], str]], deployment: str) -> Iterator[Any]:
+def function(
+    inputs: Mapping[str, tuple[Sequence[int], str]], deployment: str, states: Mapping[str, Sequence[int]] = _NO_STATES
+) -> Iterator[Any]:
     """A function being built: operations emitted meanwhile become its body.
 
     Args:
         inputs: identifier -> shape (at least one axis) and dtype (float32, float16, int32).
         deployment: e.g. `iOS17`.
+        states: identifier -> shape of what is kept between runs, in float16 as Core ML has it.
     """
     mil = _mil()
     holders = {n: mil.Builder.placeholder(shape=tuple(s), dtype=_type(d), name=n) for n, (s, d) in inputs.items()}
+    holders |= {n: mil.Builder.state_tensor_placeholder(tuple(s), mil.types.fp16) for n, s in states.items()}
     with quiet(), mil.Function(holders, opset_version=opset(deployment)) as made:
         yield made
 

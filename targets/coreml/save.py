@@ -17,6 +17,9 @@ NAMES_KEY = "edgeport.names"
 """User-defined metadata: identifier -> canonical name, as JSON, where they differ."""
 IMAGES_KEY = "edgeport.images"
 """User-defined metadata: how pixels become what the source takes, by canonical name of the input, as JSON."""
+STATES_KEY = "edgeport.states"
+"""User-defined metadata: canonical name of an input that is a state -> its identifier and the output that it is next,
+as JSON."""
 LABELS_KEY = "edgeport.labels"
 """User-defined metadata: names of the classes, as JSON."""
 

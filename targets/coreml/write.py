@@ -19,7 +19,7 @@ from edgeport.targets.coreml.interface import facts_of_ends, remarks
 from edgeport.targets.coreml.lint import lint
 from edgeport.targets.coreml.lower import Lowered
 from edgeport.targets.coreml.pixels import declared
-from edgeport.targets.coreml.save import IMAGES_KEY, LABELS_KEY, NAMES_KEY, save
+from edgeport.targets.coreml.save import IMAGES_KEY, LABELS_KEY, NAMES_KEY, STATES_KEY, save
 
 
 def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system: str, path: Path) -> Artifact:
@@ -53,6 +53,8 @@ def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system:
     labels = plan.description.labels
     if lowered.classes is not None:
         facts["classes"] = {"output": lowered.classes.source, "label": lowered.classes.feature}
+    if lowered.states:
+        facts["states"] = _states(lowered, plan)
     if plan.pixels:
         facts["images"] = declared(plan.pixels)
     findings = (
@@ -64,12 +66,18 @@ def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system:
     return Artifact("coreml", plan.precision, path, files, findings, facts, dtypes)
 
 
+def _states(lowered: Lowered, plan: Plan) -> dict[str, dict[str, str]]:
+    return {name: {"coreml_name": key, "output": plan.states[name]} for name, key in lowered.states.items()}
+
+
 def _notes(lowered: Lowered, plan: Plan) -> dict[str, str]:
     """User-defined metadata."""
     renamed = {identifier: own for identifier, own in lowered.canonical.items() if identifier != own}
     notes = {NAMES_KEY: json.dumps(renamed, sort_keys=True)}
     if plan.pixels:
         notes[IMAGES_KEY] = json.dumps(declared(plan.pixels), sort_keys=True)
+    if lowered.states:
+        notes[STATES_KEY] = json.dumps(_states(lowered, plan), sort_keys=True)
     if plan.description.labels:
         notes[LABELS_KEY] = json.dumps(plan.description.labels)
     return notes
