@@ -1,4 +1,4 @@
-"""One time step of LSTM, GRU and RNN in plain operators, on tensors [1, batch, ...].
+"""One time step of LSTM, GRU and RNN in plain operators, on tensors [..., batch, size].
 
 A cell gets what the inputs add to the gates (X W^T and biases, computed for all steps at once) and the states of the
 step before; a state of None is all zeros. Equations: ONNX operators LSTM, GRU and RNN.
@@ -17,8 +17,6 @@ from edgeport.passes.recurrence import Activation, Recurrence, resets_late
 from edgeport.passes.site import Site
 
 State = ir.Value | None
-Step = Callable[[ir.Value, tuple[State, ...]], tuple[ir.Value, ...]]
-"""From what the inputs add and the states to the next states, of which the first is the output."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +91,9 @@ class Direction:
         return self.site.constant("number", np.float32(value))
 
 
+Step = Callable[[Direction, ir.Value, tuple[State, ...]], tuple[ir.Value, ...]]
+"""From where to write, what the inputs add and the states to the next states, of which the first is the output."""
+
 _SAME = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu", "softsign": "Softsign", "softplus": "Softplus"}
 _WITH_ALPHA = {"leakyrelu": "LeakyRelu", "thresholdedrelu": "ThresholdedRelu", "elu": "Elu"}
 
@@ -129,23 +130,23 @@ def _lstm(at: Direction) -> tuple[State, Step]:
     weights, peepholes = at.matrix(2, 0, 4), [at.rows(7, i, i + 1) for i in range(3)]
     coupled = bool(get_int(at.found.node, "input_forget", 0))
 
-    def seen(x: ir.Value, index: int, c: State) -> ir.Value:
+    def seen(at: Direction, x: ir.Value, index: int, c: State) -> ir.Value:
         weight = peepholes[index]
         if weight is None or c is None:
             return x
         return at.op("Add", [x, at.op("Mul", [c, weight], "seen")], "peephole")
 
-    def step(x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
+    def step(at: Direction, x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
         h, c = states
         total = at.added([x, at.recurrent(h, weights)], "gates")
         assert total is not None
         i, o, f, g = at.parts(total, 4)
-        i = at.activate(seen(i, 0, c), gate)
+        i = at.activate(seen(at, i, 0, c), gate)
         cell_state = at.op("Mul", [i, at.activate(g, new)], "taken")
         if c is not None:
-            f = at.op("Sub", [at.number_of(1), i], "forgotten") if coupled else at.activate(seen(f, 2, c), gate)
+            f = at.op("Sub", [at.number_of(1), i], "forgotten") if coupled else at.activate(seen(at, f, 2, c), gate)
             cell_state = at.op("Add", [at.op("Mul", [f, c], "kept"), cell_state], "cell")
-        o = at.activate(seen(o, 1, cell_state), gate)
+        o = at.activate(seen(at, o, 1, cell_state), gate)
         return at.op("Mul", [o, at.activate(cell_state, output, clip=False)], "state"), cell_state
 
     return _biases(at), step
@@ -163,7 +164,7 @@ def _gru(at: Direction) -> tuple[State, Step]:
     gate, new = at.found.functions[at.number]
     early, late = at.matrix(2, 0, 2), at.matrix(2, 2, 3)
 
-    def step(x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
+    def step(at: Direction, x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
         (h,) = states
         z, r, n = at.parts(x, 3)
         if h is not None:
@@ -188,7 +189,7 @@ def _late_gru(at: Direction) -> tuple[State, Step]:
         own = at.site.constant("none", np.zeros(at.found.hidden, np.float32)) if own is None else own
         bias = at.op("Concat", [both, own], "bias", axis=0)
 
-    def step(x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
+    def step(at: Direction, x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
         (h,) = states
         z, r, n = at.parts(x, 3)
         product: State = None
@@ -208,7 +209,7 @@ def _rnn(at: Direction) -> tuple[State, Step]:
     (function,) = at.found.functions[at.number]
     weights = at.matrix(2, 0, 1)
 
-    def step(x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
+    def step(at: Direction, x: ir.Value, states: tuple[State, ...]) -> tuple[ir.Value, ...]:
         total = at.added([x, at.recurrent(states[0], weights)], "sum")
         assert total is not None
         return (at.activate(total, function),)

@@ -20,12 +20,13 @@ def recurrent(
     lengths: list[int] | None = None,
     fed: str = "",
     outputs: str = "y yh yc",
+    steps: int = STEPS,
     **given: Any,
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     """One operator with random operands: `optional` names those present, `fed` those given at run time."""
     directions, gates, rng = 2 if given.get("direction") == "bidirectional" else 1, GATES[op], np.random.default_rng(0)
     shapes = {
-        "x": (STEPS, BATCH, INPUTS),
+        "x": (steps, BATCH, INPUTS),
         "W": (directions, gates * HIDDEN, INPUTS),
         "R": (directions, gates * HIDDEN, HIDDEN),
         "B": (directions, 2 * gates * HIDDEN),
@@ -101,6 +102,19 @@ def test_directions_operands_and_lengths(
 def test_attributes(check: Callable[..., Any], op: str, optional: str, attributes: dict[str, Any]) -> None:
     proto, feeds = recurrent(op, optional, **attributes)
     assert op not in check(proto, "expand_recurrence", feeds=feeds).ops
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize(("op", "attributes"), [("LSTM", {}), ("GRU", {"linear_before_reset": 1})], ids=str)
+@pytest.mark.parametrize(("lengths", "fed"), [(None, ""), ([210, 3, 90, 0], ""), ([7, 210, 0, 1], "lens R h")])
+def test_long_sequences_are_scanned(
+    check: Callable[..., Any], direction: str, op: str, attributes: dict[str, Any], lengths: list[int] | None, fed: str
+) -> None:
+    optional = "" if lengths is None else "B h c P"
+    proto, feeds = recurrent(op, optional, lengths, fed, steps=210, direction=direction, **attributes)
+    done = check(proto, "expand_recurrence", feeds=feeds)
+    assert done.ops["Scan"] == (2 if direction == "bidirectional" else 1)
+    assert sum(done.ops.values()) < 90  # of 210 steps
 
 
 @pytest.mark.parametrize("outputs", ["y", "yh", "yc", "yh yc"])

@@ -64,8 +64,7 @@ def lstm(ctx: Context, node: ir.Node) -> None:
 def gru(ctx: Context, node: ir.Node) -> None:
     """`gru`, one a direction; gates z r n become r n z."""
     found = _found(ctx, node)
-    if resets_late(found) and not ctx.at_least("iOS18"):
-        raise Refused(_TOO_LONG, _SHORTEN)
+    assert ctx.at_least("iOS18") or not resets_late(found), "FORMS writes it out"
     order, results = (1, 2, 0), []
     for number in range(len(found.backwards)):
         inputs: dict[str, Any] = {}
@@ -95,21 +94,16 @@ def rnn(ctx: Context, node: ir.Node) -> None:
     _bind(ctx, found, results)
 
 
-_TOO_LONG = "its form is not Core ML's own, and its sequence is too long to be written out"
-_SHORTEN = "export it for shorter sequences, or in a common form: constant weights, all steps, plain activations"
-
-
 def _found(ctx: Context, node: ir.Node) -> Recurrence:
     """What the node says. Before iOS 17 the operations take float32 only, so the node computes in it.
 
     Raises:
-        Refused: it does not fit together, or is no form of MIL's.
+        Refused: it does not fit together.
     """
     found = recurrence_of(node)
     if found is None:
         raise Refused("its operands or attributes do not fit together", "export the model again")
-    if not is_common(found):
-        raise Refused(_TOO_LONG, _SHORTEN)
+    assert is_common(found), "FORMS writes it out"
     if not ctx.at_least("iOS17"):
         ctx.width = "float32"
     return found
