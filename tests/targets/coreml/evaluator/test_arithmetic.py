@@ -94,6 +94,22 @@ def test_sums_of_products_accumulate_in_fp16(save: Any, tmp_path: Path) -> None:
         assert 0 < np.abs(found[name] - exact[name]).max() < 40 * 2.0**-6
 
 
+@pytest.mark.parametrize("size", [1e-4, 1e-2, 1.0, 300.0, 3000.0])
+def test_long_sums_round_as_fp16_numbers_do(save: Any, tmp_path: Path, size: float) -> None:
+    """Under fp16's normal range, inside of it and beyond, on more sums than are computed side by side."""
+    x = (RNG.standard_normal((9, 30)) * size).astype(np.float16)
+    y = RNG.standard_normal((30, 4100)).astype(np.float16)
+    path, (value,) = save(tmp_path / "m.mlpackage", lambda mb, x: mb.matmul(x=x, y=y), "iOS17", {"x": x})
+    found = Evaluator(path, arithmetic="accumulate16").run({"x": x}).outputs[value.name]
+    total = np.zeros((9, 4100), np.float16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for index in range(30):
+            terms = x[:, index, None].astype(np.float32) * y[index].astype(np.float32)
+            total = (total.astype(np.float32) + terms).astype(np.float16)
+    np.testing.assert_array_equal(found, total.astype(np.float32))
+    assert np.isinf(found).any() == (size > 1000)
+
+
 def test_overflow_is_recorded_with_its_magnitude(save: Any, tmp_path: Path) -> None:
     x = np.float16([[300.0, 1.0]])
 
