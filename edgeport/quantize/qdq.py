@@ -18,6 +18,9 @@ from edgeport.quantize.planner import constant
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
 
+RESTORED = ":restored"
+"""Ends the names of constants that hold what kernels read of palettes and sparse weights."""
+
 
 def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
     """Returns a copy of a canonical graph in which every edge that the plan quantizes goes through Q/DQ.
@@ -77,7 +80,7 @@ def _stored_weight(writer: _Writer, weight: ir.Value, stored: Compression | None
     if isinstance(stored, QParams):
         return writer.dequantized_constant(weight.name or "", constant(weight), stored)
     if stored is not None:
-        return writer.initializer(f"{weight.name}:restored", stored.restored(constant(weight)))
+        return writer.initializer(f"{weight.name}{RESTORED}", stored.restored(constant(weight)))
     half = writer.initializer(f"{weight.name}:fp16", constant(weight).astype(np.float16))
     return writer.node("Cast", [half], f"{weight.name}:cast", to=int(ir.DataType.FLOAT))
 

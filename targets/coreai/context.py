@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.quantize.compression import Palette
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.qdq import RESTORED
 from edgeport.sample import Array
 from edgeport.targets.coreai.elements import clamp, raw_cast
-from edgeport.targets.coreai.program import Builder, Tensor
+from edgeport.targets.coreai.program import Builder, Given, Tensor
 from edgeport.targets.coreai.registry import Refused
 
 _INTEGERS = (f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u"))
@@ -25,6 +28,7 @@ DTYPES = ("bool", "float16", "float32", "float64", *_INTEGERS)
 class Context:
     """What handlers work with."""
 
+    plan: Plan
     builder: Builder = field(default_factory=Builder)
     values: dict[ir.Value, Tensor] = field(default_factory=dict)
     width: str = "float32"
@@ -104,12 +108,19 @@ class Context:
         if (value, wanted) not in self._others:
             data = self.constant(value) if made is None else None
             assert made is not None or data is not None, f"{value.name} is read before it is written"
-            if made is not None:
-                other = _as_float(made, wanted)
-            else:
-                other = self.builder.constant(_as_stored(np.asarray(data), wanted))
+            other = _as_float(made, wanted) if made is not None else self._constant(value, np.asarray(data), wanted)
             self._others[value, wanted] = other
         return self._others[value, wanted]
+
+    def _constant(self, value: ir.Value, data: Array, dtype: str) -> Tensor:
+        palette = self.plan.compression((value.name or "").removesuffix(RESTORED))
+        if not isinstance(palette, Palette) or not (value.name or "").endswith(RESTORED):
+            return self.builder.constant(_as_stored(data, dtype))
+        groups = [len(palette.lut) if a == (palette.axis or 0) % data.ndim else 1 for a in range(data.ndim)]
+        table = _as_stored(palette.lut, dtype).reshape(*groups, 2**palette.bits, 1)
+        indices = self.builder.constant(palette.indices(data), f"uint{palette.bits}")
+        operands: list[Given] = [indices, self.builder.constant(table), np.asarray(0, np.int16)]
+        return self.builder.step("lut_to_dense", operands, data.shape, dtype)
 
     def own_dtype(self, value: ir.Value) -> str:
         """dtype in which the current node reads or makes a value."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgeport.targets.coreai.program import Tensor
+from edgeport.targets.coreai.program import Given, Tensor
 from edgeport.targets.coreai.views import signed
 
 _EMPTY = {"reduce_sum": 0.0, "reduce_product": 1.0, "reduce_max": -np.inf, "reduce_min": np.inf, "reduce_mean": np.nan}
@@ -43,13 +43,13 @@ def mean(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 def scan(x: Tensor, axis: int, combiner: str = "sum", reverse: bool = False) -> Tensor:
     """Running sum, product, min or max along an axis."""
-    operands = [x, np.asarray(axis % x.rank, np.uint32), np.asarray(reverse)]
+    operands: list[Given] = [x, np.asarray(axis % x.rank, np.uint32), np.asarray(reverse)]
     return x.builder.step("scan", operands, x.shape, x.dtype, combiner=combiner)
 
 
 def argsort(x: Tensor, axis: int, descending: bool) -> Tensor:
     """Places of the elements in order, int32; equal ones in the order in which they stand."""
-    operands = [x, signed(axis % x.rank), np.asarray(descending), np.asarray(True)]
+    operands: list[Given] = [x, signed(axis % x.rank), np.asarray(descending), np.asarray(True)]
     return x.builder.step("argsort", operands, x.shape, "int32")
 
 

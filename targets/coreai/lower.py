@@ -41,7 +41,7 @@ def lower_graph(model: ir.Model, plan: Plan) -> Program:
 
 def walk(model: ir.Model, plan: Plan) -> tuple[Context, list[Finding]]:
     """Runs every lowering; a refused node's outputs are stood in for, so that all findings come at once."""
-    ctx = Context()
+    ctx = Context(plan)
     findings: list[Finding] = []
     for value in model.graph.inputs:
         try:

@@ -88,7 +88,7 @@ class Builder:
         return self._made[key]
 
     def step(
-        self, kind: str, operands: Sequence[Tensor | Array], shape: Sequence[int], dtype: str, **options: str | int
+        self, kind: str, operands: Sequence[Given], shape: Sequence[int], dtype: str, **options: str | int
     ) -> Tensor:
         """An operation with one result."""
         result = self._value(Type(tuple(int(d) for d in shape), dtype))
@@ -155,10 +155,10 @@ class Tensor:
     def __neg__(self) -> Tensor:
         return binary("mul", self, -1)
 
-    def __gt__(self, other: Operand) -> Tensor:
+    def __gt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         return binary("greater", self, other, "bool")
 
-    def __lt__(self, other: Operand) -> Tensor:
+    def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         return binary("greater", self.like(other), self, "bool")
 
     def like(self, other: Operand) -> Tensor:
@@ -167,6 +167,9 @@ class Tensor:
 
 
 Operand = Tensor | int | float | Array
+"""What stands beside a tensor in an expression."""
+Given = Tensor | Array
+"""What an operation is given: values, and parameters as arrays."""
 
 
 def binary(kind: str, x: Tensor, other: Operand, dtype: str | None = None) -> Tensor:

@@ -20,6 +20,10 @@ KERNELS: dict[str, Kernel] = {
     "int8": "int8",
     "int8-weights": "int8-weights",
     "int4-weights": "int4-weights",
+    "palettized-8": "palettized",
+    "palettized-6": "palettized",
+    "palettized-4": "palettized",
+    "palettized-2": "palettized",
 }
 """Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
@@ -49,6 +53,9 @@ def coreai_scheme(precision: str) -> Scheme:
         return Scheme(precision, kernel, _ANCHORS | _WEIGHTS_ONLY | _GLUE, fusible, needs_data=True)
     if kernel == "int8-weights":
         return Scheme(precision, kernel, _ANCHORS | _WEIGHTS_ONLY, fusible)
+    if kernel == "palettized":
+        rules = {op: replace(rule, kernel=None) for op, rule in (_ANCHORS | _WEIGHTS_ONLY).items()}
+        return Scheme(precision, kernel, rules, fusible, bits=int(precision.removeprefix("palettized-")), grouped=True)
     rules = {op: replace(rule, kernel=_INT4.get(op, "int8-weights")) for op, rule in (_ANCHORS | _WEIGHTS_ONLY).items()}
     return Scheme(precision, kernel, rules, fusible, block=_BLOCK)
 

@@ -16,6 +16,7 @@ from edgeport.targets.contract import Artifact, Profile
 from edgeport.targets.coreai import engine
 from edgeport.targets.coreai.forms import in_own_forms
 from edgeport.targets.coreai.lower import lower_graph, walk
+from edgeport.targets.coreai.pace import slow_here
 from edgeport.targets.coreai.runner import AimodelRunner
 from edgeport.targets.coreai.scheme import PRECISIONS, coreai_scheme
 
@@ -28,6 +29,7 @@ class CoreaiTarget:
     suffix: str = ".aimodel"
     precisions: tuple[str, ...] = PRECISIONS
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
+    ends: tuple[str, ...] = ()
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"coreai": "coreai-core==1.0.0b3"})
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
@@ -60,7 +62,7 @@ class CoreaiTarget:
             "inputs": _ends(seen.inputs),
             "outputs": _ends(seen.outputs),
         }
-        return Artifact(self.name, plan.precision, path, files, (), facts)
+        return Artifact(self.name, plan.precision, path, files, slow_here(program), facts)
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> AimodelRunner:
         """Core AI's own runtime."""

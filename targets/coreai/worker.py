@@ -51,7 +51,8 @@ class _Desk:
             match request:
                 case "write", program, path:
                     self._forget(path)
-                    return "done", aicore.write(program, Path(path))
+                    aicore.write(program, Path(path))
+                    return "done", None
                 case "inspect", path:
                     model = self._model(path)
                     return "done", (model.inputs, model.outputs, aicore.operations(Path(path)))

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import get_int, get_ints, get_str
 from edgeport.targets.coreai.context import Context
-from edgeport.targets.coreai.program import Tensor
+from edgeport.targets.coreai.program import Given, Tensor
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import box, pad, reshape, unsigned
 from edgeport.targets.coreai.window import at_least_two, cover, ints, over_axes, window
@@ -22,7 +22,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
     win = window(node, x.shape[2:], shape[2:], weight.shape[2:])
     n = len(win.size)
     covered, taps = at_least_two(cover(x, win), n), at_least_two(weight, n)
-    operands = [
+    operands: list[Given] = [
         covered,
         taps,
         unsigned(over_axes(win.strides)),
@@ -59,7 +59,7 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
         raise Refused(f"convolutions over {n} axes are not supported; Core AI has them over up to three")
     strides, dilations, groups = ints(node, "strides", n), ints(node, "dilations", n), get_int(node, "group", 1)
     whole = tuple(s * (i - 1) + (k - 1) * d + 1 for s, i, k, d in zip(strides, size, taps, dilations, strict=True))
-    operands = [
+    operands: list[Given] = [
         at_least_two(x, n),
         at_least_two(weight, n),
         unsigned(over_axes(strides)),

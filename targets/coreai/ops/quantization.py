@@ -8,7 +8,7 @@ import onnx_ir as ir
 from edgeport.passes.edit import get_int
 from edgeport.sample import Array
 from edgeport.targets.coreai.context import Context
-from edgeport.targets.coreai.program import Tensor
+from edgeport.targets.coreai.program import Given, Tensor
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import signed
 
@@ -58,7 +58,7 @@ def stored(ctx: Context, data: Array, scale: Array, zero: Array, dtype: str) -> 
         return ctx.builder.constant(((data.astype(np.int64) - spread[1]) * spread[0]).astype(dtype))
     wide = "uint8" if kind.startswith("u") else "int8"
     integers, offset = (ctx.builder.constant(a.astype(wide), kind) for a in (data, zero))
-    operands = [integers, ctx.builder.constant(scale.astype(dtype)), offset, np.zeros(scale.shape, dtype)]
+    operands: list[Given] = [integers, ctx.builder.constant(scale.astype(dtype)), offset, np.zeros(scale.shape, dtype)]
     return ctx.builder.step("blockwise_shift_scale", operands, data.shape, dtype)
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgeport.passes.edit import get_int, get_str
 from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.ops.select import positive
-from edgeport.targets.coreai.program import Tensor, binary
+from edgeport.targets.coreai.program import Given, Tensor, binary
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import broadcast, cut, moved, reshape, signed, squeeze, unsqueeze
 
@@ -24,7 +24,7 @@ def written(x: Tensor, rows: Tensor, updates: Tensor, reduction: str) -> Tensor:
     if updates.size == 0 or x.size == 0:
         return x
     index = broadcast(unsqueeze(rows, 1), updates.shape)
-    operands = [x, index, updates, signed(0)]
+    operands: list[Given] = [x, index, updates, signed(0)]
     return x.builder.step("scatter_along_axis", operands, x.shape, x.dtype, mode=_MODES[reduction])
 
 

@@ -106,7 +106,7 @@ def gathered_nd(ctx: Context, node: ir.Node) -> None:
     """Places in batch axes become part of the indices."""
     x, indices, batch = ctx.read(node, 0), places(ctx.read(node, 1)), get_int(node, "batch_dims", 0)
     if batch:
-        lead = np.stack(np.indices(x.shape[:batch]), -1).astype(np.int32)
+        lead = np.moveaxis(np.indices(x.shape[:batch], np.int32), 0, -1)
         lead = lead.reshape(*x.shape[:batch], *[1] * (indices.rank - batch - 1), batch)
         first = broadcast(ctx.builder.constant(lead), (*indices.shape[:-1], batch))
         indices = concat([first, indices], -1)
