@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-_ARITHMETIC = frozenset(
+ARITHMETIC = frozenset(
     (
         *("Add", "Cast", "Concat", "Div", "Expand", "Flatten", "Gather", "Gemm", "Identity", "MatMul", "Mod", "Mul"),
         *("Ceil", "Floor", "Neg", "Pow", "Reciprocal", "Reshape", "Round", "Slice", "Split", "Squeeze", "Sub", "Tile"),
@@ -26,7 +26,7 @@ def angle_nodes(graph: ir.Graph) -> frozenset[ir.Node]:
     known = set(graph.inputs)
     for node in graph:
         given = _computed(node)
-        if node.op_type in _ARITHMETIC and given and known.issuperset(given):
+        if node.op_type in ARITHMETIC and given and known.issuperset(given):
             known.update(node.outputs)
         known.update(out for out in node.outputs if out.dtype is not None and out.dtype.is_integer())
     found: set[ir.Node] = set()

@@ -10,6 +10,7 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.spectra import spectral_nodes
 from edgeport.sample import Array
 from edgeport.targets.coreml.angles import angle_nodes
+from edgeport.targets.coreml.coordinates import coordinate_nodes
 
 MOST_HALF, LEAST_HALF = 65504.0, 2.0**-24
 """The largest float16, and the smallest above 0."""
@@ -23,9 +24,10 @@ def wide_nodes(graph: ir.Graph, plan: Plan) -> frozenset[ir.Node]:
     """The nodes that compute in float32 although the program computes in float16.
 
     These are nodes that need it by themselves, what takes roots, logarithms or quotients of their results, spectra
-    (squares of quiet parts are below what float16 has, and logarithms behind them show it), and angles of positions.
+    (squares of quiet parts are below what float16 has, and logarithms behind them show it), angles of positions, and
+    coordinates in images.
     """
-    found = {*spectral_nodes(graph), *angle_nodes(graph)}
+    found = {*spectral_nodes(graph), *angle_nodes(graph), *coordinate_nodes(graph)}
     pending = [node for node in graph if needs_float32(plan, node)]
     while pending:
         node = pending.pop()

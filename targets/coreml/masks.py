@@ -83,7 +83,7 @@ def _constant_mask(ctx: Context, key: object, data: Array, causal: Array | None)
         seen, allowed = seen & causal, allowed & causal
     low = np.where(seen, never, 2 * never) if ctx.width == "float32" else never
     added = np.where(allowed, 0 if boolean else data, low)
-    rows = seen.any(-1, keepdims=True)
+    rows = np.asarray(seen.any(-1, keepdims=True))
     names = (key, causal is not None, ctx.width)
     bias = ctx.kept((*names, "bias"), lambda: ctx.stored(ctx.floating(added), "mask"))
     if rows.all():

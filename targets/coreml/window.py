@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -46,7 +47,7 @@ class Window:
         reach = ((o - 1) * s + e for o, s, e in zip(self.out, self.strides, self.extent, strict=True))
         return tuple(max(r - n - b, 0) for r, n, b in zip(reach, self.size, self.before, strict=True))
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """Strides and padding as inputs of MIL's conv and pools."""
         pads = np.asarray([p for pair in zip(self.before, self.after, strict=True) for p in pair], np.int32)
         strides = np.asarray(self.strides, np.int32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
@@ -30,7 +32,7 @@ def space_to_depth(ctx: Context, node: ir.Node) -> None:
     _moved(ctx, node, "space_to_depth", block_size=np.int32(get_int(node, "blocksize", 1)))
 
 
-def _moved(ctx: Context, node: ir.Node, kind: str, **facts: np.int32) -> None:
+def _moved(ctx: Context, node: ir.Node, kind: str, **facts: Any) -> None:
     data: Var = ctx.read(node.inputs[0])
     if any(f == 1 for f in facts.values()):
         ctx.bind(node.outputs[0], data)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx_ir as ir
 
 from edgeport.targets.coreml.context import Context
-from edgeport.targets.coreml.halves import needs_float32
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import lowers
 from edgeport.targets.coreml.weights import bias_of, weight
@@ -26,7 +27,7 @@ def matmul(ctx: Context, node: ir.Node) -> None:
 
 def _linear(ctx: Context, node: ir.Node, x: ir.Value) -> None:
     group = ctx.groups[node]
-    if group.bias is not None and needs_float32(ctx.plan, group.bias):
+    if group.bias is not None and group.bias in ctx.wide:
         ctx.width = "float32"
     kernel = weight(ctx, node, 1, perm=(1, 0))
     bias = bias_of(ctx, node, kernel.shape[0])
@@ -42,7 +43,7 @@ def _matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None:
         left = ctx.reshape(left, (1, *left.shape))
     if ctx.rank(b) == 1:
         right = ctx.reshape(right, (*right.shape, 1))
-    turns = {"transpose_x": np.bool_(turned_left), "transpose_y": np.bool_(turned_right)}
+    turns: dict[str, Any] = {"transpose_x": np.bool_(turned_left), "transpose_y": np.bool_(turned_right)}
     ctx.bind(y, ctx.reshape(ctx.emit("matmul", x=left, y=right, **turns), ctx.shape(y)))
 
 

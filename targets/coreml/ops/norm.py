@@ -85,7 +85,9 @@ def instance_normalization(ctx: Context, node: ir.Node) -> None:
     terms = [ctx.constant(v) for v in node.inputs[1:3]]
     whole = all(t is not None for t in terms)
     names = ("gamma", "beta")
-    constants = {n: ctx.floating(t) for n, t in zip(names, terms, strict=True) if t is not None} if whole else {}
+    constants: dict[str, Any] = {
+        n: ctx.floating(t) for n, t in zip(names, terms, strict=True) if t is not None and whole
+    }
     out = ctx.emit("instance_norm", x=data, epsilon=_epsilon(ctx, get_float(node, "epsilon", 1e-5)), **constants)
     out = ctx.reshape(out, shape)
     ctx.bind(y, out if whole else _by_channel(ctx, node, out))
@@ -148,7 +150,7 @@ def lp_normalization(ctx: Context, node: ir.Node) -> None:
 def _layer_norm(
     ctx: Context, data: Var, axes: Sequence[int], epsilon: float, gamma: Array | None, beta: Array | None
 ) -> Var:
-    terms = {n: ctx.floating(t) for n, t in (("gamma", gamma), ("beta", beta)) if t is not None}
+    terms: dict[str, Any] = {n: ctx.floating(t) for n, t in (("gamma", gamma), ("beta", beta)) if t is not None}
     return ctx.emit("layer_norm", x=data, axes=np.asarray(axes, np.int32), epsilon=_epsilon(ctx, epsilon), **terms)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -73,9 +74,13 @@ def _interpolated(ctx: Context, data: Var, matrices: Mapping[int, Array], linear
     factors = [out / data.shape[a] for a, out in ((rank - 2, height), (rank - 1, width))]
     if grid == "UNALIGN_CORNERS" and all(f == int(f) for f in factors):
         up, right = (np.int32(f) for f in factors)
-        facts = {"scale_factor_height": up, "scale_factor_width": right, "align_corners": np.bool_(False)}
+        facts: dict[str, Any] = {
+            "scale_factor_height": up,
+            "scale_factor_width": right,
+            "align_corners": np.bool_(False),
+        }
         return ctx.emit("upsample_bilinear", x=data, **facts)
-    sizes = {"target_size_height": np.int32(height), "target_size_width": np.int32(width)}
+    sizes: dict[str, Any] = {"target_size_height": np.int32(height), "target_size_width": np.int32(width)}
     return ctx.emit("resize_bilinear", x=data, sampling_mode=grid, **sizes)
 
 

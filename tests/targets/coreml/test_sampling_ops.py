@@ -115,6 +115,17 @@ def test_grid_sample(tmp_path: Path, mode: str, padding: str, aligned: int) -> N
         assert_same(g, ["y"], tmp_path, HALF, FP16)
 
 
+def test_coordinates_stay_exact_in_float16(tmp_path: Path) -> None:
+    g = Graph()
+    offsets = g.op("Conv", g.input("x", normal(1, 1, 4, 256)), g.const(normal(2, 1, 1, 1) * 0.01))
+    places = g.input("places", np.random.default_rng(0).uniform(0, 255, (1, 4, 256, 2)).astype(np.float32))
+    moved = g.op("Add", g.op("Transpose", offsets, perm=[0, 2, 3, 1]), places)
+    grid = g.op("Sub", g.op("Mul", moved, g.const(np.float32(2 / 255))), g.const(np.float32(1)))
+    g.op("GridSample", g.input("image", normal(1, 1, 256, 256)), grid, out="y", align_corners=1)
+    # offsets of 0.03 are off by 1e-5 of a pixel, pixels of 4 by 2e-3; an eighth of a pixel would be off by 0.5
+    assert_same(g, ["y"], tmp_path, 5e-3, FP16)
+
+
 @pytest.mark.parametrize("mode", ["linear", "nearest"])
 def test_grid_sample_of_volumes(tmp_path: Path, mode: str) -> None:
     g = Graph()
