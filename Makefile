@@ -45,8 +45,8 @@ clean:
 	rm -rf $(VENV) build demo-out
 
 $(VENV)/demo.stamp: $(PACKAGING) | $(BIN)/python
-	@echo "installing edgeport[tflite] into $(VENV) (once)"
-	@$(PIP) --editable ".[tflite]"
+	@echo "installing edgeport[tflite,coreml] into $(VENV) (once)"
+	@$(PIP) --editable ".[tflite,coreml]"
 	@touch $@
 
 $(VENV)/dev.stamp: $(PACKAGING) | $(BIN)/python

@@ -22,16 +22,21 @@ def test_example_data_do_not_overlap() -> None:
 
 
 def test_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The reported accuracy is that of the file in LiteRT on images read and normalized here."""
+    """The reported accuracy is that of the file in LiteRT on images read and normalized here; Core ML's is near."""
     pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("coremltools")
     from ai_edge_litert.interpreter import Interpreter
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert run(["export", "--config", str(EXAMPLE / "edgeport.toml"), "--out", "out", "--json"]) == 0
     body = json.loads(capsys.readouterr().out)
-    (target,) = body["result"]["report"]["targets"]
-    (top1,) = (metric for metric in target["ladder"]["metrics"] if metric["name"] == "top1")
+    top1, other = (
+        metric
+        for target in body["result"]["report"]["targets"]
+        for metric in target["ladder"]["metrics"]
+        if metric["name"] == "top1"
+    )
 
     interpreter = Interpreter(body["result"]["artifacts"]["tflite"], num_threads=1)
     runner = interpreter.get_signature_runner()
@@ -48,3 +53,4 @@ def test_fashion_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert abs(top1["values"]["artifact"] - right / total) <= 1 / 500
     assert right / total >= 0.92  # float 0.932 less the budget of 0.01, less the same image
     assert top1["values"]["source"] == pytest.approx(0.932, abs=1 / 500)
+    assert other["values"]["artifact"] >= 0.92  # the same integers at convolutions, float16 between them
