@@ -156,8 +156,8 @@ def _one_direction(
     if initial is not None:
         state = ctx.read(initial)
         if len(found.backwards) > 1:
-            box = {"begin": np.asarray([number, 0, 0], np.int32), "size": np.asarray([1, *shape], np.int32)}
-            state = ctx.emit("slice_by_size", x=state, **box)
+            begin, size = np.asarray([number, 0, 0], np.int32), np.asarray([1, *shape], np.int32)
+            state = ctx.emit("slice_by_size", x=state, begin=begin, size=size)
         state = ctx.reshape(state, shape)
     y, last = ctx.emit(
         kind,
