@@ -88,6 +88,7 @@ def test_a_state_carries_over(save: Any, tmp_path: Any) -> None:
     np.testing.assert_array_equal(state["seen"], 3 * x)
 
 
+@pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")  # a folder of coremltools
 @pytest.mark.parametrize("labels", [["cat", "dog", "owl"], [7, 8, 9]])
 def test_classifiers(tmp_path: Any, save: Any, labels: list[Any]) -> None:
     import coremltools as ct
