@@ -39,7 +39,7 @@ def parse_layer(text: str) -> LayerPrecision:
 
 
 def match_layers(graph: ir.Graph, entries: Sequence[LayerPrecision]) -> Mapping[str, str]:
-    """The precision of each node that an entry names; of several entries for one node the last decides.
+    """The precision of each node that an entry names, in the entries' order; of several for one node the last decides.
 
     Args:
         graph: the canonical graph.
@@ -51,10 +51,11 @@ def match_layers(graph: ir.Graph, entries: Sequence[LayerPrecision]) -> Mapping[
     found: dict[str, str] = {}
     names = {node.name or "": (node.name or "", *(v.name or "" for v in node.outputs)) for node in graph}
     for entry in entries:
-        matched = [node for node, own in names.items() if any(_matches(name, entry.glob) for name in own)]
+        matched = {node for node, own in names.items() if any(_matches(name, entry.glob) for name in own)}
         if not matched:
             raise UsageError(f"--layer-precision {entry}: no node and no tensor matches; {_near(entry.glob, names)}")
-        found |= dict.fromkeys(matched, entry.precision)
+        found = {node: precision for node, precision in found.items() if node not in matched}
+        found |= dict.fromkeys((node for node in names if node in matched), entry.precision)
     return found
 
 

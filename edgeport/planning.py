@@ -14,6 +14,7 @@ from edgeport.quantize.assign import Assignment, assign, left_in_float
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
+from edgeport.quantize.scheme_options import by_kernel
 from edgeport.sample import Array
 
 
@@ -31,6 +32,7 @@ def assign_for(graph: ir.Model, scheme: Scheme) -> Assigned:
     Raises:
         ModelError: the scheme wants integers everywhere, and a node has no integer kernel.
     """
+    scheme = by_kernel(graph.graph, scheme)
     return Assigned(scheme, _checked(graph, scheme, assign(graph.graph, scheme)))
 
 

@@ -97,6 +97,9 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Mapping[str, str] = _NOTH
         runs = group.anchor in kernels or group.anchor in others
         kernel = alone.get(group.anchor, scheme.kernel_of(group.anchor)) if runs else "float32"
         reason = reasons.get(group.anchor, "")
+        asked = f"{scheme.at(group.anchor).precision} was asked for"
+        if scheme.at(group.anchor) is not scheme and reason != asked:
+            reason += f"; {asked}"
         if node is not group.anchor:
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
         nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
@@ -145,8 +148,6 @@ def _first_guess(
             reasons[node] = f"{rule.role} with {kernel} kernel"
             if kernel != here.kernel:
                 reasons[node] += f"; {node.op_type} has none in {here.kernel} that is worth having"
-            if here is not scheme:
-                reasons[node] += f"; {here.precision} was asked for"
     return kernels, reasons
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from edgeport.errors import UsageError
+from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import INTEGERS
 from edgeport.quantize.scheme import Scheme
 
@@ -35,7 +36,8 @@ def mixed(base: Scheme, layers: Mapping[str, Scheme]) -> Scheme:
 
     Args:
         base: decides about all others.
-        layers: node name -> the scheme that decides about it, of the same target.
+        layers: node name -> the scheme that decides about it, of the same target; of two nodes in one kernel the later
+            counts.
 
     Raises:
         UsageError: they do not go together.
@@ -60,6 +62,23 @@ def mixed(base: Scheme, layers: Mapping[str, Scheme]) -> Scheme:
         max_product_gain=min(part.max_product_gain for part in parts),
         layers=layers,
     )
+
+
+def by_kernel(graph: ir.Graph, scheme: Scheme) -> Scheme:
+    """The scheme with one part for all nodes of a kernel: a bias or an activation cannot differ from its product.
+
+    Of several that were asked for, the last in `layers` counts.
+    """
+    if not scheme.layers:
+        return scheme
+    rank = {name: i for i, name in enumerate(scheme.layers)}
+    layers: dict[str, Scheme] = {}
+    for group in dict.fromkeys(find_groups(graph, scheme.fusible).values()):
+        names = [node.name or "" for node in group.nodes]
+        asked = [name for name in names if name in rank]
+        if asked:
+            layers |= dict.fromkeys(names, scheme.layers[max(asked, key=rank.__getitem__)])
+    return replace(scheme, layers=layers)
 
 
 def with_storage(scheme: Scheme, storage: Storage) -> Scheme:
