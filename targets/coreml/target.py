@@ -18,6 +18,7 @@ from edgeport.targets.coreml.deployment import deployment, deployment_of
 from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
 from edgeport.targets.coreml.lower import Lowered, lower_graph
+from edgeport.targets.coreml.on_the_mac import with_selftest
 from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
 from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
@@ -61,7 +62,7 @@ class CoremlTarget:
         """
         system = deployment_of(plan)
         ready, lowered = _function(graph, plan, system)
-        return write({"main": lowered}, ready, plan, system, out / f"{name}{self.suffix}")
+        return with_selftest(write({"main": lowered}, ready, plan, system, out / f"{name}{self.suffix}"))
 
     def lower_shapes(self, shaped: Sequence[Shaped], out: Path, name: str) -> Artifact:
         """Writes `out/name.mlpackage` with a function for each set of input shapes, all on the same weights.
@@ -82,7 +83,7 @@ class CoremlTarget:
             graphs.append(ready)
         artifact = write(functions, graphs[0], shaped[0].plan, system, out / f"{name}{self.suffix}")
         titles = {title: [end.facts() for end in one.ends] for title, one in functions.items()}
-        return replace(artifact, facts={**artifact.facts, "functions": titles})
+        return with_selftest(replace(artifact, facts={**artifact.facts, "functions": titles}))
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
         """The evaluator of saved packages; on macOS Core ML itself."""

@@ -63,6 +63,7 @@ def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system:
         *(lint(open_package(path), lowered.canonical) if plan.precision != "fp32" else ()),
     )
     dtypes = {end.source: end.dtype for end in lowered.ends if end.dtype != end.wants}
+    dtypes |= dict.fromkeys([*plan.states, *plan.states.values()], "float16")
     return Artifact("coreml", plan.precision, path, files, findings, facts, dtypes)
 
 
