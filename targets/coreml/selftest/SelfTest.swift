@@ -15,18 +15,22 @@ struct Entry {
     let bytes: Data
 
     var values: [Double] {
-        bytes.withUnsafeBytes { raw in
-            switch dtype {
-            case "F32": return raw.bindMemory(to: Float.self).map(Double.init)
-            case "F64": return Array(raw.bindMemory(to: Double.self))
-            case "F16": return raw.bindMemory(to: UInt16.self).map { Entry.half($0) }
-            case "I32": return raw.bindMemory(to: Int32.self).map(Double.init)
-            case "I64": return raw.bindMemory(to: Int64.self).map(Double.init)
-            case "I8": return raw.bindMemory(to: Int8.self).map(Double.init)
-            case "U8", "BOOL": return raw.bindMemory(to: UInt8.self).map(Double.init)
-            default: fail("golden samples of type \(dtype) are not read")
-            }
+        switch dtype {
+        case "F32": return read(Float(0)).map { Double($0) }
+        case "F64": return read(Double(0))
+        case "F16": return read(UInt16(0)).map { Entry.half($0) }
+        case "I32": return read(Int32(0)).map { Double($0) }
+        case "I64": return read(Int64(0)).map { Double($0) }
+        case "I8": return read(Int8(0)).map { Double($0) }
+        case "U8", "BOOL": return read(UInt8(0)).map { Double($0) }
+        default: fail("golden samples of type \(dtype) are not read")
         }
+    }
+
+    func read<T>(_ zero: T) -> [T] {
+        var numbers = [T](repeating: zero, count: bytes.count / MemoryLayout<T>.size)
+        _ = numbers.withUnsafeMutableBytes { bytes.copyBytes(to: $0) }
+        return numbers
     }
 
     var isFloat: Bool { dtype.hasPrefix("F") }
