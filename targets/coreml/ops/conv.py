@@ -25,10 +25,8 @@ def conv(ctx: Context, node: ir.Node) -> None:
         raise Refused(f"{len(shape) - 2} spatial dimensions are not supported; 1 to 3 are", code="unsupported-shape")
     win = window(node, shape[2:], ctx.shape(y)[2:], filters[2:])
     dilations = win.dilations
-    if ctx.constant(w) is not None:
-        kernel = weight(ctx, node, 1)
-    else:
-        kernel = ctx.read(w)
+    kernel = weight(ctx, node, 1)
+    if ctx.constant(w) is None:
         for axis, (taps, step) in enumerate(zip(filters[2:], dilations, strict=True), start=2):
             if step > 1 and taps > 1:  # conv takes computed weights without dilations only
                 kernel = multiplied(ctx, kernel, spread(taps, step), axis)

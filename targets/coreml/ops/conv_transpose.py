@@ -30,6 +30,8 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     n = len(shape) - 2
     if n not in (1, 2, 3):
         raise Refused(f"{n} spatial dimensions are not supported; 1 to 3 are", code="unsupported-shape")
+    if ctx.constant(w) is None and not ctx.at_least("iOS17"):
+        raise Refused("weights computed at run time need iOS 17", "take a --profile with a newer system")
     strides, dilations = get_ints(node, "strides") or [1] * n, get_ints(node, "dilations") or [1] * n
     extent = [(k - 1) * d + 1 for k, d in zip(filters[2:], dilations, strict=True)]
     reach = [s * (size - 1) + e for s, size, e in zip(strides, shape[2:], extent, strict=True)]
@@ -47,7 +49,7 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     result = ctx.emit(
         "conv_transpose",
         x=data,
-        weight=ctx.read(w) if ctx.constant(w) is None else weight(ctx, node, 1),
+        weight=weight(ctx, node, 1),
         strides=np.asarray(strides, np.int32),
         dilations=np.asarray(dilations, np.int32),
         groups=np.int32(groups),
