@@ -113,15 +113,21 @@ def _is_per_channel(slopes: Array, channels: int) -> bool:
 
 @lowers("Softplus")
 def softplus(ctx: Context, node: ir.Node) -> None:
-    """`softplus`."""
-    ctx.bind(node.outputs[0], ctx.emit("softplus", x=_x(ctx, node)))
+    """relu(x) + `softplus`(-|x|)."""
+    ctx.bind(node.outputs[0], _softplus(ctx, _x(ctx, node)))
+
+
+def _softplus(ctx: Context, x: Var) -> Var:
+    """MIL's own is for negative numbers only: above 10.4 it overflows on the Neural Engine, which then gives 0."""
+    below = ctx.emit("mul", x=ctx.emit("abs", x=x), y=ctx.number(-1))
+    return ctx.emit("add", x=ctx.emit("relu", x=x), y=ctx.emit("softplus", x=below))
 
 
 @lowers("Mish")
 def mish(ctx: Context, node: ir.Node) -> None:
-    """x * tanh(`softplus`)."""
+    """x * tanh(softplus(x))."""
     x = _x(ctx, node)
-    ctx.bind(node.outputs[0], ctx.emit("mul", x=x, y=ctx.emit("tanh", x=ctx.emit("softplus", x=x))))
+    ctx.bind(node.outputs[0], ctx.emit("mul", x=x, y=ctx.emit("tanh", x=_softplus(ctx, x))))
 
 
 @lowers("ThresholdedRelu", attributes=("alpha",))

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import lowers
-from edgeport.targets.coreml.wraparound import refuse_wide_unsigned, wrapped
+from edgeport.targets.coreml.wraparound import bits_of, refuse_wide_unsigned, wrapped
 
 _ARITHMETIC = {"Add": "add", "Sub": "sub", "Mul": "mul"}
 _CHAINS = {"Max": "maximum", "Min": "minimum", "Sum": "add", "Mean": "add"}
@@ -35,18 +35,21 @@ def arithmetic(ctx: Context, node: ir.Node) -> None:
     dtype = ctx.dtype(y)
     if node.op_type == "Sub":
         refuse_wide_unsigned(dtype, "a difference")
-    if node.op_type == "Mul" and dtype == "uint16":
-        ctx.bind(y, _product_of_halves(ctx, node))
+    if node.op_type == "Mul" and bits_of(dtype) == 16:
+        ctx.bind(y, wrapped(ctx, _product_of_halves(ctx, node), dtype))
     else:
         ctx.bind(y, wrapped(ctx, _emit(ctx, node, _ARITHMETIC[node.op_type]), dtype))
 
 
 def _product_of_halves(ctx: Context, node: ir.Node) -> Var:
-    """A product of uint16 modulo 2^16, byte by byte of one factor: the whole product would leave int32."""
+    """A product of 16 bits modulo 2^16, byte by byte of one factor.
+
+    The whole product would leave int32, and 24 bits, within which a system that computes integers in float32 is exact.
+    """
     a, b, byte = ctx.read(node.inputs[0]), ctx.read(node.inputs[1]), np.int32(256)
     upper = ctx.emit("mod", x=ctx.emit("mul", x=a, y=ctx.emit("floor_div", x=b, y=byte)), y=byte)
     lower = ctx.emit("mul", x=a, y=ctx.emit("mod", x=b, y=byte))
-    return wrapped(ctx, ctx.emit("add", x=ctx.emit("mul", x=upper, y=byte), y=lower), "uint16")
+    return ctx.emit("add", x=ctx.emit("mul", x=upper, y=byte), y=lower)
 
 
 @lowers(*_CHAINS, inputs=None)

@@ -18,7 +18,6 @@ _KINDS = {
     "ReduceL1": "reduce_l1_norm",
     "ReduceL2": "reduce_l2_norm",
     "ReduceLogSum": "reduce_log_sum",
-    "ReduceLogSumExp": "reduce_log_sum_exp",
     "ReduceMax": "reduce_max",
     "ReduceMean": "reduce_mean",
     "ReduceMin": "reduce_min",
@@ -29,9 +28,12 @@ _KINDS = {
 _OF_FLOATS = ("ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 
 
-@lowers(*_KINDS, attributes=("keepdims", "noop_with_empty_axes"), inputs=2)
+@lowers(*_KINDS, "ReduceLogSumExp", attributes=("keepdims", "noop_with_empty_axes"), inputs=2)
 def reduction(ctx: Context, node: ir.Node) -> None:
-    """MIL's operation of the same name; booleans as integers, and a mean of integers as their sum over their number."""
+    """MIL's operation of the same name, but for ReduceLogSumExp; booleans as integers.
+
+    A mean of integers is their sum over their number.
+    """
     x, y = node.inputs[0], node.outputs[0]
     assert x is not None
     dtype, rank, keep = ctx.mil_dtype(x), ctx.rank(x), bool(get_int(node, "keepdims", 1))
@@ -55,7 +57,22 @@ def _reduced(ctx: Context, op_type: str, x: Var, axes: list[int], keep: bool) ->
     if op_type == "ReduceMean" and dtype_of(x) == "int32":
         total = ctx.emit("reduce_sum", x=x, **where)
         return truncated_quotient(ctx, total, np.int32(math.prod(x.shape[axis] for axis in axes)))
+    if op_type == "ReduceLogSumExp":
+        return _log_sum_exp(ctx, x, where)
     return ctx.emit(_KINDS[op_type], x=x, **where)
+
+
+def _log_sum_exp(ctx: Context, x: Var, where: dict[str, Any]) -> Var:
+    """max + log(sum(exp(x - max))): the Neural Engine's `reduce_log_sum_exp` overflows in the sum and gives 0.
+
+    The maximum is held finite: where all is infinite, the difference would be NaN.
+    """
+    most = np.finfo(ctx.width).max
+    peak = ctx.emit("reduce_max", x=x, axes=where["axes"], keep_dims=True)
+    peak = ctx.emit("clip", x=peak, alpha=-most, beta=most)
+    total = ctx.emit("reduce_sum", x=ctx.emit("exp", x=ctx.emit("sub", x=x, y=peak)), **where)
+    logarithm = ctx.emit("log", x=total, epsilon=ctx.number(0))
+    return ctx.emit("add", x=logarithm, y=ctx.reshape(peak, total.shape))
 
 
 def _of_each(ctx: Context, op_type: str, x: Var) -> Var:

@@ -12,6 +12,8 @@ from coreml_graphs import Graph, assert_same, normal
 
 from edgeport.errors import ModelError
 from edgeport.quantize.plan import Plan
+from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.target import COREML
 
 HALF = 2e-3
@@ -64,6 +66,20 @@ def test_of_one_operand(tmp_path: Path, precision: str, tolerance: float) -> Non
     kinds = assert_same(g, outputs, tmp_path, tolerance, Plan(precision))
     for whole in ("gelu", "silu", "softplus", "elu", "leaky_relu", "sigmoid_hard"):
         assert kinds[whole] >= 1
+
+
+@pytest.mark.parametrize("op", ["Softplus", "Mish"])
+def test_exponentials_stay_below_one(tmp_path: Path, op: str) -> None:
+    # the Neural Engine's softplus overflows above 10.4: it must not be asked for positive numbers
+    g = Graph()
+    g.op(op, g.input("x", np.array([-60, -9, 0, 11, 30, 6e4], np.float32)), out="y")
+    model = g.model("y")
+    artifact = COREML.lower(model, Plan("fp16"), tmp_path, "m")
+    values = Evaluator(artifact.path).run(g.inputs, keep=None).values
+    operations = open_package(artifact.path).interfaces["main"].function.block.operations
+    (argument,) = next(o for o in operations if o.kind == "softplus").inputs["x"]
+    assert values[str(argument)].max() <= 0
+    assert_same(g, ["y"], tmp_path, HALF, Plan("fp16"))
 
 
 def test_infinity_is_told_from_large_numbers_in_float16(tmp_path: Path) -> None:

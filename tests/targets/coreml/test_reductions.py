@@ -38,6 +38,14 @@ def test_reductions(tmp_path: Path, precision: str, tolerance: float) -> None:
     assert_same(g, outputs, tmp_path, tolerance, Plan(precision))
 
 
+def test_sums_of_powers_do_not_overflow(tmp_path: Path) -> None:
+    x = np.array([[80.0, 79, 78], [-np.inf, 0, 1], [-np.inf, -np.inf, -np.inf], [np.inf, 0, 0]], np.float32)
+    g = Graph()
+    g.op("ReduceLogSumExp", g.input("x", x), g.const(np.array([1], np.int64)), keepdims=0, out="y")
+    for precision in ("fp32", "fp16"):
+        assert_same(g, ["y"], tmp_path, HALF, Plan(precision))
+
+
 def test_of_integers_and_truth(tmp_path: Path) -> None:
     g, outputs = Graph(), []
     x = g.input("x", np.array([[-7, 4, 1], [3, -2, -9]], np.int32))
