@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import Array, insert_before, nodes, sweep
-from edgeport.passes.recurrence import Recurrence, is_common, recurrence_of, resets_late
+from edgeport.passes.recurrence import STEP, Recurrence, is_common, recurrence_of, resets_late
 from edgeport.passes.recurrence_cells import Direction, State, cell
 from edgeport.passes.registry import register
 from edgeport.passes.site import Site, is_read
@@ -90,8 +90,7 @@ def _unrolled(at: Direction) -> tuple[ir.Value, tuple[ir.Value, ...]]:
     bias, step = cell(at)
     pieces = [_fed(at, bias)]
     if found.steps > 1:
-        roles = [f"fed/{at.number}/{t}" for t in range(found.steps)]
-        pieces = list(at.site.several("Split", list(pieces), roles, axis=0, num_outputs=found.steps))
+        pieces = at.split(pieces[0], [f"fed{t}" for t in range(found.steps)], axis=0)
     states = tuple(_initial(at, index) for index in _STATES[found.node.op_type])
     outputs: dict[int, ir.Value] = {}
     order = range(found.steps)
@@ -138,7 +137,9 @@ def _scanned(at: Direction) -> tuple[ir.Value, tuple[ir.Value, ...]]:
     name = at.site.name(f"scan/{at.number}")
     graph = found.node.graph
     assert graph is not None
-    graph.insert_before(found.node, ir.Node("", "Scan", [*start, *inputs], attributes, outputs=outputs, name=name))
+    scan = ir.Node("", "Scan", [*start, *inputs], attributes, outputs=outputs, name=name)
+    scan.metadata_props[STEP] = "Scan"
+    graph.insert_before(found.node, scan)
     whole = tuple(at.site.reshape(state, [1, *size], f"last/{at.number}") for state in outputs[:-1])
     return outputs[-1], _ended(at, whole)
 

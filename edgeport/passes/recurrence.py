@@ -30,6 +30,10 @@ _FACTORS: dict[str, tuple[float | None, float | None]] = {
 _BOTH_NEEDED = frozenset({"affine", "scaledtanh"})
 
 
+STEP = "edgeport.recurrence"
+"""Metadata of nodes, products aside, in a recurrence written out: what they round, later ones carry on."""
+
+
 class Activation(NamedTuple):
     """A function, its name in lower case, with its factors; they are 0 where the function has none."""
 

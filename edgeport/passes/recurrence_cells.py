@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import constant, get_int
-from edgeport.passes.recurrence import Activation, Recurrence, resets_late
+from edgeport.passes.recurrence import STEP, Activation, Recurrence, resets_late
 from edgeport.passes.site import Site
 
 State = ir.Value | None
@@ -35,7 +35,11 @@ class Direction:
 
     def op(self, op_type: str, inputs: list[ir.Value | None], role: str, **attributes: int | float) -> ir.Value:
         """A new node; its output."""
-        return self.site.op(op_type, inputs, f"{role}/{self.number}", **attributes)
+        output = self.site.op(op_type, inputs, f"{role}/{self.number}", **attributes)
+        node = output.producer()
+        if node is not None and op_type != "MatMul":
+            node.metadata_props[STEP] = op_type
+        return output
 
     def rows(self, index: int, first: int, last: int) -> State:
         """Rows (in blocks of a state's size) of an operand for this direction; None if it adds nothing."""
@@ -75,8 +79,16 @@ class Direction:
         """Gates apart."""
         if count == 1:
             return [x]
-        roles = [f"gate{i}/{self.number}" for i in range(count)]
-        return list(self.site.several("Split", [x], roles, axis=-1, num_outputs=count))
+        return self.split(x, [f"gate{i}" for i in range(count)], axis=-1)
+
+    def split(self, x: ir.Value, roles: list[str], axis: int) -> list[ir.Value]:
+        """Equal parts along an axis."""
+        names = [f"{role}/{self.number}" for role in roles]
+        parts = list(self.site.several("Split", [x], names, axis=axis, num_outputs=len(roles)))
+        node = parts[0].producer()
+        assert node is not None
+        node.metadata_props[STEP] = "Split"
+        return parts
 
     def activate(self, x: ir.Value, function: Activation, clip: bool = True) -> ir.Value:
         """The function of x, bounded first as the attribute `clip` says."""

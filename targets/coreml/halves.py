@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.clip_limits import clip_limits
+from edgeport.passes.recurrence import STEP
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.spectra import spectral_nodes
 from edgeport.sample import Array
@@ -24,10 +25,11 @@ def wide_nodes(graph: ir.Graph, plan: Plan) -> frozenset[ir.Node]:
     """The nodes that compute in float32 although the program computes in float16.
 
     These are nodes that need it by themselves, what takes roots, logarithms or quotients of their results, spectra
-    (squares of quiet parts are below what float16 has, and logarithms behind them show it), angles of positions, and
-    coordinates in images.
+    (squares of quiet parts are below what float16 has, and logarithms behind them show it), angles of positions,
+    coordinates in images, and steps of recurrences written out: what one rounds, hundreds of others carry on.
     """
     found = {*spectral_nodes(graph), *angle_nodes(graph), *coordinate_nodes(graph)}
+    found |= {node for node in graph if STEP in node.metadata_props}
     pending = [node for node in graph if needs_float32(plan, node)]
     while pending:
         node = pending.pop()
