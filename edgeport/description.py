@@ -39,7 +39,8 @@ class ImageInput:
         """The nearest pixels of a normalized input, in its order of axes."""
         shape = (-1,) if self.channels_last else (-1, 1, 1)
         exact = array.astype(np.float64) * np.reshape(self.std, shape) + np.reshape(self.mean, shape)
-        return np.clip(np.rint(exact), 0, 255).astype(np.uint8)
+        whole: npt.NDArray[np.uint8] = np.clip(np.rint(exact), 0, 255).astype(np.uint8)
+        return whole
 
 
 @dataclass(frozen=True)

@@ -185,8 +185,8 @@ def measure_steps(emitted: Emitted, prepared: Prepared, target: Target, samples:
     """
     states = emitted.plan.states
     runners = (prepared.captured.reference, target.runner(emitted.artifact, prepared.canonical))
-    shapes = {spec.name: (spec.shape, spec.dtype) for spec in prepared.inputs}
-    kept = [{name: np.zeros(*shapes[name]) for name in states} for _ in runners]  # type: ignore[call-overload]
+    zeros = {s.name: np.zeros([int(d) for d in s.shape], s.dtype) for s in prepared.inputs if s.name in states}
+    kept = [zeros, zeros]
     drifts = {name: OutputDrift(name) for name in prepared.runner.outputs}
     steps = 0
     for sample in islice(itertools.cycle(islice(samples, _STEPS)), _STEPS):

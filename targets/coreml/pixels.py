@@ -21,6 +21,7 @@ from edgeport.errors import UsageError
 from edgeport.passes.edit import add_initializer, static_shape
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
+from edgeport.sample import Array
 
 
 def with_pixels(model: ir.Model, plan: Plan) -> tuple[ir.Model, Plan]:
@@ -49,7 +50,7 @@ def with_pixels(model: ir.Model, plan: Plan) -> tuple[ir.Model, Plan]:
     return rewritten(result, ("fold_scale_shift", "merge_transposes") if exact else ()), replace(plan, tensors=tensors)
 
 
-def handed_in(array: np.ndarray, image: ImageInput) -> np.ndarray:
+def handed_in(array: Array, image: ImageInput) -> Array:
     """The pixels of a normalized sample, float32 [1, channels, height, width] with whole numbers from 0 to 255."""
     pixels = image.pixels(array).astype(np.float32)
     return pixels.transpose(0, 3, 1, 2) if image.channels_last else pixels
@@ -92,34 +93,27 @@ def _normalized(model: ir.Model, value: ir.Value, image: ImageInput) -> ir.Value
     name, shape = value.name or "image", static_shape(value)
     assert shape is not None
     users = list(value.uses())
-    last = value
     planar = (shape[0], shape[3], shape[1], shape[2]) if image.channels_last else shape
-    steps: list[tuple[str, list[ir.Value], dict[str, object]]] = []
-    broadcast = (1, -1, 1, 1)
-    mean, std = np.asarray(image.mean), np.asarray(image.std)
-    if mean.any():
-        steps.append(("Sub", [_constant(model, f"{name}/mean", mean.reshape(broadcast))], {}))
+    mean, std = (np.reshape(numbers, (1, -1, 1, 1)) for numbers in (image.mean, image.std))
+    steps: list[tuple[str, list[ir.Value], dict[str, list[int]]]] = []
+    if np.any(mean):
+        steps.append(("Sub", [_constant(model, f"{name}/mean", mean)], {}))
     if np.any(std != 1):
-        steps.append(("Mul", [_constant(model, f"{name}/scale", (1 / std).reshape(broadcast))], {}))
+        steps.append(("Mul", [_constant(model, f"{name}/scale", 1 / std)], {}))
     if image.channels_last:
         steps.append(("Transpose", [], {"perm": [0, 2, 3, 1]}))
         value.shape = ir.Shape(planar)
-    for number, (op_type, operands, attributes) in enumerate(steps):
-        out = ir.Value(
-            name=f"{name}/normalized{'' if number == len(steps) - 1 else number}",
-            type=value.type,
-            shape=ir.Shape(shape if op_type == "Transpose" else planar),
-        )
-        node = ir.node(op_type, [last, *operands], attributes, outputs=[out], name=f"{out.name}/{op_type}")  # type: ignore[arg-type]
-        model.graph.insert_before(model.graph[0], node) if last is value else model.graph.insert_after(
-            last.producer(),
-            node,  # type: ignore[arg-type]
-        )
+    last, added = value, list[ir.Node]()
+    for op_type, operands, attributes in steps:
+        made = f"{name}/normalized{'' if len(added) == len(steps) - 1 else len(added)}"
+        out = ir.Value(name=made, type=value.type, shape=ir.Shape(shape if op_type == "Transpose" else planar))
+        added.append(ir.node(op_type, [last, *operands], attributes, outputs=[out], name=f"{made}/{op_type}"))
         last = out
+    model.graph.insert_before(model.graph[0], added)
     for user, index in users:
         user.replace_input_with(index, last)
     return last
 
 
-def _constant(model: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+def _constant(model: ir.Model, name: str, array: Array) -> ir.Value:
     return add_initializer(model, name, array.astype(np.float32))

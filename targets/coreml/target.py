@@ -110,20 +110,4 @@ def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lower
     return graph, lowered
 
 
-def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lowered]:
-    """The graph as it is lowered, and the function built from it.
-
-    Raises:
-        ModelError: a node cannot be lowered.
-    """
-    if floats_of(plan) == "float16":
-        graph = with_finite_masks(graph)
-    graph, plan = with_pixels(graph, plan)
-    graph = in_own_forms(graph, system)
-    lowered = lower_graph(graph, plan, system)
-    if lowered.findings:
-        raise refusal("Core ML", list(lowered.findings))
-    return graph, lowered
-
-
 COREML = CoremlTarget()

@@ -84,7 +84,7 @@ def core_ml(package: Path) -> Predict:
     states = json.loads(said.get("edgeport.states", "{}"))
 
     def predict(inputs: Arrays) -> Arrays:
-        state = model.make_state() if states else None
+        state: Any = model.make_state() if states else None
         feeds: dict[str, Any] = {}
         for name, array in inputs.items():
             if name in states:
