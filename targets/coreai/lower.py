@@ -17,7 +17,7 @@ from edgeport.targets.unsupported import unsupported
 
 assert ops  # imported for its registrations
 
-_WIDE = ("CumSum", "GridSample", "Mod", "RoiAlign")
+_WIDE = ("CumSum", "GridSample", "Mod")
 """What counts or computes places, for which float16 has too few digits."""
 
 

@@ -1,4 +1,4 @@
-"""Resize and RoiAlign: samples at places that are known beforehand.
+"""Resize: samples at places that are known beforehand.
 
 The matrix that ONNX defines for each axis is written out. Where the grid of Core AI's `interpolate` gives the same it
 is used, else nearest pixels are gathered and other matrices multiplied.
@@ -14,13 +14,12 @@ import onnx_ir as ir
 from edgeport.passes.edit import get_float, get_str
 from edgeport.sample import Array
 from edgeport.targets.coreai.context import Context
-from edgeport.targets.coreai.folds import matmul, reduce
+from edgeport.targets.coreai.folds import matmul
 from edgeport.targets.coreai.ops.elementwise import floats
 from edgeport.targets.coreai.program import Tensor
 from edgeport.targets.coreai.registry import lowers
-from edgeport.targets.coreai.views import broadcast, moved, reshape, signed, take, transpose, unsqueeze
+from edgeport.targets.coreai.views import broadcast, moved, reshape, signed, take, unsqueeze
 from edgeport.targets.interpolation import RESIZE_ATTRIBUTES, resize_matrices
-from edgeport.targets.roi_samples import ROI_ALIGN_ATTRIBUTES, roi_samples
 
 
 @lowers("Resize", attributes=RESIZE_ATTRIBUTES, inputs=4)
@@ -97,17 +96,3 @@ def _extrapolated(node: ir.Node, x: Tensor, matrices: Mapping[int, Array]) -> Te
     for axis, matrix in matrices.items():
         inside = inside & matrix.any(1).reshape([-1 if a == axis else 1 for a in range(x.rank)])
     return x + np.where(inside, 0, value)
-
-
-@lowers("RoiAlign", attributes=ROI_ALIGN_ATTRIBUTES, inputs=3)
-def roi_align(ctx: Context, node: ir.Node) -> None:
-    """Corners of the samples [bins, samples, channels], weighted, then added or compared."""
-    x = ctx.read(node, 0)
-    floats(node, x)
-    places, weights = roi_samples(node, x.shape)
-    channels, (regions, _, height, width) = x.shape[1], ctx.shape(node.outputs[0])
-    pixels = reshape(transpose(x, (0, 2, 3, 1)), (x.size // max(channels, 1), channels))
-    corners = take(pixels, places, 0) * weights[..., None]
-    kind = "reduce_sum" if get_str(node, "mode", "avg") == "avg" else "reduce_max"
-    bins = reshape(reduce(kind, corners, [1]), (regions, height, width, channels))
-    ctx.bind(node, transpose(bins, (0, 3, 1, 2)))
