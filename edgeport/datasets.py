@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport.calibration import Preprocessing, SampleSource, open_samples, split
+from edgeport.description import ImageInput
 from edgeport.findings import Finding
 from edgeport.preparation import Prepared, divisors, example_samples, run_source
 
@@ -34,8 +35,11 @@ def open_datasets(
     data: Any,
     preprocessing: Mapping[str, Any] | None,
     tokenizer: Path | None,
+    images: Mapping[str, ImageInput] | None = None,
 ) -> Datasets:
     """Opens both; without `data` the last eighth of the calibration data is held out.
+
+    `images` are inputs of the artifact that are pixels, so that samples which have to be made up are, too.
 
     Raises:
         CalibrationError: the data cannot be read or does not fit the model's inputs.
@@ -51,7 +55,7 @@ def open_datasets(
         calibration, held_out = split(calibration)
     else:
         run_source(prepared.captured)  # where the samples are ours, a failure is the model's
-        made_up = example_samples(prepared.inputs, _MADE_UP, divisors(prepared.captured.model))
+        made_up = example_samples(prepared.inputs, _MADE_UP, divisors(prepared.captured.model), images)
         held_out = open_samples(made_up, prepared.inputs)
         message = f"no data was given: the drift is measured on {_MADE_UP} made-up samples"
         findings = (Finding("warning", "made-up-samples", message, hint="give real samples with --data"),)

@@ -35,6 +35,12 @@ class ImageInput:
     size: tuple[int, int]
     channels_last: bool = False
 
+    def normalized(self, pixels: Array) -> npt.NDArray[np.float32]:
+        """The input that pixels become, in its order of axes."""
+        shape = (-1,) if self.channels_last else (-1, 1, 1)
+        exact: npt.NDArray[np.float32] = (pixels - np.reshape(self.mean, shape)) / np.reshape(self.std, shape)
+        return exact.astype(np.float32)
+
     def pixels(self, array: Array) -> npt.NDArray[np.uint8]:
         """The nearest pixels of a normalized input, in its order of axes."""
         shape = (-1,) if self.channels_last else (-1, 1, 1)

@@ -158,7 +158,7 @@ def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepa
     facts, findings = [], list(emitted.findings)
     for text, prepared in further.items():
         ladder = measure_ladder(
-            samples_of(prepared),
+            samples_of(prepared, emitted.plan.pixels),
             source=prepared.captured.reference,
             canonical=prepared.runner,
             float_artifact=None,

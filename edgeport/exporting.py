@@ -165,7 +165,8 @@ def export(
     if image_input:
         check_images(description)
     tokenizer_path = Path(tokenizer) if tokenizer is not None else None
-    datasets = open_datasets(prepared, calib, data, preprocessing, tokenizer_path)
+    pixels = description.images if image_input else None
+    datasets = open_datasets(prepared, calib, data, preprocessing, tokenizer_path, pixels)
     check_names(budgets, metric=own, labelled=datasets.held_out.labels is not None)
     check_capture(prepared, datasets.held_out.read(0, min(_CHECKED_SAMPLES, len(datasets.held_out))))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.capture import Captured, capture
+from edgeport.description import ImageInput
 from edgeport.errors import EdgeportError, ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.passes import canonicalize
@@ -133,7 +134,12 @@ def divisors(model: ir.Model) -> frozenset[str]:
     return frozenset(value.name or "" for value in divided if value in inputs)
 
 
-def example_samples(inputs: Sequence[InputSpec], count: int, nonzero: Collection[str] = ()) -> list[dict[str, Array]]:
+def example_samples(
+    inputs: Sequence[InputSpec],
+    count: int,
+    nonzero: Collection[str] = (),
+    images: Mapping[str, ImageInput] | None = None,
+) -> list[dict[str, Array]]:
     """Deterministic made-up samples for a model without data: N(0, 1) floats, and zeros or ones as integers.
 
     They are good for comparing two float files of the same model, not for calibration.
@@ -142,6 +148,7 @@ def example_samples(inputs: Sequence[InputSpec], count: int, nonzero: Collection
         inputs: what the model takes.
         count: how many samples.
         nonzero: names of inputs whose integers are all 1.
+        images: inputs that are made of random pixels instead.
     """
     rng = np.random.default_rng(0)
     samples = []
@@ -151,6 +158,8 @@ def example_samples(inputs: Sequence[InputSpec], count: int, nonzero: Collection
             shape = [int(d) for d in spec.shape]
             floating = np.issubdtype(as_dtype(spec.dtype), np.floating)
             values = rng.normal(size=shape) if floating else rng.integers(spec.name in nonzero, 2, size=shape)
+            if images is not None and spec.name in images:
+                values = images[spec.name].normalized(rng.integers(0, 256, shape))
             sample[spec.name] = np.asarray(values).astype(spec.dtype)
         samples.append(sample)
     return samples

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import onnx_ir as ir
 
+from edgeport.description import ImageInput
 from edgeport.errors import UsageError
 from edgeport.preparation import Prepared, check_capture, divisors, example_samples, prepare
 from edgeport.quantize.plan import Plan
@@ -88,6 +89,6 @@ def prepare_shapes(
     return done
 
 
-def samples_of(prepared: Prepared) -> list[dict[str, Any]]:
-    """Made-up samples of the model at its shapes."""
-    return example_samples(prepared.inputs, _SAMPLES, divisors(prepared.captured.model))
+def samples_of(prepared: Prepared, images: Mapping[str, ImageInput] | None = None) -> list[dict[str, Any]]:
+    """Made-up samples of the model at its shapes; `images` are inputs that are pixels."""
+    return example_samples(prepared.inputs, _SAMPLES, divisors(prepared.captured.model), images)
