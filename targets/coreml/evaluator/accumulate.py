@@ -33,8 +33,17 @@ def product(call: Call, x: Array, y: Array) -> Array:
         total = _product_in_half(x, y)
         note_overflow(call, total, lambda: np.matmul(x, y))
         return total
-    result: Array = np.matmul(x, y)
+    result: Array = np.matmul(_as_matrices(x), _as_matrices(y))
     return result
+
+
+def _as_matrices(array: Array) -> Array:
+    """The array itself where BLAS can read its matrices or their transposes, else a copy: numpy's own loop is slow."""
+    if array.ndim < 2:
+        return array
+    (down, across), (rows, columns) = (step // array.itemsize for step in array.strides[-2:]), array.shape[-2:]
+    straight, transposed = across == 1 and down >= columns, down == 1 and across >= rows
+    return array if straight or transposed else np.ascontiguousarray(array)
 
 
 def accumulates_in_half(call: Call) -> bool:

@@ -70,20 +70,20 @@ def settle(array: Array, declared: TensorType, arithmetic: Arithmetic) -> tuple[
         EvaluationError: another shape or another family of element types than declared.
     """
     if not declared.admits(array.shape):
-        raise EvaluationError(f"the result has shape {list(array.shape)}, the program declares {declared}")
+        raise EvaluationError(f"the value has shape {list(array.shape)}, the program declares {declared}")
     want = BY_NAME[declared.dtype].numpy
     family = array.dtype.kind
     if want.kind == "f":
         if family != "f":
-            raise EvaluationError(f"the result is of type {array.dtype}, the program declares {declared}")
+            raise EvaluationError(f"the value is of type {array.dtype}, the program declares {declared}")
         array = array if array.dtype == np.float32 else array.astype(np.float32)
         return _round_to_half(array) if declared.dtype == "fp16" and arithmetic != "float32" else (array, None)
     if want.kind in "iu":
         if family not in "iu":
-            raise EvaluationError(f"the result is of type {array.dtype}, the program declares {declared}")
+            raise EvaluationError(f"the value is of type {array.dtype}, the program declares {declared}")
         return _narrow(array, want)
     if want.kind != ("O" if family in "OU" else family):
-        raise EvaluationError(f"the result is of type {array.dtype}, the program declares {declared}")
+        raise EvaluationError(f"the value is of type {array.dtype}, the program declares {declared}")
     return array, None
 
 

@@ -146,6 +146,7 @@ class Evaluator:
             raise EvaluationError(f"input {item.name!r} is not an array; the evaluator has no other inputs")
         if item.name in inputs:
             array = np.asarray(inputs[item.name])
+            array = array.astype(np.float32) if feature.kind == "image" else array  # pixels are integers as a rule
         elif feature.default is not None and None not in item.type.shape:
             array = np.full([size or 0 for size in item.type.shape], feature.default, BY_NAME[item.type.dtype].numpy)
         else:

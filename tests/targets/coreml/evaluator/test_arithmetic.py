@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,24 @@ def test_integers_that_leave_their_type_are_recorded(save: Any, tmp_path: Path) 
     path, _ = save(tmp_path / "m.mlpackage", lambda mb, x: mb.mul(x=x, y=x, name="y"), "iOS17", {"x": x})
     (overflow,) = Evaluator(path).run({"x": x}).overflows
     assert (overflow.value, overflow.magnitude, overflow.dtype) == ("y", 4.9e9, "int32")
+
+
+def test_values_are_freed_after_their_last_use(save: Any, tmp_path: Path) -> None:
+    x = np.ones((1 << 18,), np.float32)
+
+    def build(mb: Any, x: Any) -> Any:
+        for _ in range(40):
+            x = mb.add(x=x, y=np.float32(1))
+        return x
+
+    path, (value,) = save(tmp_path / "m.mlpackage", build, "iOS17", {"x": x})
+    evaluator = Evaluator(path)
+    tracemalloc.start()
+    outputs = evaluator.run({"x": x}).outputs
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(outputs[value.name], 41)
+    assert peak < 4 * x.nbytes  # an operation's argument and result, and something for Python
 
 
 def test_values_are_kept_on_demand_and_states_live_on(save: Any, tmp_path: Path) -> None:
