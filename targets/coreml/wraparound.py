@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from edgeport.targets.coreml.context import Context
@@ -16,15 +18,24 @@ def bits_of(dtype: str) -> int:
     return _BITS.get(dtype, 32)
 
 
+def remainder(ctx: Context, x: Var, by: Any) -> Var:
+    """x less the multiple of `by` below it, in int32.
+
+    MIL's `mod` is documented so, and Core ML gives what C does: it is for numbers that are not negative only. Its
+    `floor_div` rounds down on devices too.
+    """
+    return ctx.emit("sub", x=x, y=ctx.emit("mul", x=ctx.emit("floor_div", x=x, y=by), y=by))
+
+
 def wrapped(ctx: Context, var: Var, dtype: str) -> Var:
     """The low bits of an int32 value, as a number of an 8 or 16-bit dtype; of any other dtype the value itself."""
     if dtype not in _BITS:
         return var
     size = 2 ** _BITS[dtype]
     if dtype.startswith("uint"):
-        return ctx.emit("mod", x=var, y=np.int32(size))
+        return remainder(ctx, var, np.int32(size))
     half = np.int32(size // 2)
-    raised = ctx.emit("mod", x=ctx.emit("add", x=var, y=half), y=np.int32(size))
+    raised = remainder(ctx, ctx.emit("add", x=var, y=half), np.int32(size))
     return ctx.emit("sub", x=raised, y=half)
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import lowers
-from edgeport.targets.coreml.wraparound import bits_of, refuse_wide_unsigned, wrapped
+from edgeport.targets.coreml.wraparound import bits_of, refuse_wide_unsigned, remainder, wrapped
 
 _ARITHMETIC = {"Add": "add", "Sub": "sub", "Mul": "mul"}
 _CHAINS = {"Max": "maximum", "Min": "minimum", "Sum": "add", "Mean": "add"}
@@ -47,8 +47,8 @@ def _product_of_halves(ctx: Context, node: ir.Node) -> Var:
     The whole product would leave int32, and 24 bits, within which a system that computes integers in float32 is exact.
     """
     a, b, byte = ctx.read(node.inputs[0]), ctx.read(node.inputs[1]), np.int32(256)
-    upper = ctx.emit("mod", x=ctx.emit("mul", x=a, y=ctx.emit("floor_div", x=b, y=byte)), y=byte)
-    lower = ctx.emit("mul", x=a, y=ctx.emit("mod", x=b, y=byte))
+    upper = remainder(ctx, ctx.emit("mul", x=a, y=ctx.emit("floor_div", x=b, y=byte)), byte)
+    lower = ctx.emit("mul", x=a, y=remainder(ctx, b, byte))
     return ctx.emit("add", x=ctx.emit("mul", x=upper, y=byte), y=lower)
 
 

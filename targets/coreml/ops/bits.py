@@ -1,8 +1,8 @@
 """Operators on bits, of which MIL has none: bits become an axis of zeros and ones, and are summed up again.
 
-    x --> reshape(-1, 1) --> floor_div(1, 2, 4, ...) --> mod(2) --> combine --> mul(1, 2, 4, ...) --> reduce_sum
+    x --> reshape(..., 1) --> floor_div(1, 2, 4, ...) --> modulo 2 --> combine --> mul(1, 2, 4, ...) --> reduce_sum
 
-`floor_div` and `mod` round down, which gives negative numbers the bits of two's complement. What has more than 32 bits
+`floor_div` rounds down, which gives negative numbers the bits of two's complement. What has more than 32 bits
 has numbers of int32 only, whose further bits are all equal to their sign.
 """
 
@@ -15,7 +15,7 @@ from edgeport.passes.edit import get_str
 from edgeport.targets.coreml.context import MAX_RANK, Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused, lowers
-from edgeport.targets.coreml.wraparound import bits_of, refuse_wide_unsigned, wrapped
+from edgeport.targets.coreml.wraparound import bits_of, refuse_wide_unsigned, remainder, wrapped
 
 _COMBINED = {"BitwiseAnd": "mul", "BitwiseOr": "maximum", "BitwiseXor": "not_equal"}
 
@@ -42,7 +42,7 @@ def _bits(ctx: Context, x: Var, count: int) -> Var:
     shifted = ctx.emit("floor_div", x=ctx.reshape(x, (*x.shape, 1)), y=powers.astype(np.int32))
     if count == 32:
         shifted = ctx.emit("floor_div", x=shifted, y=np.asarray([1] * 31 + [2], np.int32))
-    return ctx.emit("mod", x=shifted, y=np.int32(2))
+    return remainder(ctx, shifted, np.int32(2))
 
 
 @lowers("BitwiseNot")

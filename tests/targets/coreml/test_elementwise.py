@@ -112,11 +112,31 @@ def test_of_two_operands(tmp_path: Path, precision: str, tolerance: float, const
 def test_powers_of_negative_numbers(tmp_path: Path, precision: str, tolerance: float) -> None:
     g = Graph()
     x, positive = g.input("x", GRID.reshape(4, 12)), g.input("p", np.abs(GRID))
-    outputs = [g.op("Pow", x, g.const(np.float32(exponent))) for exponent in (1, 2, 3, 4, -1, 0)]
+    outputs = [g.op("Pow", x, g.const(np.float32(exponent))) for exponent in (1, 2, 3, 4, 5, -1, 0)]
     outputs += [g.op("Pow", positive, g.const(np.float32(exponent))) for exponent in (0.5, -0.5, 1.7)]
     outputs += [g.op("Pow", x, g.const(np.array([2], np.int64)))]
     kinds = assert_same(g, outputs, tmp_path, tolerance, Plan(precision))
     assert kinds["pow"] == 2
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_power_of_zero_is_one(tmp_path: Path, precision: str) -> None:
+    # Core ML's pow gives 0 there: it is the select beside it that is asked for 1
+    g = Graph()
+    x, by = g.input("x", np.array([2, 0, -3], np.float32)), g.input("by", np.array([0, 0, 2], np.float32))
+    outputs = [g.op("Pow", x, by), g.op("Pow", g.const(np.float32(2)), by), g.op("Pow", x, g.const(np.float32(0)))]
+    kinds = assert_same(g, outputs, tmp_path, HALF, Plan(precision))
+    assert kinds["select"] == kinds["pow"] == 3
+
+
+def test_remainders(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.input("x", np.array([7.25, -7.25, 0.5, -0.5, 3], np.float32))
+    outputs = [g.op("Mod", x, g.const(np.float32(by)), fmod=1) for by in (1, -1, 2, 0.75)]
+    n = g.input("n", np.array([7, -7, 5, 0], np.int32))
+    outputs += [g.op("Mod", n, g.const(np.int32(by))) for by in (3, -3)]
+    kinds = assert_same(g, outputs, tmp_path)
+    assert kinds["mod"] == 2, "of magnitudes only: devices give a negative dividend's remainder C's sign"
 
 
 @pytest.mark.parametrize(("shape", "slope"), [((2, 3, 4, 5), (3, 1, 1)), ((2, 3, 4), (3, 1)), ((2, 3), (1,))])
@@ -191,7 +211,7 @@ def test_conversions(tmp_path: Path) -> None:
     outputs += [g.op("Cast", whole, to=to) for to in narrow]
     outputs += [g.op("Cast", outputs[2], to=to) for to in (types.FLOAT, types.UINT8)]
     kinds = assert_same(g, outputs, tmp_path)
-    assert kinds["mod"] == 5, "only what may leave the narrow range is wrapped"
+    assert kinds["floor_div"] == 5, "only what may leave the narrow range is wrapped"
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.int64])
