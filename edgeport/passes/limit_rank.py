@@ -10,6 +10,7 @@ graph keep their axes, and operators that are not listed here stay as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -125,7 +126,9 @@ def _element_wise(at: _At) -> bool:
     padded = {v: (*(1,) * (len(shape) - len(at.shape(v))), *at.shape(v)) for v in values}
     groups = grouped(shape, [tuple(own[axis] == 1 for own in padded.values()) for axis in range(len(shape))])
     if len(groups) > _MOST:
-        return False
+        whole = [v if v is None or at.shape(v) == () else _spread(at, v, shape) for v in at.node.inputs]
+        at.finish(0, at.again(whole))
+        return True
     few = [
         None if v is None else v if at.shape(v) == () else at.seen(v, merged(padded[v], groups)) for v in at.node.inputs
     ]
@@ -153,10 +156,24 @@ def _reduce(at: _At) -> bool:
     reduced = {axis % len(shape) for axis in axes or range(len(shape))}
     groups = grouped(shape, [axis in reduced for axis in range(len(shape))])
     if len(groups) > _MOST:
-        return False
+        return _reduce_in_turn(at, groups, reduced)
     over = [i for i, group in enumerate(groups) if any(axis in reduced for axis in group)]
     few = at.seen(x, merged(shape, groups))
     at.finish(0, at.again([few, at.site.constant("axes", np.asarray(over, np.int64))], keepdims=1))
+    return True
+
+
+def _reduce_in_turn(at: _At, groups: Groups, reduced: set[int]) -> bool:
+    """One group of axes after the other, where that gives the same."""
+    if at.node.op_type not in ("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"):
+        return False
+    value, sizes = at.operand(0), merged(at.shape(at.operand(0)), groups)
+    for i, group in enumerate(groups):
+        if any(axis in reduced for axis in group):
+            few = at.seen(value, merged(sizes, _around(sizes, i)))
+            value = at.again([few, at.site.constant("axes", np.asarray([int(i > 0)], np.int64))], keepdims=1)
+            sizes[i] = 1
+    at.finish(0, value)
     return True
 
 
@@ -220,7 +237,7 @@ def _gather(at: _At) -> bool:
     x, indices = at.operand(0), at.operand(1)
     shape = at.shape(x)
     axis = get_int(at.node, "axis", 0) % len(shape)
-    flat = at.seen(indices, [-1]) if at.shape(indices) != () else at.seen(indices, [1])
+    flat = at.seen(indices, [math.prod(at.shape(indices))])
     few = at.seen(x, merged(shape, _around(shape, axis)))
     at.finish(0, at.again([few, flat], axis=int(axis > 0)))
     return True
@@ -245,14 +262,22 @@ def _slice(at: _At) -> bool:
 
 
 def _expand(at: _At) -> bool:
-    x, shape = at.operand(0), at.shape(at.node.outputs[0])
-    own = (*(1,) * (len(shape) - len(at.shape(x))), *at.shape(x))
-    groups = grouped(shape, [size == 1 for size in own])
-    if len(groups) > _MOST:
-        return False
-    wanted = at.site.constant("wanted", np.asarray(merged(shape, groups), np.int64))
-    at.finish(0, at.again([at.seen(x, merged(own, groups)), wanted]))
+    shape = at.shape(at.node.outputs[0])
+    at.finish(0, _spread(at, at.operand(0), shape))
     return True
+
+
+def _spread(at: _At, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+    """A value broadcast to a shape, as one axis of all elements: group by group of axes, the inner ones first."""
+    own = [*(1,) * (len(shape) - len(at.shape(value))), *at.shape(value)]
+    groups = grouped(shape, [size == 1 for size in own])
+    sizes, wanted = merged(own, groups), merged(shape, groups)
+    for i in reversed(range(len(groups))):
+        if sizes[i] != wanted[i]:
+            seen, sizes[i] = merged(sizes, _around(sizes, i)), wanted[i]
+            target = at.site.constant("wanted", np.asarray(merged(sizes, _around(sizes, i)), np.int64))
+            value = at.site.op("Expand", [at.seen(value, seen), target], "spread")
+    return at.seen(value, [math.prod(shape)])
 
 
 def _tile(at: _At) -> bool:
@@ -321,7 +346,7 @@ def _normalization(at: _At) -> bool:
     if axis == 0 or any(v is not None and at.shape(v) != shape[axis:] for v in at.node.inputs[1:]):
         return False
     groups = [list(range(axis)), list(range(axis, len(shape)))]
-    factors = [None if v is None else at.seen(v, [-1]) for v in at.node.inputs[1:]]
+    factors = [None if v is None else at.seen(v, [math.prod(shape[axis:])]) for v in at.node.inputs[1:]]
     at.finish(0, at.again([at.seen(x, merged(shape, groups)), *factors], axis=-1))
     return True
 

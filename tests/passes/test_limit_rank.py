@@ -11,14 +11,13 @@ import pytest
 
 from edgeport.passes.merged_axes import transpositions
 
-SIX = "2,3,4,1,2,3"
-SHAPE = (2, 3, 4, 1, 2, 3)
+SIZES = """<int64[6] six = {2, 3, 4, 1, 2, 3}, int64[6] apart = {2, 3, 2, 2, 2, 3}, int64[1] flat = {-1}>"""
 
 
-def model(body: str, inputs: str = "float[24,6] x", output: str = "float[d0] y") -> str:
-    """`a` is x with six axes, `b` what the body makes of it, `y` its elements."""
-    return f"""<ir_version: 10, opset_import: ["" : 24]> g ({inputs}) => ({output})
-        <int64[6] six = {{{SIX}}}, int64[1] flat = {{-1}}> {{ a = Reshape(x, six) {body} y = Reshape(b, flat) }}"""
+def model(body: str, output: str = "float[d0] y") -> str:
+    """`a` and `v` are x with six axes, `b` what the body makes of one, `y` its elements."""
+    return f"""<ir_version: 10, opset_import: ["" : 24]> g (float[24,6] x) => ({output}) {SIZES} {{
+        a = Reshape(x, six) v = Reshape(x, apart) {body} y = Reshape(b, flat) }}"""
 
 
 CASES = {
@@ -44,6 +43,9 @@ CASES = {
     "sliced": "s = Constant<value_ints = [1, -1, 0]>() e = Constant<value_ints = [9, -9, 1]>()"
     " i = Constant<value_ints = [1, 2, -1]>() t = Constant<value_ints = [1, -2, 1]>() b = Slice(a, s, e, i, t)",
     "expanded": "s = Constant<value_ints = [2, 3, 4, 5, 2, 3]>() b = Expand(a, s)",
+    "expanded apart": "i = Constant<value_ints = [0, 2, 4]>() m = ReduceMax(v, i) s = Shape(v) b = Expand(m, s)",
+    "reduced apart": "i = Constant<value_ints = [0, 2, 4]>() b = ReduceMean(v, i)",
+    "added apart": "i = Constant<value_ints = [0, 2, 4]>() m = ReduceSum(v, i) b = Sub(v, m)",
     "tiled": "s = Constant<value_ints = [1, 2, 1, 1, 1, 2]>() b = Tile(a, s)",
     "padded": "s = Constant<value_ints = [0, 0, 1, 0, 0, 2, 0, 0, 0, 0, 0, 1]>() b = Pad(a, s)",
     "product": "t = Transpose<perm = [0, 1, 2, 3, 5, 4]>(a) b = MatMul(a, t)",
