@@ -43,12 +43,17 @@ def wide_nodes(graph: ir.Graph, plan: Plan) -> frozenset[ir.Node]:
 def needs_float32(plan: Plan, node: ir.Node) -> bool:
     """Whether float16 cannot hold a constant or a scale of a node, or float32 was asked for.
 
-    It cannot where a number is finite and beyond its largest, or where all are so small that they become 0.
+    It cannot where a number is finite and beyond its largest, or where all are so small that they become 0 and are not
+    a bias.
     """
     if plan.precision_of(node.name) == "fp32":
         return True
     values = [v for v in (*node.inputs, *node.outputs) if v is not None]
-    arrays = [v.const_value.numpy() for v in values if v.const_value is not None and not _is_idle(node, v)]
+    arrays = [
+        v.const_value.numpy()
+        for v in values
+        if v.const_value is not None and not _is_idle(node, v) and not _is_nothing(node, v)
+    ]
     arrays += [quant.scale for v in values if (quant := plan.qparams(v.name)) is not None]
     return any(_beyond_half(array) for array in arrays)
 
@@ -66,3 +71,13 @@ def _is_idle(node: ir.Node, value: ir.Value) -> bool:
         return False
     low, high = clip_limits(node)
     return (low or 0) < -MOST_HALF if value is node.inputs[1] else (high or 0) > MOST_HALF
+
+
+def _is_nothing(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a value is a bias that becomes 0: of a layer, or various numbers of an Add (a guard is one number)."""
+    if value.const_value is None:
+        return False
+    data = value.const_value.numpy()
+    varied = node.op_type == "Add" and data.size > 1 and bool((data != data.flat[0]).any())
+    addend = node.op_type in ("Conv", "ConvTranspose", "Gemm") and value in node.inputs[2:]
+    return (varied or addend) and bool(np.abs(data).max(initial=0) < LEAST_HALF)

@@ -64,3 +64,23 @@ def test_a_guard_against_zero_still_guards(tmp_path: Path) -> None:
     got, want = exported(text, weights, x, tmp_path)
     # The sum of 16 squares and x are rounded to float16 (2**-11 each) before the guard is added.
     np.testing.assert_allclose(got, want, rtol=2**-10, atol=1e-6)
+
+
+def test_a_bias_of_next_to_nothing_keeps_its_layer_in_float16(tmp_path: Path) -> None:
+    """Folded BatchNormalization leaves biases of 1e-9: they become 0, which is right beside results of 1."""
+    from edgeport.targets.coreml.evaluator.package import open_package
+
+    rng = np.random.default_rng(0)
+    text = """<ir_version: 8, opset_import: ["" : 17]> bias (float[1,4,8,8] x) => (float[1,4,8,8] y) {
+        c = Conv<pads=[1,1,1,1]>(x, w, b)
+        r = Relu(c)
+        y = Add(r, v)
+    }"""
+    weights = {"w": (4, 4, 3, 3), "b": (4,), "v": (1, 4, 1, 1)}
+    arrays = {n: (rng.normal(size=s) * (1 if n == "w" else 1e-9)).astype(np.float32) for n, s in weights.items()}
+    x = rng.normal(size=(1, 4, 8, 8)).astype(np.float32)
+    got, want = exported(text, arrays, x, tmp_path)
+    # Halves, and sums that are added wide: each result is within half a unit of float16 of sums of 36 products.
+    np.testing.assert_allclose(got, want, rtol=2**-10, atol=1e-2)
+    function = open_package(next(tmp_path.rglob("*.mlpackage"))).interfaces["main"].function
+    assert [op.kind for op in function.block.operations].count("cast") == 2, "at the input and the output"
