@@ -22,6 +22,7 @@ _REASONS: dict[str, tuple[str, str]] = {
     "If": ("its condition is computed at run time", "export the branch that is wanted"),
     "NonZero": (_COUNTED, "compute with a mask instead, or end the model before it"),
     "Range": ("its limits are computed at run time", "fix the dimensions with --input, or make its limits constants"),
+    "RoiAlign": (f"{_WHOLE} for constant regions or with a sampling_ratio only", "give a sampling_ratio"),
     "STFT": (f"{_WHOLE} for constant step and window only", "make them and the number of samples constants"),
     "Unique": (_COUNTED, "end the model before it"),
 }

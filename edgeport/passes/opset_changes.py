@@ -209,8 +209,10 @@ def _scatter(conversion: Conversion) -> None:
     conversion.node.op_type = "ScatterElements"
 
 
-def _no_kernel(conversion: Conversion) -> None:
-    raise conversion.refuse("ONNX Runtime has no kernel for its present form, so no result could be checked")
+def _computed_regions(conversion: Conversion) -> None:
+    raise conversion.refuse(
+        "it computes regions whose number is unknown, or with sampling_ratio=0; give a sampling_ratio"
+    )
 
 
 def _grid_sample_mode(conversion: Conversion) -> None:
@@ -271,7 +273,7 @@ CHANGES: dict[str, tuple[tuple[int, Callable[[Conversion], None]], ...]] = {
     "ReduceSum": ((13, _attribute_to_input("axes", 1)),),
     "ReduceSumSquare": _AXES,
     "Resize": _RESIZE,
-    "RoiAlign": ((22, _no_kernel),),
+    "RoiAlign": ((22, _computed_regions),),
     "Scatter": ((11, _scatter),),
     "Slice": ((10, _slice_inputs),),
     "Softmax": _SOFTMAX,

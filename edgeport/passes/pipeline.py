@@ -19,6 +19,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "fold_constants",  # at the source's opset: the conversion needs to see computed scales and sizes
     "expand_cum_prod",  # newer than the canonical opset
     "expand_causal_conv",  # newer, too
+    "expand_roi_align",  # ONNX Runtime has none of the canonical opset
     "expand_contrib",
     "convert_version",
     "expand_contrib",

@@ -130,3 +130,36 @@ def test_deform_conv(check: Any, groups: int, offset_groups: int, masked: bool) 
     )
     # Pixels become coordinates in [-1, 1] and pixels again, which rounds twice: 1e-6 of the side, times the slope.
     assert "GridSample" in check(proto, feeds=feeds, tolerance=2e-5).ops
+
+
+@pytest.mark.parametrize(("opset", "coordinates"), [(10, None), (16, "half_pixel"), (21, "output_half_pixel")])
+@pytest.mark.parametrize("ratio", [0, 2])
+@pytest.mark.parametrize("mode", ["avg", "max"])
+def test_roi_align(check: Any, opset: int, coordinates: str | None, ratio: int, mode: str) -> None:
+    regions = np.array([[0, 0, 9, 9], [-6, 3, 12, 30], [4.3, 2.2, 4.9, 2.4], [10, 12, 25, 13.5]], np.float32)
+    facts = {"output_height": 3, "output_width": 2, "sampling_ratio": ratio, "spatial_scale": 0.5, "mode": mode}
+    given = {} if coordinates is None else {"coordinate_transformation_mode": coordinates}
+    proto, feeds = model("RoiAlign", floats(2, 3, 8, 7), regions, ints(0, 1, 1, 0), opset=opset, **facts, **given)
+    assert "RoiAlign" not in check(proto, feeds=feeds).ops
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "output_half_pixel"])
+@pytest.mark.parametrize("mode", ["avg", "max"])
+@pytest.mark.parametrize("opset", [16, 20])
+def test_roi_align_of_computed_regions(check: Any, opset: int, mode: str, coordinates: str, images: int) -> None:
+    regions = np.array([[0, 0, 9, 9], [-6, 3, 12, 30], [4.3, 2.2, 4.9, 2.4], [10, 12, 25, 13.5]], np.float32)
+    facts = {"output_height": 3, "output_width": 2, "sampling_ratio": 2, "spatial_scale": 0.5, "mode": mode}
+    where = ints(0, 1, 1, 0) % images
+    proto, feeds = model(
+        "RoiAlign",
+        floats(images, 3, 8, 7),
+        regions,
+        where,
+        opset=opset,
+        coordinate_transformation_mode=coordinates,
+        **facts,
+    )
+    proto.graph.input.append(helper.make_tensor_value_info("c0", onnx.TensorProto.FLOAT, regions.shape))
+    del proto.graph.initializer[0]
+    assert "GridSample" in check(proto, feeds={**feeds, "c0": regions}).ops

@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coreml_graphs import Graph, assert_same, normal, run
-from onnx_graphs import reference
+from coreml_graphs import Graph, assert_same, normal
 
-from edgeport.errors import ModelError
 from edgeport.quantize.plan import Plan
 
 FP16 = Plan("fp16")
@@ -132,25 +130,3 @@ def test_grid_sample_of_volumes(tmp_path: Path, mode: str) -> None:
     points = np.random.default_rng(3).uniform(-1.3, 1.3, (2, 2, 3, 4, 3)).astype(np.float32)
     g.op("GridSample", g.input("x", normal(2, 2, 3, 4, 5)), g.input("grid", points), out="y", mode=mode)
     assert_same(g, ["y"], tmp_path)
-
-
-@pytest.mark.parametrize("mode", ["avg", "max"])
-@pytest.mark.parametrize("ratio", [0, 2])
-def test_roi_align(tmp_path: Path, mode: str, ratio: int) -> None:
-    g = Graph()
-    rois = g.const(np.array([[0, 0, 9, 9], [2.5, 1.2, 7, 11.5], [-3, 4, 14, 8]], np.float32))
-    facts = {"mode": mode, "output_height": 3, "output_width": 2, "sampling_ratio": ratio, "spatial_scale": 0.7}
-    g.op("RoiAlign", g.input("x", normal(2, 3, 8, 9)), rois, g.const(np.array([0, 1, 1])), out="y", **facts)
-    proto = g.proto("y")
-    proto.opset_import[0].version = 21  # the last that ONNX Runtime has RoiAlign for; it means the same in all
-    wanted = reference(proto, g.inputs)["y"]
-    got = run(g, ["y"], tmp_path)["y"]
-    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)  # up to 160 products summed in float32
-
-
-def test_regions_of_the_model_itself_are_refused(tmp_path: Path) -> None:
-    g = Graph()
-    rois = g.input("rois", np.array([[0, 0, 4, 4]], np.float32))
-    g.op("RoiAlign", g.input("x", normal(1, 1, 8, 8)), rois, g.const(np.array([0])), out="y")
-    with pytest.raises(ModelError, match="computed at run time"):
-        assert_same(g, ["y"], tmp_path)
