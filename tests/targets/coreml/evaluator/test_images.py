@@ -26,20 +26,17 @@ TENSOR = torch.from_numpy(IMAGE)
 SIXTEEN = np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
 
 
-@pytest.mark.parametrize("size", [(12, 16), (9, 5), (3, 20), (1, 1)])
 @pytest.mark.parametrize("mode", ["STRICT_ALIGN_CORNERS", "UNALIGN_CORNERS"])
-def test_resize_bilinear_is_pytorchs(evaluate: Any, mode: str, size: tuple[int, int]) -> None:
-    height, width = size
+def test_resize_bilinear_is_pytorchs(evaluate: Any, mode: str) -> None:
+    sizes = [(12, 16), (9, 5), (3, 20), (1, 1)]
 
     def build(mb: Any, x: Any) -> list[Any]:
-        shape = {"target_size_height": height, "target_size_width": width}
-        return [
-            mb.resize_bilinear(x=x, sampling_mode=mode, **shape),
-            mb.resize(x=x, shape=[0, height, width], resized_dims=np.uint32(2), sampling_mode=mode),
-        ]
+        options = {"x": x, "sampling_mode": mode}
+        plain = [mb.resize_bilinear(target_size_height=h, target_size_width=w, **options) for h, w in sizes]
+        return plain + [mb.resize(shape=[0, *size], resized_dims=np.uint32(2), **options) for size in sizes]
 
-    expected = F.interpolate(TENSOR, size, mode="bilinear", align_corners=mode.startswith("STRICT")).numpy()
-    for _, found in evaluate(build, inputs={"x": IMAGE}):
+    for size, (_, found) in zip(sizes * 2, evaluate(build, inputs={"x": IMAGE}), strict=True):
+        expected = F.interpolate(TENSOR, size, mode="bilinear", align_corners=mode.startswith("STRICT")).numpy()
         np.testing.assert_allclose(found, expected, **CLOSE)
 
 
@@ -56,30 +53,37 @@ POSITIONS = {
 }
 
 
-@pytest.mark.parametrize(("mode", "count"), POSITIONS)
-def test_sampling_modes_read_the_documented_positions(evaluate: Any, mode: str, count: int) -> None:
-    x = np.float32([[[0, 1]]])
-    ((_, found),) = evaluate(
-        lambda mb, x: mb.resize_bilinear(x=x, target_size_height=1, target_size_width=count, sampling_mode=mode),
-        inputs={"x": x},
-    )
-    np.testing.assert_allclose(found[0, 0], POSITIONS[mode, count], atol=1e-6)
+def test_sampling_modes_read_the_documented_positions(evaluate: Any) -> None:
+    def build(mb: Any, x: Any) -> list[Any]:
+        return [
+            mb.resize_bilinear(x=x, target_size_height=1, target_size_width=count, sampling_mode=mode)
+            for mode, count in POSITIONS
+        ]
+
+    results = evaluate(build, inputs={"x": np.float32([[[0, 1]]])})
+    for (case, positions), (_, found) in zip(POSITIONS.items(), results, strict=True):
+        np.testing.assert_allclose(found[0, 0], positions, atol=1e-6, err_msg=str(case))
 
 
-@pytest.mark.parametrize("factors", [(2, 3), (2.5, 0.75), (1, 1)])
-@pytest.mark.parametrize("aligned", [True, False])
-def test_upsample_bilinear_recomputes_the_factor(evaluate: Any, factors: tuple[float, float], aligned: bool) -> None:
-    height, width = np.float32(factors[0]), np.float32(factors[1])
-    ((_, found),) = evaluate(
-        lambda mb, x: mb.upsample_bilinear(
-            x=x, scale_factor_height=height, scale_factor_width=width, align_corners=aligned
-        ),
-        inputs={"x": IMAGE},
-    )
-    expected = F.interpolate(
-        TENSOR, scale_factor=factors, mode="bilinear", align_corners=aligned, recompute_scale_factor=True
-    )
-    np.testing.assert_allclose(found, expected.numpy(), **CLOSE)
+def test_upsample_bilinear_recomputes_the_factor(evaluate: Any) -> None:
+    cases = [(factors, aligned) for factors in ((2, 3), (2.5, 0.75), (1, 1)) for aligned in (True, False)]
+
+    def build(mb: Any, x: Any) -> list[Any]:
+        return [
+            mb.upsample_bilinear(
+                x=x,
+                scale_factor_height=np.float32(factors[0]),
+                scale_factor_width=np.float32(factors[1]),
+                align_corners=aligned,
+            )
+            for factors, aligned in cases
+        ]
+
+    for (factors, aligned), (_, found) in zip(cases, evaluate(build, inputs={"x": IMAGE}), strict=True):
+        expected = F.interpolate(
+            TENSOR, scale_factor=factors, mode="bilinear", align_corners=aligned, recompute_scale_factor=True
+        )
+        np.testing.assert_allclose(found, expected.numpy(), **CLOSE)
 
 
 def _factor(wanted: int, size: int) -> np.float32:
@@ -87,24 +91,26 @@ def _factor(wanted: int, size: int) -> np.float32:
     return np.float32(wanted / size if wanted % size == 0 else (wanted + 1e-4) / size)
 
 
-@pytest.mark.parametrize("size", [(12, 24), (6, 8), (2, 4), (9, 12), (25, 5)])
-def test_nearest_neighbours_are_those_of_devices(evaluate: Any, size: tuple[int, int]) -> None:
+def test_nearest_neighbours_are_those_of_devices(evaluate: Any) -> None:
     """Apple's tests hold `resize_nearest_neighbor` to TensorFlow's half_pixel_centers: PyTorch's nearest-exact."""
-    height, width = size
+    sizes = [(12, 24), (6, 8), (2, 4), (9, 12), (25, 5)]
 
     def build(mb: Any, x: Any) -> list[Any]:
-        return [
-            mb.resize_nearest_neighbor(x=x, target_size_height=height, target_size_width=width),
-            mb.resize(x=x, shape=size, resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR"),
-            mb.upsample_nearest_neighbor(
-                x=x, scale_factor_height=_factor(height, 6), scale_factor_width=_factor(width, 8)
-            ),
-        ]
+        made = []
+        for height, width in sizes:
+            nearest = {"resized_dims": np.uint32(2), "interpolation_mode": "NEAREST_NEIGHBOR"}
+            factors = {"scale_factor_height": _factor(height, 6), "scale_factor_width": _factor(width, 8)}
+            made.append(mb.resize_nearest_neighbor(x=x, target_size_height=height, target_size_width=width))
+            made.append(mb.resize(x=x, shape=(height, width), **nearest))
+            made.append(mb.upsample_nearest_neighbor(x=x, **factors))
+        return made
 
-    exact, resized, floored = (found for _, found in evaluate(build, inputs={"x": IMAGE}))
-    np.testing.assert_array_equal(exact, F.interpolate(TENSOR, size, mode="nearest-exact").numpy())
-    np.testing.assert_array_equal(resized, exact)
-    np.testing.assert_array_equal(floored, F.interpolate(TENSOR, size, mode="nearest").numpy())
+    found = [array for _, array in evaluate(build, inputs={"x": IMAGE})]
+    for index, size in enumerate(sizes):
+        exact, resized, floored = found[3 * index : 3 * index + 3]
+        np.testing.assert_array_equal(exact, F.interpolate(TENSOR, size, mode="nearest-exact").numpy())
+        np.testing.assert_array_equal(resized, exact)
+        np.testing.assert_array_equal(floored, F.interpolate(TENSOR, size, mode="nearest").numpy())
 
 
 def test_an_undocumented_nearest_neighbour_is_refused(evaluate: Any) -> None:
@@ -116,37 +122,39 @@ def test_an_undocumented_nearest_neighbour_is_refused(evaluate: Any) -> None:
         evaluate(build, inputs={"x": IMAGE})
 
 
+# What each padding of `resample` is in PyTorch, and with which alignment of corners.
+PADDINGS = [
+    ("constant", "zeros", True),
+    ("constant", "zeros", False),
+    ("border", "border", False),
+    ("reflection", "reflection", True),
+    ("symmetric", "reflection", False),
+]
+
+
 @pytest.mark.parametrize("sampling", ["bilinear", "nearest"])
-@pytest.mark.parametrize(
-    ("padding", "torch_padding", "aligned"),
-    [
-        ("constant", "zeros", True),
-        ("constant", "zeros", False),
-        ("border", "border", False),
-        ("reflection", "reflection", True),
-        ("symmetric", "reflection", False),
-    ],
-)
-def test_resample_is_pytorchs_grid_sample(
-    evaluate: Any, sampling: str, padding: str, torch_padding: str, aligned: bool
-) -> None:
+def test_resample_is_pytorchs_grid_sample(evaluate: Any, sampling: str) -> None:
     points = (RNG.random((2, 5, 4, 2)) * 5 - 2.5).astype(np.float32)
 
-    def build(mb: Any, x: Any, points: Any) -> Any:
-        return mb.resample(
-            x=x,
-            coordinates=points,
-            sampling_mode=sampling,
-            padding_mode=padding,
-            padding_value=np.float32(0),
-            coordinates_mode="normalized_minus_one_to_one",
-            align_corners=aligned,
-        )
+    def build(mb: Any, x: Any, points: Any) -> list[Any]:
+        return [
+            mb.resample(
+                x=x,
+                coordinates=points,
+                sampling_mode=sampling,
+                padding_mode=padding,
+                padding_value=np.float32(0),
+                coordinates_mode="normalized_minus_one_to_one",
+                align_corners=aligned,
+            )
+            for padding, _, aligned in PADDINGS
+        ]
 
-    ((_, found),) = evaluate(build, inputs={"x": IMAGE, "points": points})
-    expected = F.grid_sample(TENSOR, torch.from_numpy(points), sampling, torch_padding, align_corners=aligned)
-    # A point computed in float32 is off by up to 1e-6 of an element, times differences of size 5.
-    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+    results = evaluate(build, inputs={"x": IMAGE, "points": points})
+    for (padding, theirs, aligned), (_, found) in zip(PADDINGS, results, strict=True):
+        expected = F.grid_sample(TENSOR, torch.from_numpy(points), sampling, theirs, align_corners=aligned).numpy()
+        # A point computed in float32 is off by up to 1e-6 of an element, times differences of size 5.
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=padding)
 
 
 # (sampling, padding, filler, coordinates, aligned) -> what Apple's tests of the operation expect of a device for the
