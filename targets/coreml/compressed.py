@@ -76,9 +76,11 @@ def _representable(ctx: Context, scale: Array) -> Array:
 def _spread(how: QParams, values: Array, array: Array, perm: Sequence[int], shape: Sequence[int]) -> Array:
     """Scales or zero points with one axis for each of the result's, 1 where all elements share them."""
     if how.block is not None:
-        if tuple(shape) != tuple(array.shape[a] for a in perm):
+        ones = (1,) * (len(shape) - array.ndim)
+        if tuple(shape) != (*(array.shape[a] for a in perm), *ones):
             raise Refused("weights in blocks cannot be reshaped", code="unsupported-variant")
-        return values.transpose(perm)
+        ordered = values.transpose(perm)
+        return ordered.reshape(*ordered.shape, *ones)
     if how.axis is None:
         return values.reshape([1] * len(shape))
     axis = _moved_axis(how.axis, array.shape, perm, shape)

@@ -41,6 +41,7 @@ class Context:
         wide: nodes that compute in float32 in any case.
         width: what the current node computes in.
         node: the current node.
+        lifted: whether the current node reads and makes rows [1, C] as images [1, C, 1, 1] (see `heads`).
     """
 
     plan: Plan
@@ -51,11 +52,14 @@ class Context:
     wide: frozenset[ir.Node] = frozenset()
     width: Floats = "float32"
     node: ir.Node = field(default_factory=lambda: ir.node("Identity", []))
+    lifted: bool = False
     _forms: dict[ir.Value, dict[tuple[str, bool], Var]] = field(default_factory=dict)
     """MIL values that stand for each ONNX value, by dtype and whether rounded for those that read integers."""
     _rounded: set[ir.Value] = field(default_factory=set)
     """What exists as integers only."""
     _kept: dict[Hashable, Var] = field(default_factory=dict)
+    images: dict[ir.Value, Var] = field(default_factory=dict)
+    """Rows that exist as images, too."""
 
     # ---- facts about values -------------------------------------------------------------------------------
 
@@ -132,14 +136,21 @@ class Context:
                 exact = data if quant is None else quant.restored(data)
                 forms[dtype, quant is not None] = mil.constant(as_stored(exact, dtype, name), self.names.fresh(name))
             return forms[dtype, quant is not None]
-        forms = self._forms[value]
+        if self.lifted and value in self.images:
+            return self.images[value]
+        plain, forms = self.plain(value), self._forms[value]
+        if quant is None or value in self._rounded:
+            return plain
+        if (dtype, True) not in forms:
+            forms[dtype, True] = self.rounded(plain, quant, value.name or "value")
+        return forms[dtype, True]
+
+    def plain(self, value: ir.Value) -> Var:
+        """A computed value in the current node's dtype, as it was made."""
+        dtype, forms = self.mil_dtype(value), self._forms[value]
         if (dtype, False) not in forms:
             forms[dtype, False] = self.cast(next(iter(forms.values())), dtype, f"{value.name}_{dtype}")
-        if quant is None or value in self._rounded:
-            return forms[dtype, False]
-        if (dtype, True) not in forms:
-            forms[dtype, True] = self.rounded(forms[dtype, False], quant, value.name or "value")
-        return forms[dtype, True]
+        return forms[dtype, False]
 
     def made(self, value: ir.Value) -> Var:
         """A computed value in the dtype in which it was made, which loses nothing of it."""
@@ -219,12 +230,15 @@ class Context:
     def bind(self, value: ir.Value, var: Var) -> None:
         """Lets a MIL value stand for an ONNX value: under its name, unless it has that of another already."""
         shape, dtype = self.shape(value), self.mil_dtype(value)
-        assert tuple(var.shape) == shape, (value.name, var.shape, shape)
+        assert tuple(var.shape) == ((*shape, 1, 1) if self.lifted else shape), (value.name, var.shape, shape)
         assert mil.dtype_of(var) == dtype, (value.name, mil.dtype_of(var), dtype)
         quant = self.quant(value)
         if quant is not None:
             var = self.rounded(var, quant, value.name or "value")
             self._rounded.add(value)
+        if self.lifted:
+            self.images[value] = var
+            var = self.reshape(var, shape)
         self._forms[value] = {(dtype, False): var}
         as_returned = (self.end(value)[1] == dtype and shape != ()) or not value.is_graph_output()
         if as_returned and var.name not in self.names.canonical:
@@ -287,13 +301,18 @@ class Context:
             given: what stands for the block's inputs, each in the dtype that the current node reads it in.
         """
         forms, rounded, kept = {v: dict(held) for v, held in self._forms.items()}, set(self._rounded), dict(self._kept)
+        images = dict(self.images)
         node, width = self.node, self.width
         self._forms |= {value: {(mil.dtype_of(var), False): var} for value, var in given.items()}
         try:
             yield
         finally:
-            self._forms, self._rounded, self._kept = forms, rounded, kept
+            self._forms, self._rounded, self._kept, self.images = forms, rounded, kept, images
             self.node, self.width = node, width
+
+    def is_rounded(self, value: ir.Value) -> bool:
+        """Whether a value exists as integers only."""
+        return value in self._rounded
 
     def is_bound(self, value: ir.Value) -> bool:
         """Whether something stands for a value."""

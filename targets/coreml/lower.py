@@ -16,6 +16,7 @@ from edgeport.targets.coreml import mil, ops
 from edgeport.targets.coreml.classes import Classes, classes_of
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.halves import wide_nodes
+from edgeport.targets.coreml.heads import is_lifted
 from edgeport.targets.coreml.interface import End, ends_of
 from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import LOWERINGS, Refused
@@ -123,6 +124,7 @@ def lower_node(ctx: Context, node: ir.Node) -> list[Refused]:
         return problems
     ctx.node = node
     ctx.width = "float32" if node in ctx.wide else "float16"
+    ctx.lifted = is_lifted(ctx, node)
     if not all(ctx.is_bound(v) for v in node.inputs if v is not None and v.const_value is None):
         return []  # behind a refused node whose result has no known shape or type
     try:

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.targets.coreml.context import Context
+from edgeport.targets.coreml.heads import as_image
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import lowers
 from edgeport.targets.coreml.weights import bias_of, weight
@@ -29,9 +30,13 @@ def _linear(ctx: Context, node: ir.Node, x: ir.Value) -> None:
     group = ctx.groups[node]
     if group.bias is not None and group.bias in ctx.wide:
         ctx.width = "float32"
-    kernel = weight(ctx, node, 1, perm=(1, 0))
-    bias = bias_of(ctx, node, kernel.shape[0])
-    out = ctx.emit("linear", x=ctx.read(x), weight=kernel, **({} if bias is None else {"bias": bias}))
+    image = as_image(ctx, x)
+    ctx.lifted = image is not None
+    outputs, inputs = ctx.shape(node.outputs[0])[-1], ctx.shape(x)[-1]
+    kernel = weight(ctx, node, 1, perm=(1, 0), shape=(outputs, inputs, 1, 1) if ctx.lifted else None)
+    bias = bias_of(ctx, node, outputs)
+    given = {"weight": kernel, **({} if bias is None else {"bias": bias})}
+    out = ctx.emit("linear", x=ctx.read(x), **given) if image is None else ctx.emit("conv", x=image, **given)
     ctx.bind((group.bias or node).outputs[0], out)
 
 
