@@ -13,6 +13,7 @@ from typing import Literal
 import onnx_ir as ir
 
 from edgeport.errors import UsageError
+from edgeport.passes.recurrence import is_common, recurrence_of, resets_late
 from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
 
@@ -57,7 +58,9 @@ def coreml_scheme(precision: str) -> Scheme:
         return Scheme(precision, kernel, _ANCHORS | _TABLES | _GLUE, fusible, needs_data=True)
     rules = {op: replace(rule, kernel=None) for op, rule in (_ANCHORS | _TABLES).items()}
     if kernel == "int4-weights":
-        rules |= {op: replace(rules[op], kernel="int8-weights") for op in ("Conv", "ConvTranspose")}
+        rules |= {
+            op: replace(rule, kernel="int8-weights") for op, rule in rules.items() if op not in ("MatMul", "Gather")
+        }
         return Scheme(precision, kernel, rules, fusible, block=_BLOCK)
     bits = int(precision.removeprefix("palettized-")) if kernel == "palettized" else None
     return Scheme(precision, kernel, rules, fusible, bits=bits, grouped=bits is not None)
@@ -95,6 +98,13 @@ def _table(node: ir.Node) -> str | None:
     return None
 
 
+def _recurrent(node: ir.Node) -> str | None:
+    found = recurrence_of(node)
+    if found is None or not is_common(found) or resets_late(found):
+        return "its steps are written out"
+    return None
+
+
 _FIRST = (0,)
 _ANCHORS = {
     "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_conv),
@@ -105,6 +115,10 @@ _ANCHORS = {
 }
 _TABLES = {"Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)}
 """Embeddings: one scale a row."""
+_recurrent_rule = OpRule(
+    "anchor", weight=1, weight_axis=1, more_weights=(2,), kernel="int8-weights", activations=(), refuses=_recurrent
+)
+_TABLES |= dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent_rule)
 _GLUE = {
     "Add": OpRule("glue"),
     "AveragePool": OpRule("glue", activations=_FIRST),

@@ -7,6 +7,7 @@ applies its reset gate before the product, and an LSTM's peephole of the output 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,10 @@ import onnx_ir as ir
 from edgeport.passes.edit import input_of
 from edgeport.passes.recurrence import Recurrence, is_common, recurrence_of, resets_late
 from edgeport.passes.site import is_read
+from edgeport.quantize.compression import Palette, Sparse
+from edgeport.quantize.plan import Compression
 from edgeport.sample import Array
+from edgeport.targets.coreml.compressed import compressed
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused, lowers
@@ -113,12 +117,42 @@ def _direction(found: Recurrence, number: int) -> str:
     return "reverse" if found.backwards[number] else "forward"
 
 
-def _rows(ctx: Context, found: Recurrence, index: int, number: int, order: Sequence[int]) -> Array:
-    """Blocks of rows of a constant operand in another order."""
-    data = ctx.constant(input_of(found.node, index))
+def _rows(ctx: Context, found: Recurrence, index: int, number: int, order: Sequence[int]) -> Var | Array:
+    """Blocks of rows of a constant operand in another order; compressed where the plan says so."""
+    value = input_of(found.node, index)
+    data = ctx.constant(value)
+    assert value is not None
     assert data is not None
-    blocks = data[number].reshape(-1, found.hidden, *data.shape[2:])
-    return ctx.floating(blocks[list(order)].reshape(-1, *data.shape[2:]))
+    rows = np.arange(data.shape[1]).reshape(-1, found.hidden)[list(order)].reshape(-1)
+    how = None if ctx.plan.kernel(found.node.name) == "float32" else ctx.plan.compression(value.name)
+    if how is None or index > 2:
+        return ctx.floating(data[number, rows])
+    part, name = data[number, rows], value.name or "weight"
+    return compressed(ctx, part, _of_rows(how, number, rows, found.gates), (0, 1), part.shape, name)
+
+
+def _of_rows(how: Compression, number: int, rows: Array, gates: int) -> Compression:
+    """What holds for rows of one direction of weights [directions, rows, columns].
+
+    Raises:
+        Refused: a palette serves rows of several gates, which come apart.
+    """
+    if isinstance(how, Sparse):
+        return Sparse(how.mask[number, rows])
+    if isinstance(how, Palette):
+        if len(how.lut) == 1:
+            return replace(how, axis=None)
+        if how.axis != 1 or len(how.lut) % gates:
+            raise Refused(
+                "its palettes serve several gates at once", "take a --group-size that divides its hidden size"
+            )
+        groups = rows.reshape(len(how.lut), -1)[:, 0] // (len(rows) // len(how.lut))
+        return replace(how, lut=how.lut[groups], axis=0)
+    if how.block is not None:
+        return replace(how, scale=how.scale[number, rows], zero_point=how.zero_point[number, rows], axis=0)
+    if how.axis is None:
+        return how
+    return replace(how, scale=how.scale[rows], zero_point=how.zero_point[rows], axis=0)
 
 
 def _summed(ctx: Context, found: Recurrence, number: int, order: Sequence[int]) -> Array:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from coreml_graphs import Graph, assert_same, normal
+from coreml_graphs import Graph, assert_same, normal, run
+from onnx import numpy_helper
+from onnx_graphs import reference
 
+from edgeport.planning import assign_for, plan_for
 from edgeport.quantize.plan import Plan
+from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.scheme import coreml_scheme
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 BATCH, INPUTS, HIDDEN = 2, 3, 4
@@ -93,6 +99,35 @@ def test_float16(tmp_path: Path, op: str, deployment: str) -> None:
     plan = Plan("fp16", device={"name": "phone", "deployment": deployment})
     # float16 has 11 bits; what one step loses (5e-4 of numbers around 1) the next ones carry on
     assert assert_same(g, outputs, tmp_path, tolerance=5e-3, plan=plan)[op.lower()]
+
+
+@pytest.mark.parametrize("op", list(GATES))
+@pytest.mark.parametrize(
+    ("precision", "options", "kind"),
+    [
+        ("int8-weights", {}, "constexpr_affine_dequantize"),
+        ("palettized-4", {}, "constexpr_lut_to_dense"),
+        ("palettized-2", {"group": HIDDEN}, "constexpr_lut_to_dense"),
+        ("sparse", {"sparsity": 0.5}, "constexpr_sparse_to_dense"),
+    ],
+)
+def test_compressed_weights(tmp_path: Path, op: str, precision: str, options: dict[str, Any], kind: str) -> None:
+    g, outputs = recurrent(op, "B h c", direction="bidirectional")
+    model = g.model(*outputs)
+    assigned = assign_for(model, replace(coreml_scheme(precision), **options))
+    plan = plan_for(model, assigned, None, "min-max")
+    got = run(g, outputs, tmp_path, plan)
+    program = open_package(tmp_path / "m.mlpackage").interfaces["main"].function
+    assert sum(operation.kind == kind for operation in program.block.operations) == 4
+
+    restored = Graph()
+    restored.nodes, restored.inputs = g.nodes, g.inputs
+    for tensor in g.constants:
+        how, data = plan.compression(tensor.name), numpy_helper.to_array(tensor)
+        restored.const(data if how is None else how.restored(data), tensor.name)
+    for name, want in reference(restored.proto(*outputs), g.inputs).items():
+        # float16 beside weights that are equal but for the rounding of their scales and tables to float16
+        np.testing.assert_allclose(got[name], want, rtol=5e-3, atol=5e-3)
 
 
 def test_outputs_that_nobody_reads(tmp_path: Path) -> None:
