@@ -4,6 +4,7 @@ from edgeport.calibration.cached import cached_collect
 from edgeport.calibration.checks import check_samples
 from edgeport.calibration.collect import collect
 from edgeport.calibration.identity import graph_digest
+from edgeport.calibration.powers import ChannelPowers
 from edgeport.calibration.preprocessing import Preprocessing
 from edgeport.calibration.ranges import METHODS, Method, choose_range
 from edgeport.calibration.samples import Data, SampleSource, open_samples, split
@@ -11,6 +12,7 @@ from edgeport.calibration.statistics import Request, Statistics, TensorStatistic
 
 __all__ = [
     "METHODS",
+    "ChannelPowers",
     "Data",
     "Method",
     "Preprocessing",

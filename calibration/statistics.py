@@ -250,7 +250,7 @@ def _read_entry(name: str, entry: Mapping[str, Any], trimmed: Counts | None) -> 
 
 def _read_powers(name: str, entry: Mapping[str, Any], samples: int, arrays: Mapping[str, Any]) -> ChannelPowers:
     sums = arrays.get(entry["array"])
-    if sums is None or sums.dtype != np.int64 or sums.ndim != 2 or (sums < 0).any():
+    if sums is None or sums.dtype != np.int64 or sums.ndim != 3 or len(sums) != 2:
         raise ValueError(f"lacks the channel powers of tensor {name!r}")
     try:
         return ChannelPowers(int(entry["axis"]), samples, untrimmed(int(entry["first_bucket"]), sums))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from edgeport.calibration import Statistics, choose_range
+from edgeport.calibration import ChannelPowers, Statistics, choose_range
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.assign import Assignment, assign, left_in_float
@@ -15,7 +15,6 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.quantize.scheme_options import by_kernel
-from edgeport.sample import Array
 
 
 @dataclass(frozen=True)
@@ -77,12 +76,12 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     """
     scheme = assigned.scheme
 
-    def powers(tensor: str, axis: int) -> Array | None:
+    def channels(tensor: str, axis: int) -> ChannelPowers | None:
         seen = None if statistics is None else statistics.powers.get(tensor)
-        return None if seen is None or seen.axis != axis else seen.mean
+        return None if seen is None or seen.axis != axis else seen
 
     if statistics is None or not scheme.needs_data:
-        return make_plan(assigned.assignment, scheme, None, method, powers=powers)
+        return make_plan(assigned.assignment, scheme, None, method, channels=channels)
     if scheme.wide:  # with 65,536 steps there is nothing to gain from clipping
         method = "min-max"
 
@@ -97,7 +96,7 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     while True:
         assignment = _without(graph, assigned, unbounded, statistics)
         try:
-            return make_plan(assignment, scheme, ranges, method, moments, powers)
+            return make_plan(assignment, scheme, ranges, method, moments, channels)
         except UnsettledError as error:
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
 

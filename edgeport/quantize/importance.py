@@ -8,6 +8,7 @@ The squared error of a product's output, for inputs whose channels are uncorrela
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,21 @@ import onnx_ir as ir
 from edgeport.quantize.groups import KernelGroup
 from edgeport.sample import Array
 
-Powers = Callable[[str, int], Array | None]
-"""From a tensor's name and channel axis: the mean square of every channel, float64 of shape (channels,), or None."""
+
+class ChannelMoments(Protocol):
+    """What is known about the channels of a tensor: float64 arrays of shape (channels,)."""
+
+    @property
+    def mean(self) -> npt.NDArray[np.float64]:
+        """Means."""
+
+    @property
+    def mean_square(self) -> npt.NDArray[np.float64]:
+        """Mean squares."""
+
+
+Channels = Callable[[str, int], ChannelMoments | None]
+"""From a tensor's name and channel axis: what is known about its channels."""
 
 _LEAST = 0.001
 """Of the mean importance: samples are few, and a channel that was silent in them may speak later."""
@@ -32,6 +46,9 @@ _CHANNEL_AXIS: Mapping[str, int] = {
 }
 """Operator -> the axis of its first input that its second, the weights, is multiplied along."""
 
+_OUTPUT_AXIS: Mapping[str, int] = {"Conv": 0, "MatMul": 1}
+"""Operators of whose weights all of a channel enter every output (but for padding), and the axis of the channels."""
+
 
 def channel_axis(node: ir.Node, index: int) -> tuple[str, int] | None:
     """The activation whose channels meet the constant at input `index`, and their axis; None if there is none."""
@@ -44,32 +61,66 @@ def channel_axis(node: ir.Node, index: int) -> tuple[str, int] | None:
     return x.name or "", axis
 
 
-def importance(weight: ir.Value, groups: Iterable[KernelGroup], powers: Powers) -> npt.NDArray[np.float64] | None:
+def importance(weight: ir.Value, groups: Iterable[KernelGroup], channels: Channels) -> npt.NDArray[np.float64] | None:
     """What the squared error of each weight counts, broadcastable to the weight and with mean 1.
 
     Args:
         weight: a constant.
         groups: the kernels that use it.
-        powers: of the activations.
+        channels: of the activations.
 
     Returns:
         None where nothing is known about a kernel's input.
     """
     total: npt.NDArray[np.float64] | None = None
     for group in groups:
-        node = group.anchor
-        index = next(i for i, value in enumerate(node.inputs) if value is weight)
-        source = channel_axis(node, index)
-        power = None if source is None else powers(*source)
-        shaped = None if power is None else _beside(node, weight, power)
+        known = _moments(group.anchor, weight, channels)
+        shaped = None if known is None else _beside(group.anchor, weight, known.mean_square)
         if shaped is None or not np.isfinite(shaped).all() or not shaped.any():
             return None
         total = shaped if total is None else total + shaped
     return None if total is None else np.maximum(total / total.mean(), _LEAST)
 
 
+def added_means(
+    weight: ir.Value, added: Array, groups: Iterable[KernelGroup], channels: Channels
+) -> Mapping[str, Array]:
+    """What a change of weights adds to the mean of each output channel of the kernels that have a constant bias.
+
+    A bias can take it off again (Nagel et al. 2019, arXiv:1906.04721, section 4.2): E[dW x] = dW E[x].
+
+    Args:
+        weight: a constant.
+        added: what is added to it, in its shape.
+        groups: the kernels that use it.
+        channels: of the activations.
+
+    Returns:
+        Name of the anchor -> float32 array of shape (channels,).
+    """
+    found: dict[str, Array] = {}
+    for group in groups:
+        node, bias = group.anchor, group.bias_value
+        axis = _OUTPUT_AXIS.get(node.op_type)
+        known = _moments(node, weight, channels)
+        if axis is None or bias is None or bias.const_value is None or known is None:
+            continue
+        shaped = _beside(node, weight, known.mean)
+        if shaped is None or not np.isfinite(shaped).all():
+            continue
+        others = tuple(i for i in range(added.ndim) if i != axis % added.ndim)
+        found[node.name or ""] = np.asarray((added * shaped).sum(axis=others), np.float32)
+    return found
+
+
+def _moments(node: ir.Node, weight: ir.Value, channels: Channels) -> ChannelMoments | None:
+    index = next(i for i, value in enumerate(node.inputs) if value is weight)
+    source = channel_axis(node, index)
+    return None if source is None else channels(*source)
+
+
 def _beside(node: ir.Node, weight: ir.Value, power: Array) -> npt.NDArray[np.float64] | None:
-    """The power of the channel that each weight multiplies; None where it does not fit the weights."""
+    """The figure of the channel that each weight multiplies; None where there are not as many as the weights have."""
     assert weight.const_value is not None
     shape = weight.const_value.numpy().shape
     groups = _integer(node, "group", 1)

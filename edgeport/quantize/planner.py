@@ -15,7 +15,7 @@ from edgeport.quantize.assign import Assignment
 from edgeport.quantize.clusters import Cluster
 from edgeport.quantize.four_bits import four_bit_qparams
 from edgeport.quantize.groups import KernelGroup
-from edgeport.quantize.importance import Powers, importance
+from edgeport.quantize.importance import ChannelMoments, Channels, added_means, importance
 from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.operands import integer_inputs, rule_of
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
@@ -40,7 +40,7 @@ def _unknown(tensor: str) -> tuple[float, float] | None:
     return None
 
 
-def _unmeasured(tensor: str, axis: int) -> Array | None:
+def _unmeasured(tensor: str, axis: int) -> ChannelMoments | None:
     return None
 
 
@@ -58,7 +58,7 @@ def make_plan(
     ranges: Ranges | None,
     method: str,
     moments: Moments = _unknown,
-    powers: Powers = _unmeasured,
+    channels: Channels = _unmeasured,
 ) -> Plan:
     """Gives every tensor of an assignment its parameters.
 
@@ -68,7 +68,7 @@ def make_plan(
         ranges: clipping intervals of activations; None if the scheme needs none.
         method: name of the range method, for the reasons.
         moments: of activations; None where they are not known.
-        powers: of the channels of activations; None where they are not known.
+        channels: moments of the channels of activations; None where they are not known.
 
     Raises:
         CalibrationError: statistics of a tensor are missing.
@@ -90,12 +90,17 @@ def make_plan(
             tensors[name] = TensorPlan(name, "activation", qparams, reason)
     _limit_gains(tensors, assignment, scheme)
     for name, (value, axis) in assignment.weights.items():
-        tensors[name] = _weight(value, axis, assignment.kernels[name], tensors, scheme, powers)
+        tensors[name] = _weight(value, axis, assignment.kernels[name], tensors, scheme, channels)
 
     def parameters(name: str) -> QParams | None:
         return tensors[name].qparams if name in tensors else None
 
-    shifts = rounding_shifts(assignment.integer_groups, parameters, moments)
+    shifts = dict(rounding_shifts(assignment.integer_groups, parameters, moments))
+    for name, (value, _) in assignment.weights.items():
+        stored = tensors[name].stored
+        if stored is not None:
+            added = stored.restored(constant(value)).astype(np.float64) - constant(value)
+            shifts |= added_means(value, added, assignment.kernels[name], channels)
     layers = {name: part.precision for name, part in scheme.layers.items()}
     return Plan(scheme.precision, tensors, assignment.nodes, shifts=shifts, layers=layers)
 
@@ -106,7 +111,7 @@ def _weight(
     groups: tuple[KernelGroup, ...],
     tensors: Mapping[str, TensorPlan],
     scheme: Scheme,
-    powers: Powers,
+    channels: Channels,
 ) -> TensorPlan:
     """How the weights of some kernels are stored; `tensors` holds the plans of their activations."""
     name = value.name or ""
@@ -114,7 +119,7 @@ def _weight(
     if kernel == "fp16-weights":
         return TensorPlan(name, "weight", None, "stored as float16")
     if kernel in ("palettized", "sparse"):
-        counts = importance(value, groups, powers)
+        counts = importance(value, groups, channels)
         if kernel == "palettized":
             palette, said = palettize(constant(value), axis, here, counts)
             return TensorPlan(name, "weight", None, said, palette)

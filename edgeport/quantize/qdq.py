@@ -59,6 +59,10 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
             qparams = plan.qparams(weight.name)
             writer.replace(group.anchor, weight, _stored_weight(writer, weight, plan.compression(weight.name)))
             bias = group.bias_value
+            if x is None and bias is not None and group.anchor.name in plan.shifts:
+                name = f"{bias.name}:of:{group.anchor.name}"
+                shifted = writer.initializer(name, plan.bias(group.anchor.name, constant(bias)))
+                writer.replace(group.bias or group.anchor, bias, shifted)
             if x is not None and qparams is not None and bias is not None and bias.const_value is not None:
                 name = f"{bias.name}:of:{group.anchor.name}"
                 flat = plan.bias(group.anchor.name, constant(bias).reshape(-1))

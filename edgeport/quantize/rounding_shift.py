@@ -3,8 +3,9 @@
     y = (W + dW) x + b     the mean of dW x is dW mean(x), which no later operator averages out: it is one error for a
                            whole channel of an image or sequence
 
-Bias correction after Nagel et al. 2019 (arXiv:1906.04721, section 4.2), with one mean for the whole input: statistics
-hold no means of channels, and behind rectifiers, where means are far from 0, those of channels have one sign.
+Bias correction after Nagel et al. 2019 (arXiv:1906.04721, section 4.2), with one mean for the whole input: histograms
+hold no means of channels, and behind rectifiers, where means are far from 0, those of channels have one sign. Where
+means of channels are collected, for palettes and sparse weights, `importance.added_means` takes those.
 """
 
 from __future__ import annotations
