@@ -14,6 +14,7 @@ from edgeport.sample import Array
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.halves import LEAST_HALF
 from edgeport.targets.coreml.mil import Var
+from edgeport.targets.coreml.ops.reduce import over_largest
 from edgeport.targets.coreml.registry import Refused, lowers
 
 _LEAST_NORMAL = 2.0**-14
@@ -140,8 +141,10 @@ def lp_normalization(ctx: Context, node: ir.Node) -> None:
     kind = {1: "reduce_l1_norm", 2: "reduce_l2_norm"}.get(get_int(node, "p", 2))
     if kind is None:
         raise Refused(f"p={get_int(node, 'p', 2)} is not supported; 1 and 2 are")
-    data = ctx.read(x)
-    norm = ctx.emit(kind, x=data, axes=[get_int(node, "axis", -1) % ctx.rank(x)], keep_dims=True)
+    data, axes = ctx.read(x), [get_int(node, "axis", -1) % ctx.rank(x)]
+    if kind == "reduce_l2_norm" and ctx.width == "float16":
+        data, _ = over_largest(ctx, data, axes)
+    norm = ctx.emit(kind, x=data, axes=axes, keep_dims=True)
     zero = ctx.emit("equal", x=norm, y=ctx.number(0))
     below = ctx.emit("select", cond=zero, a=ctx.number(1), b=norm)
     ctx.bind(node.outputs[0], ctx.emit("real_div", x=data, y=below))

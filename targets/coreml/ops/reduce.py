@@ -25,6 +25,8 @@ _KINDS = {
     "ReduceSum": "reduce_sum",
     "ReduceSumSquare": "reduce_sum_square",
 }
+_LEAST_NORMAL = 2.0**-14
+"""Of float16."""
 _OF_FLOATS = ("ReduceL2", "ReduceLogSum", "ReduceLogSumExp")
 
 
@@ -59,7 +61,21 @@ def _reduced(ctx: Context, op_type: str, x: Var, axes: list[int], keep: bool) ->
         return truncated_quotient(ctx, total, np.int32(math.prod(x.shape[axis] for axis in axes)))
     if op_type == "ReduceLogSumExp":
         return _log_sum_exp(ctx, x, where)
+    if op_type == "ReduceL2" and ctx.width == "float16":
+        scaled, largest = over_largest(ctx, x, axes)
+        norm = ctx.emit("reduce_l2_norm", x=scaled, **where)
+        return ctx.emit("mul", x=norm, y=ctx.reshape(largest, norm.shape))
     return ctx.emit(_KINDS[op_type], x=x, **where)
+
+
+def over_largest(ctx: Context, x: Var, axes: list[int]) -> tuple[Var, Var]:
+    """x over the largest |x| along axes, and that largest.
+
+    The Neural Engine adds in float16: squares of numbers below 2e-4 are 0, and a norm above 256 is infinite.
+    """
+    largest = ctx.emit("reduce_max", x=ctx.emit("abs", x=x), axes=np.asarray(axes, np.int32), keep_dims=True)
+    largest = ctx.emit("maximum", x=largest, y=ctx.number(_LEAST_NORMAL))
+    return ctx.emit("real_div", x=x, y=largest), largest
 
 
 def _log_sum_exp(ctx: Context, x: Var, where: dict[str, Any]) -> Var:

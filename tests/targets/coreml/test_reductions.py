@@ -11,6 +11,8 @@ from coreml_graphs import Graph, assert_same, normal
 
 from edgeport.errors import ModelError
 from edgeport.quantize.plan import Plan
+from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.target import COREML
 
 HALF = 4e-3
@@ -44,6 +46,22 @@ def test_sums_of_powers_do_not_overflow(tmp_path: Path) -> None:
     g.op("ReduceLogSumExp", g.input("x", x), g.const(np.array([1], np.int64)), keepdims=0, out="y")
     for precision in ("fp32", "fp16"):
         assert_same(g, ["y"], tmp_path, HALF, Plan(precision))
+
+
+def test_norms_of_large_and_small_numbers(tmp_path: Path) -> None:
+    x = np.stack([normal(512) * 40, normal(512) * 1e-4, np.zeros(512)]).astype(np.float32)
+    g = Graph()
+    outputs = [
+        g.op("ReduceL2", g.input("x", x), g.const(np.array([1], np.int64))),
+        g.op("LpNormalization", "x", axis=1),
+    ]
+    assert_same(g, outputs, tmp_path, HALF, Plan("fp16"))
+    values = Evaluator(tmp_path / "m.mlpackage").run(g.inputs, keep=None).values
+    operations = open_package(tmp_path / "m.mlpackage").interfaces["main"].function.block.operations
+    squared = [str(o.inputs["x"][0]) for o in operations if o.kind == "reduce_l2_norm"]
+    assert len(squared) == 2
+    for name in squared:  # no sum of 512 squares is beyond float16, and none of a row that is not 0 is 0
+        assert np.abs(values[name]).max(axis=1) == pytest.approx([1, 1, 0], abs=1e-3)
 
 
 def test_of_integers_and_truth(tmp_path: Path) -> None:
