@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tflite_graphs import Graph, lower, normal
+from onnx_graphs import Graph, normal
 
 from edgeport.errors import ModelError
+from edgeport.quantize.plan import Plan
+from edgeport.targets.tflite.target import TFLITE
 
 
 def suppression() -> Graph:
@@ -42,7 +44,7 @@ def counted() -> Graph:
 )
 def test_reason_and_way_out(tmp_path: Path, graph: Graph, message: str, hint: str) -> None:
     with pytest.raises(ModelError) as caught:
-        lower(graph, ["y"], tmp_path)
+        TFLITE.lower(graph.model("y"), Plan("fp32"), tmp_path, "m")
     first = caught.value.findings[0]
     assert first.code == "unsupported-op"
     assert message in first.message
