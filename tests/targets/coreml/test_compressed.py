@@ -51,6 +51,6 @@ def test_it_is_what_the_plan_says_in_any_order_of_axes(name: str, system: str, t
         total = mil.emit("add", x=function.inputs["x"], y=made, name="total")
         function.set_outputs([total])
     package = tmp_path / "one.mlpackage"
-    save(mil.convert(mil.program({"main": function}), system), package, {})
+    save(mil.convert(mil.program({"main": function}), system), package, {}, lambda message: None)
     run = Evaluator(package).run({"x": np.zeros((8, 6), np.float32)})
     np.testing.assert_array_equal(run.outputs["total"], how.restored(WEIGHT).T)
