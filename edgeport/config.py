@@ -52,6 +52,7 @@ class Config(BaseModel):
     data: str | None = None
     input: Entries = None
     shapes: Entries = None
+    shapes_as: str | None = None
     state: Entries = None
     input_layout: str | None = None
     io_dtype: str | None = None

@@ -10,7 +10,7 @@ from edgeport.calibration import METHODS
 from edgeport.errors import ToolchainError, UsageError
 from edgeport.layer_precision import LayerPrecision
 from edgeport.presentation import check_io_dtype
-from edgeport.quantize.plan import InputLayout, IoDtype
+from edgeport.quantize.plan import InputLayout, IoDtype, ShapesAs
 from edgeport.quantize.scheme import Scheme
 from edgeport.quantize.scheme_options import Storage, mixed, with_storage
 from edgeport.suggest import did_you_mean
@@ -36,6 +36,7 @@ class ExportOptions:
     image_input: bool = False
     layer_precision: tuple[LayerPrecision, ...] = ()
     shapes: tuple[str, ...] = ()
+    shapes_as: ShapesAs = "functions"
     states: tuple[str, ...] = ()
 
     def scheme_of(self, target: Target, layers: Mapping[str, str] = _NO_LAYERS) -> Scheme:
@@ -150,6 +151,9 @@ def _check_ends(options: ExportOptions) -> None:
     if options.input_layout not in get_args(InputLayout):
         near = did_you_mean(options.input_layout, get_args(InputLayout))
         raise UsageError(f"--input-layout {options.input_layout}: no such layout; {near}")
+    if options.shapes_as not in get_args(ShapesAs):
+        near = did_you_mean(options.shapes_as, get_args(ShapesAs))
+        raise UsageError(f"--shapes-as {options.shapes_as}: no such form; {near}")
     if options.io_dtype not in get_args(IoDtype):
         near = did_you_mean(options.io_dtype, get_args(IoDtype))
         raise UsageError(f"--io-dtype {options.io_dtype}: no such type; {near}")
@@ -168,6 +172,8 @@ def check_ends(target: Target, options: ExportOptions) -> None:
         raise UsageError(f"--image-input: the {target.name} target takes arrays only; leave it out")
     if options.shapes and "shapes" not in target.ends:
         raise UsageError(f"--shapes: an artifact of the {target.name} target has one shape; leave it out")
+    if options.shapes_as != "functions" and not options.shapes:
+        raise UsageError(f"--shapes-as {options.shapes_as} needs --shapes")
     if options.states and "states" not in target.ends:
         raise UsageError(f"--state: artifacts of the {target.name} target keep nothing between runs; leave it out")
     if options.states and options.shapes:

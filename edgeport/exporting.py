@@ -23,7 +23,7 @@ from edgeport.observation import observe
 from edgeport.preparation import Prepared, check_capture, prepare
 from edgeport.presentation import Presentation, check_images
 from edgeport.progress import Progress, Silent
-from edgeport.quantize.plan import InputLayout, IoDtype
+from edgeport.quantize.plan import InputLayout, IoDtype, ShapesAs
 from edgeport.quantize.scheme_options import Storage
 from edgeport.report.build import build_report, write_report
 from edgeport.report.contents import ExportReport
@@ -53,6 +53,7 @@ def export(
     data: Any = None,
     inputs: Sequence[str | InputSpec] = (),
     shapes: Sequence[str] = (),
+    shapes_as: ShapesAs = "functions",
     state: Sequence[str] = (),
     input_layout: InputLayout = "source",
     io_dtype: IoDtype = "source",
@@ -92,6 +93,8 @@ def export(
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
         shapes: `NAME=1x3x320x320,OTHER=...`, each a further set of input shapes that the artifact is to take (Core ML:
             a function for each, with the same weights). Each is captured, run and compared by itself.
+        shapes_as: `functions`; or `enumerated` or `ranged`, which make one function for these shapes, or for all in
+            between, if the model's program is the same at each.
         state: `INPUT=OUTPUT`, an output that is the input of the next run: the artifact keeps it itself (Core ML).
         input_layout: `nhwc` makes the artifact take four-dimensional inputs as camera buffers lie, channels last;
             samples and `inputs` stay in the source's order.
@@ -141,6 +144,7 @@ def export(
         image_input,
         tuple(parse_layer(text) for text in layer_precision),
         tuple(shapes),
+        shapes_as,
         tuple(state),
     )
     check_options(options, has_data=statistics is not None or calib is not None)
@@ -183,7 +187,9 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    presentation = Presentation(input_layout, io_dtype, description, facts_of(options.profile), image_input, states)
+    presentation = Presentation(
+        input_layout, io_dtype, description, facts_of(options.profile), image_input, states, shapes_as
+    )
     works = [plan_target(w, prepared, further, observed.statistics, ranges, presentation) for w in works]
 
     given = {
@@ -196,6 +202,7 @@ def export(
         "data": _said(data),
         "input": [str(i) for i in inputs],
         "shapes": list(shapes),
+        "shapes_as": shapes_as,
         "state": list(state),
         "input_layout": input_layout,
         "io_dtype": io_dtype,

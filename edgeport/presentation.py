@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgeport.description import Description
 from edgeport.errors import UsageError
 from edgeport.findings import Finding
-from edgeport.quantize.plan import InputLayout, IoDtype, Kernel, Plan
+from edgeport.quantize.plan import InputLayout, IoDtype, Kernel, Plan, ShapesAs
 
 _KERNELS: dict[str, Kernel] = {"int8": "int8", "uint8": "int8", "int16": "int16x8"}
 """Integers at the ends -> the kernels that take them."""
@@ -27,6 +27,7 @@ class Presentation:
     device: Mapping[str, Any] = field(default_factory=dict)
     image_input: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
+    shapes_as: ShapesAs = "functions"
 
     def of(self, plan: Plan) -> Plan:
         """The plan of an artifact that shows itself so."""
@@ -38,6 +39,7 @@ class Presentation:
             device=self.device,
             image_input=self.image_input,
             states=self.states,
+            shapes_as=self.shapes_as,
         )
 
 

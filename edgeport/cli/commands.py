@@ -28,6 +28,7 @@ def cli() -> None:
 @o.flags(o.SOURCE, o.TARGET, o.PROFILE, o.PRECISION, o.SCHEME, o.RANGES, o.CALIB, o.DATA, o.INPUT)
 @o.flags(
     o.SHAPES,
+    o.SHAPES_AS,
     o.STATE,
     o.INPUT_LAYOUT,
     o.IO_DTYPE,

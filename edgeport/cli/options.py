@@ -42,6 +42,9 @@ INPUT = click.option(
 SHAPES = click.option(
     "--shapes", metavar="NAME=SHAPE,..", multiple=True, help="Further shapes that the file takes (Core ML). Repeatable."
 )
+SHAPES_AS = click.option(
+    "--shapes-as", metavar="NAME", help="Form of several shapes: functions, enumerated or ranged [default: functions]."
+)
 STATE = click.option(
     "--state", metavar="INPUT=OUTPUT", multiple=True, help="What the file keeps between runs. Repeatable (Core ML)."
 )

@@ -40,6 +40,7 @@ INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
 """Kernels whose activations are integers with parameters of the plan."""
 
 InputLayout = Literal["source", "nhwc"]
+ShapesAs = Literal["functions", "enumerated", "ranged"]
 IoDtype = Literal["source", "int8", "uint8", "int16", "float16"]
 
 _LIMITS = {
@@ -155,7 +156,7 @@ class Plan:
     `input_layout` says in which order the artifact takes its four-dimensional inputs: as the source does, or `nhwc`,
     the order of camera buffers. `io_dtype` other than `source` makes it take and give integers where its kernels do,
     or float16 where the source has float32; with `image_input` it takes pixels where images are described. The inputs
-    in `states` are what the artifact keeps between runs, each the output of that name in the run before.
+    in `states` (`--state`) are what the artifact keeps between runs, each the output of that name in the run before.
     `description` is what the artifact says about itself, `device` the facts of the device's profile (empty without
     one). `shifts` are taken off the biases of the kernels with these anchors (see `rounding_shift`). `layers` holds
     the precision of the nodes for which another than `precision` was asked.
@@ -172,6 +173,7 @@ class Plan:
     device: Mapping[str, Any] = field(default_factory=dict)
     image_input: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
+    shapes_as: ShapesAs = "functions"
 
     @property
     def pixels(self) -> Mapping[str, ImageInput]:

@@ -14,7 +14,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -197,19 +197,9 @@ def convert(made: Any, deployment: str, **options: Any) -> Any:
         gc.unfreeze()
 
 
-def in_order(data: bytes, colours: Mapping[str, str]) -> bytes:
-    """A model's bytes with the entries of all maps sorted, and some inputs declared as images.
-
-    Args:
-        data: the model.
-        colours: identifier of an input -> RGB, BGR or GRAY; it is [1, channels, height, width].
-    """
+def edited(data: bytes, edit: Callable[[Any], None]) -> bytes:
+    """A model's bytes after a change to its protobuf message, with the entries of all maps sorted."""
     model = coremltools().proto.Model_pb2.Model.FromString(data)
-    described = [model.description, *model.description.functions]
-    for feature in (f for one in described for f in one.input if f.name in colours):
-        height, width = feature.type.multiArrayType.shape[2:]
-        space = {"GRAY": "GRAYSCALE"}.get(colours[feature.name], colours[feature.name])
-        feature.type.imageType.width, feature.type.imageType.height = width, height
-        feature.type.imageType.colorSpace = feature.type.imageType.ColorSpace.Value(space)
+    edit(model)
     ordered: bytes = model.SerializeToString(deterministic=True)
     return ordered

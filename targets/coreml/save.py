@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ LABELS_KEY = "edgeport.labels"
 """User-defined metadata: names of the classes, as JSON."""
 
 
-def save(model: Any, path: Path, notes: Mapping[str, str], colours: Mapping[str, str]) -> tuple[Path, ...]:
+def save(model: Any, path: Path, notes: Mapping[str, str], edit: Callable[[Any], None]) -> tuple[Path, ...]:
     """Writes the package, in one step: it is there as a whole, or not at all.
 
     coremltools gives items random identifiers, notes the date, leaves files to their owner alone, and writes maps in
@@ -34,7 +34,7 @@ def save(model: Any, path: Path, notes: Mapping[str, str], colours: Mapping[str,
         model: an `MLModel`.
         path: the folder to be made, ending in `.mlpackage`.
         notes: user-defined metadata.
-        colours: identifiers of the inputs that are images -> RGB, BGR or GRAY.
+        edit: changes the model's protobuf message before it is written.
 
     Returns:
         Every file of the package, sorted.
@@ -51,7 +51,7 @@ def save(model: Any, path: Path, notes: Mapping[str, str], colours: Mapping[str,
         items = json.loads(manifest.read_text(encoding="utf-8"))
         manifest.write_text(_stable(items), encoding="utf-8")
         file = written / "Data" / items["itemInfoEntries"][items["rootModelIdentifier"]]["path"]
-        file.write_bytes(mil.in_order(file.read_bytes(), colours))
+        file.write_bytes(mil.edited(file.read_bytes(), edit))
         for entry in (written, *written.rglob("*")):
             entry.chmod(0o755 if entry.is_dir() else 0o644)
         shutil.rmtree(path, ignore_errors=True)  # what an earlier call left there

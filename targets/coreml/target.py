@@ -67,13 +67,15 @@ class CoremlTarget:
     def lower_shapes(self, shaped: Sequence[Shaped], out: Path, name: str) -> Artifact:
         """Writes `out/name.mlpackage` with a function for each set of input shapes, all on the same weights.
 
-        Functions are called `main` and by their shapes, e.g. `main_1x3x320x320`.
+        Functions are called `main` and by their shapes, e.g. `main_1x3x320x320`. With another `shapes_as` in the plan
+        they are made one that takes all the shapes, and computes the same numbers at each.
 
         Raises:
             ModelError: a node cannot be lowered, or coremltools declines the program.
             UsageError: the device's system is too old for several functions.
         """
-        system = deployment_of(shaped[0].plan, [("--shapes", "iOS18")])
+        main = shaped[0].plan
+        system = deployment_of(main, [("--shapes", "iOS18")])
         functions, graphs = {}, []
         for one in shaped:
             plan = replace(one.plan, description=replace(one.plan.description, labels=()))
@@ -81,7 +83,10 @@ class CoremlTarget:
             title = "_".join(("main", *(part.split("=")[-1] for part in one.label.split(",") if part)))
             functions[title] = lowered
             graphs.append(ready)
-        artifact = write(functions, graphs[0], shaped[0].plan, system, out / f"{name}{self.suffix}")
+        path, form = out / f"{name}{self.suffix}", main.shapes_as
+        artifact = write(functions, graphs[0], main, system, path, form)
+        if form != "functions":
+            return with_selftest(replace(artifact, facts={**artifact.facts, "shapes_as": form}))
         titles = {title: [end.facts() for end in one.ends] for title, one in functions.items()}
         return with_selftest(replace(artifact, facts={**artifact.facts, "functions": titles}))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,13 @@ from typing import Any
 import onnx_ir as ir
 
 from edgeport.errors import ModelError
-from edgeport.quantize.plan import Plan
+from edgeport.quantize.plan import Plan, ShapesAs
 from edgeport.targets.contract import Artifact
 from edgeport.targets.coreml import classes, mil
 from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.flexible import merge
+from edgeport.targets.coreml.flexible_check import check_merged
+from edgeport.targets.coreml.image_types import as_images
 from edgeport.targets.coreml.interface import facts_of_ends, remarks
 from edgeport.targets.coreml.lint import lint
 from edgeport.targets.coreml.lower import Lowered
@@ -22,7 +26,14 @@ from edgeport.targets.coreml.pixels import declared
 from edgeport.targets.coreml.save import IMAGES_KEY, LABELS_KEY, NAMES_KEY, STATES_KEY, save
 
 
-def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system: str, path: Path) -> Artifact:
+def write(
+    functions: Mapping[str, Lowered],
+    graph: ir.Model,
+    plan: Plan,
+    system: str,
+    path: Path,
+    form: ShapesAs = "functions",
+) -> Artifact:
     """Writes a package.
 
     Args:
@@ -32,9 +43,10 @@ def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system:
         plan: how it shows itself.
         system: deployment target.
         path: the folder to be made.
+        form: what becomes of several functions: `enumerated` and `ranged` make one of them.
 
     Raises:
-        ModelError: coremltools declines the program.
+        ModelError: coremltools declines the program, or the functions do not make one.
     """
     lowered = functions["main"]
     if len(functions) > 1:
@@ -48,7 +60,13 @@ def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system:
     except mil.BuilderError as error:
         raise ModelError(f"coremltools declines the program: {error}") from error
     names = {end.source: end.name for end in lowered.ends}
-    files = save(model, path, _notes(lowered, plan), {names[n]: i.colour for n, i in plan.pixels.items()})
+    colours = {names[name]: image.colour for name, image in plan.pixels.items()}
+
+    notes = _notes(lowered, plan)
+    if form == "functions":
+        files = save(model, path, notes, lambda message: as_images(message, colours))
+    else:
+        files = _save_merged(model, path, notes, form, colours)
     facts = {"deployment": system, **facts_of_ends(lowered.ends)}
     labels = plan.description.labels
     if lowered.classes is not None:
@@ -65,6 +83,27 @@ def write(functions: Mapping[str, Lowered], graph: ir.Model, plan: Plan, system:
     dtypes = {end.source: end.dtype for end in lowered.ends if end.dtype != end.wants}
     dtypes |= dict.fromkeys([*plan.states, *plan.states.values()], "float16")
     return Artifact("coreml", plan.precision, path, files, findings, facts, dtypes)
+
+
+def _save_merged(
+    model: Any, path: Path, notes: Mapping[str, str], form: ShapesAs, colours: Mapping[str, str]
+) -> tuple[Path, ...]:
+    """Saves functions as one, and runs it beside them.
+
+    Raises:
+        ModelError: they do not make one, or it computes something else.
+    """
+
+    def edit(message: Any) -> None:
+        merge(message, form)
+        as_images(message, colours)
+
+    files = save(model, path, notes, edit)
+    with tempfile.TemporaryDirectory(prefix="edgeport-") as scratch:
+        apart = Path(scratch) / path.name
+        save(model, apart, notes, lambda message: as_images(message, colours))
+        check_merged(apart, path)
+    return files
 
 
 def _states(lowered: Lowered, plan: Plan) -> dict[str, dict[str, str]]:

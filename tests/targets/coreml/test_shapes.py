@@ -11,7 +11,7 @@ import pytest
 from edge_models import parsed
 
 from edgeport import api
-from edgeport.errors import UsageError
+from edgeport.errors import ModelError, UsageError
 from edgeport.targets.coreml.evaluator.package import open_package
 from edgeport.targets.coreml.evaluator.run import Evaluator
 
@@ -103,3 +103,120 @@ def test_a_system_before_functions_is_refused(open_net: Path, tmp_path: Path) ->
             profile="iphone-15-pro-ios17",
             out=tmp_path / "o",
         )
+
+
+@pytest.fixture
+def open_encoder(tmp_path: Path) -> Path:
+    """One attention of 2 heads over a sequence of any length, a slice to its end and one that leaves the last out."""
+    rng = np.random.default_rng(0)
+    model = parsed(
+        """net (float[1,L,16] x) => (float[1,L,16] y, float[1,M] last) {
+            q = MatMul(x, wq)
+            k = MatMul(x, wk)
+            qs = Reshape(q, split)
+            ks = Reshape(k, split)
+            qt = Transpose<perm=[0,2,1,3]>(qs)
+            kt = Transpose<perm=[0,2,3,1]>(ks)
+            scores = MatMul(qt, kt)
+            p = Softmax<axis=-1>(scores)
+            vt = Transpose<perm=[0,2,1,3]>(ks)
+            o = MatMul(p, vt)
+            ot = Transpose<perm=[0,2,1,3]>(o)
+            y = Reshape(ot, join)
+            most = Slice(y, one, minus, axis)
+            last = ReduceMean<axes=[2], keepdims=0>(most)
+        }""",
+        wq=rng.normal(size=(16, 16)).astype(np.float32) / 4,
+        wk=rng.normal(size=(16, 16)).astype(np.float32) / 4,
+        split=np.array([0, -1, 2, 8]),
+        join=np.array([0, -1, 16]),
+        one=np.array([1]),
+        minus=np.array([-1]),
+        axis=np.array([1]),
+    )
+    onnx.save(model, tmp_path / "encoder.onnx")
+    return tmp_path / "encoder.onnx"
+
+
+@pytest.mark.parametrize("form", ["enumerated", "ranged"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_one_function_for_all_lengths(precision: str, form: str, open_encoder: Path, tmp_path: Path) -> None:
+    result = api.export(
+        open_encoder,
+        target="coreml",
+        precision=precision,
+        inputs=["x:float32[1,12,16]"],
+        shapes=["x=1x7x16", "x=1x20x16"],
+        shapes_as=form,
+        out=tmp_path / "out",
+    )
+    evaluator = Evaluator(result.artifacts["coreml"])
+    assert list(evaluator.package.interfaces) == ["main"]
+    (feature,) = evaluator.features[0]
+    if form == "enumerated":
+        assert feature.shapes == ((1, 12, 16), (1, 7, 16), (1, 20, 16))
+    else:
+        assert feature.ranges == ((1, 1), (7, 20), (16, 16))
+    session = ort.InferenceSession(open_encoder)
+    for length in (7, 12, 20) if form == "enumerated" else (7, 9, 12, 18, 20):
+        x = np.random.default_rng(length).normal(size=(1, length, 16)).astype(np.float32)
+        want = session.run(["y", "last"], {"x": x})
+        got = evaluator.run({"x": x}).outputs
+        for name, array in zip(("y", "last"), want, strict=True):
+            # float32 sums in another order; float16 weights
+            np.testing.assert_allclose(got[name], array, atol=1e-5 if precision == "fp32" else 1e-2)
+    facts = result.report["targets"][0]["facts"]
+    assert facts["shapes_as"] == form
+    assert all(o["sqnr_db"] > 40 for s in facts["shapes"] for o in s["outputs"])
+
+
+@pytest.mark.parametrize("form", ["enumerated", "ranged"])
+def test_images_of_several_sizes(form: str, open_net: Path, tmp_path: Path) -> None:
+    model = onnx.load(open_net)
+    del model.graph.input[1:]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((1, 4), np.float32), "gain"))
+    onnx.save(model, open_net)
+    result = api.export(
+        open_net,
+        target="coreml",
+        precision="fp16",
+        inputs=MAIN[:1],
+        shapes=["image=1x3x24x8"],
+        shapes_as=form,
+        image_input=True,
+        preprocessing={"layout": "NCHW", "mean": [0.4, 0.5, 0.6], "std": [0.2, 0.2, 0.3]},
+        out=tmp_path / "out",
+    )
+    import coremltools as ct
+
+    (image,) = ct.models.utils.load_spec(str(result.artifacts["coreml"])).description.input
+    kind = image.type.imageType
+    assert (kind.width, kind.height) == (16, 16)
+    if form == "enumerated":
+        assert [(s.width, s.height) for s in kind.enumeratedSizes.sizes] == [(16, 16), (8, 24)]
+    else:
+        ranges = kind.imageSizeRange
+        assert (ranges.widthRange.lowerBound, ranges.widthRange.upperBound) == (8, 16)
+        assert (ranges.heightRange.lowerBound, ranges.heightRange.upperBound) == (16, 24)
+    assert all(o["sqnr_db"] > 40 for o in result.report["targets"][0]["facts"]["shapes"][0]["outputs"])
+
+
+def test_what_does_not_follow_from_the_shapes_is_refused(open_net: Path, tmp_path: Path) -> None:
+    model = onnx.load(open_net)
+    one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    table = onnx.helper.make_node("ConstantOfShape", ["sizes"], ["table"], value=one)
+    sizes = onnx.helper.make_node("Shape", ["map"], ["sizes"], start=2)
+    total = onnx.helper.make_node("CumSum", ["table", "first"], ["places"])
+    add = onnx.helper.make_node("Add", ["map", "places"], ["placed"])
+    model.graph.node.extend([sizes, table, total, add])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(0), "first"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("placed", 1, [1, 32, "A", "B"]))
+    onnx.save(model, open_net)
+    common = {"target": "coreml", "precision": "fp32", "inputs": MAIN, "shapes": OTHERS[:1]}
+    with pytest.raises(ModelError, match="is another constant at other shapes; leave --shapes-as out"):
+        api.export(open_net, shapes_as="ranged", out=tmp_path / "ranged", **common)
+    api.export(open_net, out=tmp_path / "functions", **common)
+    with pytest.raises(UsageError, match="--shapes-as ranged needs --shapes"):
+        api.export(open_net, target="coreml", precision="fp32", shapes_as="ranged", out=tmp_path / "o")
+    with pytest.raises(UsageError, match="no such form"):
+        api.export(open_net, shapes_as="range", out=tmp_path / "o", **common)
