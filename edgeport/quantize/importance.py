@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgeport.quantize.compression import Palette, Sparse
 from edgeport.quantize.groups import KernelGroup
 from edgeport.sample import Array
 
@@ -83,33 +84,39 @@ def importance(weight: ir.Value, groups: Iterable[KernelGroup], channels: Channe
 
 
 def added_means(
-    weight: ir.Value, added: Array, groups: Iterable[KernelGroup], channels: Channels
+    weight: ir.Value, stored: Palette | Sparse, groups: Iterable[KernelGroup], channels: Channels
 ) -> Mapping[str, Array]:
-    """What a change of weights adds to the mean of each output channel of the kernels that have a constant bias.
+    """What stored weights add to the mean of each output channel of the kernels that have a constant bias.
 
     A bias can take it off again (Nagel et al. 2019, arXiv:1906.04721, section 4.2): E[dW x] = dW E[x].
 
     Args:
         weight: a constant.
-        added: what is added to it, in its shape.
+        stored: how it is stored, which changes it.
         groups: the kernels that use it.
         channels: of the activations.
 
     Returns:
         Name of the anchor -> float32 array of shape (channels,).
     """
-    found: dict[str, Array] = {}
+    means: dict[ir.Node, npt.NDArray[np.float64]] = {}
     for group in groups:
         node, bias = group.anchor, group.bias_value
-        axis = _OUTPUT_AXIS.get(node.op_type)
         known = _moments(node, weight, channels)
-        if axis is None or bias is None or bias.const_value is None or known is None:
+        if node.op_type not in _OUTPUT_AXIS or bias is None or bias.const_value is None or known is None:
             continue
         shaped = _beside(node, weight, known.mean)
-        if shaped is None or not np.isfinite(shaped).all():
-            continue
-        others = tuple(i for i in range(added.ndim) if i != axis % added.ndim)
-        found[node.name or ""] = np.asarray((added * shaped).sum(axis=others), np.float32)
+        if shaped is not None and np.isfinite(shaped).all():
+            means[node] = shaped
+    if not means:
+        return {}
+    assert weight.const_value is not None
+    array = weight.const_value.numpy()
+    added = stored.restored(array).astype(np.float64) - array
+    found = {}
+    for node, mean in means.items():
+        others = tuple(i for i in range(array.ndim) if i != _OUTPUT_AXIS[node.op_type])
+        found[node.name or ""] = np.asarray((added * mean).sum(axis=others), np.float32)
     return found
 
 

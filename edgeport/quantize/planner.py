@@ -99,8 +99,7 @@ def make_plan(
     for name, (value, _) in assignment.weights.items():
         stored = tensors[name].stored
         if stored is not None:
-            added = stored.restored(constant(value)).astype(np.float64) - constant(value)
-            shifts |= added_means(value, added, assignment.kernels[name], channels)
+            shifts |= added_means(value, stored, assignment.kernels[name], channels)
     layers = {name: part.precision for name, part in scheme.layers.items()}
     return Plan(scheme.precision, tensors, assignment.nodes, shifts=shifts, layers=layers)
 
