@@ -55,7 +55,7 @@ def _matmul(ctx: Context, node: ir.Node, a: ir.Value, b: ir.Value) -> None:
 def _operand(ctx: Context, node: ir.Node, index: int, value: ir.Value) -> tuple[Var, bool]:
     """An operand, and whether its last two axes have to be swapped: a Transpose that only does that is not needed."""
     if ctx.constant(value) is not None:
-        return weight(ctx, node, index), False
+        return (weight(ctx, node, index) if ctx.dtype(value) == "float32" else ctx.read(value)), False
     before, rank = value.producer(), ctx.rank(value)
     plain = ctx.quant(value) is None and rank >= 2
     if plain and before is not None and before.op_type == "Transpose" and before.domain == "":

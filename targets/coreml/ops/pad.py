@@ -45,6 +45,8 @@ def pad(ctx: Context, node: ir.Node) -> None:
 
 
 def _continued(ctx: Context, data: Var, amounts: Amounts, mode: str) -> Var:
+    if mil.dtype_of(data) == "bool":  # which `gather` does not take
+        return ctx.cast(_continued(ctx, ctx.cast(data, "int32"), amounts, mode), "bool")
     shape = tuple(data.shape)
     outer = any(p for pair in amounts[:-2] for p in pair)
     deep = any(max(pair) >= size for pair, size in zip(amounts, shape, strict=True))

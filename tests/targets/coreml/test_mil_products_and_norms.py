@@ -40,6 +40,14 @@ def test_matmul(tmp_path: Path, shapes: tuple[tuple[int, ...], ...], constant: s
     assert kinds["linear"] == (constant == "right" and len(shapes[1]) == 2)
 
 
+@pytest.mark.parametrize("constant", ["left", "right", "none"])
+def test_matmul_of_integers(tmp_path: Path, constant: str) -> None:
+    g, a, b = Graph(), np.arange(6, dtype=np.int32).reshape(2, 3), np.arange(12, dtype=np.int32).reshape(3, 4)
+    names = [g.const(v) if side == constant else g.input(side, v) for side, v in (("left", a), ("right", b))]
+    g.op("MatMul", *names, out="y")
+    assert_same(g, ["y"], tmp_path)
+
+
 def test_a_bias_is_part_of_its_product(tmp_path: Path) -> None:
     g = Graph()
     x = g.op("MatMul", g.input("x", normal(2, 3, 4)), g.const(normal(4, 5)))

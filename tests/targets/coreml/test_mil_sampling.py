@@ -18,7 +18,7 @@ HALF = 2e-2
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
-@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, bool])
 def test_pad(tmp_path: Path, mode: str, dtype: type) -> None:
     g = Graph()
     x = g.input("x", (normal(2, 3, 4, 5) * 9).astype(dtype))
