@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from edgeport.targets.coreml.evaluator.accumulate import accumulates_in_half, product
+from edgeport.targets.coreml.evaluator.accumulate import accumulates_in_half, note_overflow, product
 from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 from edgeport.targets.coreml.evaluator.window import Window, read_window, spatial_ints
@@ -83,15 +83,24 @@ def conv_transpose(call: Call) -> Array:
     reach = tuple(max(size, a + b) for size, a, b in zip(full, front, wanted, strict=True))
     rows = weight.reshape(groups, inner, -1).swapaxes(-1, -2)
     terms = product(call, rows, x.reshape(count, groups, inner, -1)).reshape(count, outputs, *kernel, *sizes)
-    result = np.zeros(call.room((count, outputs, *reach)), np.float32)
     window = Window(kernel, strides, dilations, (0,) * len(kernel), (0,) * len(kernel), sizes)
+    shape = call.room((count, outputs, *reach))
+    kept = (slice(None), slice(None), *(slice(a, a + size) for a, size in zip(front, wanted, strict=True)))
+    result = np.ascontiguousarray(_spread(terms, window, shape, accumulates_in_half(call))[kept])
+    if accumulates_in_half(call):
+        note_overflow(call, result, lambda: _spread(terms, window, shape, False)[kept])
+    return _add_bias(call, result)
+
+
+def _spread(terms: Array, window: Window, shape: tuple[int, ...], in_half: bool) -> Array:
+    """Adds the terms [n, o, *k, *d] of every tap where its window puts them, in an array of `shape`."""
+    result = np.zeros(shape, np.float32)
     for tap, place in window.taps(result):
         whole: tuple[int | slice, ...] = (slice(None), slice(None), *tap)
         place += terms[whole]
-        if accumulates_in_half(call):
+        if in_half:
             place[...] = place.astype(np.float16)
-    kept = tuple(slice(a, a + size) for a, size in zip(front, wanted, strict=True))
-    return _add_bias(call, np.ascontiguousarray(result[(slice(None), slice(None), *kept)]))
+    return result
 
 
 def _cut(call: Call, full: tuple[int, ...], same: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
