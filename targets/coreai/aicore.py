@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import coreai.authoring as authoring  # before its parts, which import one another
 import numpy as np
+from coreai._compiler._mlir_libs._coreaiIR._bindings.compiler import copy_constant_value_to_array
 from coreai._compiler.dialects import coreai as dialect
 from coreai._compiler.ir import Attribute, DenseResourceElementsAttr, IntegerType, RankedTensorType
 from coreai.authoring.graph_builder import GraphOp
@@ -26,6 +29,9 @@ from edgeport.targets.coreai.program import Program, Step, Type
 FUNCTION = "main"
 _SUB_BYTE = {f"{sign}int{bits}": bits for bits in (1, 2, 3, 4, 6) for sign in ("", "u")}
 """Integers of less than a byte, which only constants have -> how many bits."""
+_HASHED = "dense_resource<resource_"
+_INLINE = 512
+"""Bytes of constants that stand in the program itself."""
 
 
 class ProgramError(Exception):
@@ -42,7 +48,9 @@ def write(program: Program, path: Path) -> None:
         module = authoring.Module.create()
         with module, _place(None).activate():
             _function(program)
-        authoring.AIProgram(module).save_asset(path)
+        made = authoring.AIProgram(module)
+        _name_folded(made)
+        made.save_asset(path)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ProgramError(_reason(error)) from error
     _forget_the_clock(path / "metadata.json")
@@ -64,7 +72,7 @@ def _function(program: Program) -> None:
     with graph.block:
         values: dict[int, Any] = dict(enumerate(graph.arguments))
         for number, (array, dtype) in program.constants.items():
-            values[number] = _constant(array, dtype)
+            values[number] = _constant(array, dtype, f"constant_{number}")
         for step in program.steps:
             with _place(program.names.get(step.results[-1])).activate():
                 _emit(step, values)
@@ -96,13 +104,36 @@ def _type(kind: Type) -> Any:
     return TensorType(list(kind.shape), np.bool_ if kind.dtype == "bool" else np.dtype(kind.dtype).type)._to_mlir_type()
 
 
-def _constant(array: Array, dtype: str) -> Any:
-    if dtype not in _SUB_BYTE:
+def _constant(array: Array, dtype: str, name: str) -> Any:
+    """A constant under a name of its own: those that the toolchain makes up differ from run to run."""
+    if dtype == "bool" or (dtype not in _SUB_BYTE and array.nbytes <= _INLINE):
         return dialect.constant(array)
-    packed = DenseResourceElementsAttr.get_from_buffer(
-        _packed(array, _SUB_BYTE[dtype]), "packed", _type(Type(array.shape, dtype))
-    )
-    return dialect.ConstantOp(value=packed).result
+    data = _packed(array, _SUB_BYTE[dtype]) if dtype in _SUB_BYTE else np.asarray(array, order="C")
+    stored = DenseResourceElementsAttr.get_from_buffer(data, name, _type(Type(array.shape, dtype)))
+    return dialect.ConstantOp(value=stored).result
+
+
+def _name_folded(program: Any) -> None:
+    """Gives large constants that the toolchain has folded names that follow from their place in the program.
+
+    Those of its own are hashes that differ from process to process.
+    """
+    graph = program._get_graph(FUNCTION)
+    with graph.context, graph.location:
+        for number, operation in enumerate(graph.entry_block.operations):
+            if operation.name != "coreai.constant" or not str(operation.attributes["value"]).startswith(_HASHED):
+                continue
+            kind = operation.results[0].type
+            data = np.empty(math.prod(kind.shape) * _width(kind.element_type), np.uint8)
+            copy_constant_value_to_array(constant_op=operation, destination=data)
+            named = DenseResourceElementsAttr.get_from_buffer(data, f"folded_{number}", kind)
+            operation.attributes["value"] = named
+
+
+def _width(element: Any) -> int:
+    """Bytes of a stored element."""
+    bits = int(re.sub(r"\D", "", str(element)))
+    return -(-bits // 8)
 
 
 def _packed(array: Array, bits: int) -> Array:
@@ -112,7 +143,10 @@ def _packed(array: Array, bits: int) -> Array:
 
 
 def _emit(step: Step, values: dict[int, Any]) -> None:
-    operands = [values[o] if isinstance(o, int) else dialect.constant(o) for o in step.operands]
+    operands = [
+        values[o] if isinstance(o, int) else _constant(o, o.dtype.name, f"parameter_{step.results[0]}_{i}")
+        for i, o in enumerate(step.operands)
+    ]
     types = [_type(kind) for kind in step.types]
     form = _FORMS.get(step.kind)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import pickle
 import signal
 import subprocess
@@ -71,6 +72,8 @@ def watch(path: Path, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[
 
 _LOCK = threading.Lock()
 _PROCESS: list[subprocess.Popen[bytes]] = []
+_PATIENCE = 10.0
+"""Seconds that a process has to end by itself."""
 
 
 def _ask(*request: Any) -> Any:
@@ -91,33 +94,35 @@ def _ask(*request: Any) -> Any:
 
 
 def _process() -> subprocess.Popen[bytes]:
-    if not _PROCESS or _PROCESS[0].poll() is not None:
-        _PROCESS[:] = [
-            subprocess.Popen(
-                [sys.executable, "-m", "edgeport.targets.coreai.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        ]
-        atexit.register(_stop, _PROCESS[0])
+    """The process that answers, a new one where there is none or the last has died."""
+    if _PROCESS and _PROCESS[0].poll() is not None:
+        _end(_PROCESS[0])
+    if not _PROCESS:
+        command = [sys.executable, "-m", "edgeport.targets.coreai.worker"]
+        _PROCESS.append(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        )
     return _PROCESS[0]
 
 
 def _end(process: subprocess.Popen[bytes]) -> str:
-    """How a process that answers no more ended."""
+    """Puts a process that answers no more away; how it ended."""
     _PROCESS.clear()
-    atexit.unregister(_stop)
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):  # what is left in the pipe cannot be written any more
+            if pipe is not None:
+                pipe.close()
     try:
-        code = process.wait(10)
+        code = process.wait(_PATIENCE)
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait()
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    for pipe in (process.stdin, process.stdout):
-        if pipe is not None:
-            pipe.close()
-    process.wait()
+@atexit.register
+def stop() -> None:
+    """Ends the process; the next request starts another."""
+    with _LOCK:
+        if _PROCESS:
+            _end(_PROCESS[0])

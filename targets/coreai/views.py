@@ -27,6 +27,8 @@ def reshape(x: Tensor, shape: Sequence[int]) -> Tensor:
     assert x.size == math.prod(target), (x.shape, target)
     if target == x.shape:
         return x
+    if x.data is not None and x.dtype == x.data.dtype.name:
+        return x.builder.constant(x.data.reshape(target))
     return x.builder.step("reshape", [x, signed(target)], target, x.dtype)
 
 
@@ -34,6 +36,8 @@ def transpose(x: Tensor, order: Sequence[int]) -> Tensor:
     """Axes in another order."""
     if list(order) == list(range(x.rank)):
         return x
+    if x.data is not None and x.dtype == x.data.dtype.name:
+        return x.builder.constant(x.data.transpose(order))
     return x.builder.step("transpose", [x, unsigned(order)], [x.shape[a] for a in order], x.dtype)
 
 
