@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,19 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
             return make_plan(assignment, scheme, ranges, method, moments, channels)
         except UnsettledError as error:
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
+
+
+def nothing_stored(assigned: Assigned) -> tuple[Finding, ...]:
+    """Says that no weight became what the precision is for, with the reason that most nodes have."""
+    kernel = assigned.scheme.kernel
+    nodes = assigned.assignment.nodes.values()
+    if kernel not in ("palettized", "sparse") or any(node.kernel == kernel for node in nodes):
+        return ()
+    rules = assigned.scheme.rules
+    reasons = Counter(node.reason for node in nodes if node.op in rules)
+    why = f"mostly because {reasons.most_common(1)[0][0]}" if reasons else "it has none that can be"
+    message = f"no weight is stored as --precision {assigned.scheme.precision} means it: {why}"
+    return (Finding("warning", "nothing-compressed", message, hint="--dry-run says why of every node"),)
 
 
 def _without(graph: ir.Model, assigned: Assigned, unbounded: Mapping[str, str], statistics: Statistics) -> Assignment:

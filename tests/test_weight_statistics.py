@@ -76,3 +76,14 @@ def test_the_command_line_shows_palettes_in_the_plan(
     }
     assert run(["export", str(cnn), "--target", "coreml", *flags, "--dry-run"]) == 0
     assert "palette4" in capsys.readouterr().out
+
+
+def test_a_file_that_is_no_smaller_for_it_says_so(cnn: Path, tmp_path: Path) -> None:
+    given = {**GIVEN, "precision": "sparse"}
+    said = [f.message for f in api.export(cnn, **given, out=tmp_path / "a").findings if f.code == "nothing-compressed"]
+    assert len(said) == 1
+    assert "see --sparsity" in said[0]
+    assert "\n" not in said[0]
+    cut = api.export(cnn, **given, sparsity=0.6, out=tmp_path / "b")
+    assert "nothing-compressed" not in {f.code for f in cut.findings}
+    assert len(package(tmp_path / "b")) < 0.9 * len(package(tmp_path / "a"))
