@@ -16,6 +16,9 @@ from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.program import BY_NAME
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 
+_BLOCK = 1 << 20
+"""Indices looked up at a time: numpy widens them eightfold."""
+
 
 @evaluates("constexpr_affine_dequantize")
 def affine_dequantize(call: Call) -> Array:
@@ -85,9 +88,14 @@ def _look_up(indices: Array, table: Array, vector_axis: Array | None) -> Array:
     flat = table.reshape(-1, palettes, vector)
     group_of = np.zeros([1] * rank, np.int64)
     for axis, (size, group) in enumerate(zip(indices.shape, groups, strict=True)):
-        along = np.arange(size).reshape([-1 if index == axis else 1 for index in range(rank)])
-        group_of = group_of * group + along // (size // group)
-    values = flat[group_of, indices.astype(np.int64)]
+        if group > 1:
+            along = np.arange(size).reshape([-1 if index == axis else 1 for index in range(rank)])
+            group_of = group_of * group + along // (size // group)
+    values = np.empty((*indices.shape, vector), table.dtype)
+    rows = max(1, _BLOCK * indices.shape[0] // max(1, indices.size))
+    for start in range(0, indices.shape[0], rows):
+        some = slice(start, start + rows)
+        values[some] = flat[group_of[some] if group_of.shape[0] > 1 else group_of, indices[some]]
     if vector == 1:
         return values[..., 0]
     axis = int(np.asarray(vector_axis)) % rank
