@@ -103,9 +103,8 @@ class _At:
         """The same operator on other inputs; its output."""
         attributes = {**self.node.attributes, **{name: ir.AttrInt64(name, v) for name, v in changed.items()}}
         output = ir.Value(name=self.site.name("few"))
-        new = ir.Node(
-            "", self.node.op_type, inputs, list(attributes.values()), outputs=[output], name=self.site.name("few/node")
-        )
+        # Its name is what a plan knows it by; the view behind it, which takes the output's place, gets another.
+        new = ir.Node("", self.node.op_type, inputs, list(attributes.values()), outputs=[output], name=self.node.name)
         assert self.node.graph is not None
         self.node.graph.insert_before(self.node, new)
         return output
@@ -320,10 +319,14 @@ def _pad(at: _At) -> bool:
 
 
 def _matmul(at: _At) -> bool:
-    """Batch axes as for element-wise operators."""
+    """Batch axes as for element-wise operators; beside a matrix all but the last are one."""
     a, b, shape = at.operand(0), at.operand(1), at.shape(at.node.outputs[0])
     if min(len(at.shape(a)), len(at.shape(b))) < 2:
         return False
+    if len(at.shape(b)) == 2:
+        rows = at.seen(a, [math.prod(shape[:-1]), at.shape(b)[0]])
+        at.finish(0, at.again([rows, b]))
+        return True
     rank = len(shape)
     padded = [(*(1,) * (rank - len(at.shape(v))), *at.shape(v)) for v in (a, b)]
     groups = grouped(shape[:-2], [tuple(own[axis] == 1 for own in padded) for axis in range(rank - 2)])
