@@ -107,6 +107,8 @@ def _window(ctx: Context, node: ir.Node, x: ir.Value) -> Window:
     room = [n + b + a for n, b, a in zip(size, win.before, win.given, strict=True)]
     if any(e > r for e, r in zip(win.extent, room, strict=True)):
         raise Refused(f"a window of {list(win.extent)} does not fit into the data", "use a smaller kernel_shape")
+    if not get_int(node, "count_include_pad", 0) and not win.counted().all():
+        raise Refused("windows that lie on padding alone are not supported", "give smaller pads")
     return win
 
 

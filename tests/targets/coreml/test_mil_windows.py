@@ -145,3 +145,10 @@ def test_other_systems(tmp_path: Path, system: str) -> None:
     x = g.op("MaxPool", x, kernel_shape=[2, 2], auto_pad="SAME_LOWER")
     g.op("AveragePool", x, kernel_shape=[3, 3], pads=[0, 1, 0, 1], out="y")
     assert_same(g, ["y"], tmp_path, 1e-4, Plan("fp32", device={"name": "device", "deployment": system}))
+
+
+def test_windows_without_data_are_refused(tmp_path: Path) -> None:
+    g = Graph()
+    g.op("AveragePool", g.input("x", normal(1, 1, 4, 4)), out="y", kernel_shape=[2, 2], pads=[2, 0, 0, 0])
+    with pytest.raises(ModelError, match="padding alone"):
+        assert_same(g, ["y"], tmp_path)
