@@ -260,7 +260,8 @@ class Context:
             raise Refused(f"{value.name!r} is empty, and Core ML takes no empty tensors", code="unsupported-shape")
         if self.mil_dtype(value) not in ("float16", "float32"):
             return shape or (1,), "int32"
-        half = self.plan.io_dtype == "float16" and value.name not in self.plan.pixels
+        asked = self.plan.io_dtype == "float16" or (self.dtype(value) == "float16" and self.at_least("iOS16"))
+        half = asked and value.name not in self.plan.pixels
         return shape or (1,), "float16" if half else "float32"
 
     def stand_in(self, value: ir.Value) -> None:

@@ -33,7 +33,8 @@ def deployment_of(plan: Plan, needs: Iterable[tuple[str, str]] = ()) -> str:
     Raises:
         UsageError: the device's system is too old.
     """
-    needs = [*needs, *_stored(plan)]
+    layers = sorted(set(plan.layers.values()))
+    needs = [*needs, *_stored(plan), *((f"--layer-precision {name}", _least(name)) for name in layers)]
     if plan.io_dtype == "float16":
         needs.append(("--io-dtype float16", "iOS16"))
     if plan.states:
@@ -47,8 +48,7 @@ def deployment(precision: str, device: Mapping[str, Any], needs: Iterable[tuple[
     Raises:
         UsageError: the device's system is too old.
     """
-    least = next((system for name, system in _LEAST if precision.startswith(name)), "iOS16")
-    wanted = [(f"--precision {precision}", least), *needs]
+    wanted = [(f"--precision {precision}", _least(precision)), *needs]
     declared = device.get("deployment")
     if declared is None:
         return max((DEFAULT, *(system for _, system in wanted)), key=_age)
@@ -59,6 +59,10 @@ def deployment(precision: str, device: Mapping[str, Any], needs: Iterable[tuple[
                 f"device with {declared}; take a profile with a newer system"
             )
     return str(declared)
+
+
+def _least(precision: str) -> str:
+    return next((system for name, system in _LEAST if precision.startswith(name)), "iOS16")
 
 
 def _age(system: str) -> int:

@@ -69,7 +69,7 @@ def remarks(ends: Sequence[End]) -> Iterator[Finding]:
     if renamed:
         yield Finding("info", "renamed", f"Core ML's names are identifiers: {', '.join(renamed)}")
     for end in ends:
-        if end.dtype != end.wants and not {end.dtype, end.wants} <= {"float16", "float32"}:
+        if end.dtype != end.wants and (end.wants, end.dtype) != ("float32", "float16"):  # which was asked for
             message = f"{end.kind} {end.source!r} is {end.dtype} in the package, {end.wants} in the source"
             yield Finding("info", "other-dtype", message, hint=_CAUSES.get(end.wants))
 

@@ -54,6 +54,8 @@ def test_what_a_precision_needs_raises_the_system_or_is_refused() -> None:
         deployment("int4-weights", {"name": "old", "deployment": "iOS17"})
     with pytest.raises(UsageError, match="--io-dtype float16 needs iOS16"):
         deployment_of(Plan("fp16", io_dtype="float16", device={"name": "old", "deployment": "macOS12"}))
+    with pytest.raises(UsageError, match="--layer-precision int8 needs iOS17"):
+        deployment_of(Plan("fp16", layers={"conv": "int8"}, device={"name": "old", "deployment": "iOS16"}))
     with pytest.raises(UsageError, match="--precision int8 needs iOS17"):
         COREML.scheme("int8", load_profile("iphone-12-ios15"))
 
@@ -79,3 +81,16 @@ def test_new_names_and_narrower_integers_are_said(tmp_path: Path) -> None:
     assert got["back"].dtype == np.int64
     with pytest.raises(UsageError, match="beyond int32"):
         COREML.runner(artifact, graph).run(sample | {"token ids:0": np.array([2**31, 0, 0])})
+
+
+def test_float16_at_the_ends_of_the_source_stays(tmp_path: Path) -> None:
+    weight = np.random.default_rng(0).normal(size=(4, 8)).astype(np.float16)
+    graph = canonical(parsed("net (float16[1,4] x) => (float16[1,8] y) { a = MatMul(x, w) y = Relu(a) }", w=weight))
+    artifact = lowered(graph, tmp_path, Plan("fp16"))
+    assert [end["dtype"] for kind in ("inputs", "outputs") for end in artifact.facts[kind]] == ["float16"] * 2
+    assert artifact.dtypes == {}
+    x = np.random.default_rng(1).normal(size=(1, 4)).astype(np.float16)
+    got = COREML.runner(artifact, graph).run({"x": x})["y"]
+    want = np.maximum(x.astype(np.float64) @ weight.astype(np.float64), 0)
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, want, atol=4e-3)  # one rounding of numbers up to 4
