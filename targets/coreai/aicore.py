@@ -21,7 +21,7 @@ from coreai._compiler.dialects import coreai as dialect
 from coreai._compiler.ir import Attribute, DenseResourceElementsAttr, IntegerType, RankedTensorType
 from coreai.authoring.graph_builder import GraphOp
 from coreai.authoring.tensor_type import TensorType
-from coreai.runtime import NDArray
+from coreai.runtime import AIModelAssetMetadata, NDArray
 
 from edgeport.sample import Array
 from edgeport.targets.coreai.program import Program, Step, Type
@@ -38,8 +38,13 @@ class ProgramError(Exception):
     """The toolchain declines a program; the message is its reason."""
 
 
-def write(program: Program, path: Path) -> None:
+def write(program: Program, path: Path, notes: Mapping[str, Any]) -> None:
     """Builds a program and saves it as the folder `path`; the same program gives the same bytes.
+
+    Args:
+        program: what is built.
+        path: the folder.
+        notes: JSON-ready facts for the metadata.
 
     Raises:
         ProgramError: an operation does not exist or declines its operands, or the rewriting passes fail.
@@ -50,7 +55,10 @@ def write(program: Program, path: Path) -> None:
             _function(program)
         made = authoring.AIProgram(module)
         _name_folded(made)
-        made.save_asset(path)
+        metadata = AIModelAssetMetadata()
+        for key, value in notes.items():
+            metadata.set_custom(key, value)
+        made.save_asset(path, metadata)
     except (RuntimeError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise ProgramError(_reason(error)) from error
     _forget_the_clock(path / "metadata.json")
@@ -59,8 +67,8 @@ def write(program: Program, path: Path) -> None:
 def _forget_the_clock(path: Path) -> None:
     """Leaves the date out of the metadata."""
     stated = json.loads(path.read_text(encoding="utf-8"))
-    kept = {key: value for key, value in sorted(stated.items()) if key != "creationDate"}
-    path.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
+    kept = {key: value for key, value in stated.items() if key != "creationDate"}
+    path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _function(program: Program) -> None:

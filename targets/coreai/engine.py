@@ -32,13 +32,13 @@ class Inspected:
     operations: Mapping[str, int]
 
 
-def write(program: Program, path: Path) -> None:
-    """Saves a program as the folder `path`.
+def write(program: Program, path: Path, notes: Mapping[str, Any] | None = None) -> None:
+    """Saves a program as the folder `path`, with JSON-ready notes in its metadata.
 
     Raises:
         EngineError: the toolchain declines it.
     """
-    _ask("write", program, str(path.absolute()))
+    _ask("write", program, str(path.absolute()), dict(notes or {}))
 
 
 def inspect(path: Path) -> Inspected:

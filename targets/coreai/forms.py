@@ -8,6 +8,7 @@ from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.qdq import write_qdq
+from edgeport.quantize.scheme_options import mixed
 from edgeport.targets.coreai.scheme import coreai_scheme
 
 FORMS: tuple[str, ...] = ()
@@ -16,8 +17,9 @@ FORMS: tuple[str, ...] = ()
 
 def in_own_forms(model: ir.Model, plan: Plan) -> ir.Model:
     """A copy of the canonical graph in which the plan is written out as Q/DQ and `FORMS` have run."""
-    scheme = coreai_scheme(plan.precision)
-    if scheme.kernel == "float32":
+    layers = {node: coreai_scheme(precision) for node, precision in plan.layers.items()}
+    scheme = mixed(coreai_scheme(plan.precision), layers)
+    if all(part.kernel == "float32" for part in scheme.parts):
         return rewritten(model, FORMS)
     quantized = write_qdq(model, plan, scheme)
     infer_shapes(quantized)

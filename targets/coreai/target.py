@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
+from edgeport.description import Description
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
@@ -50,7 +52,7 @@ class CoreaiTarget:
         program = lower_graph(in_own_forms(graph, plan), plan)
         path = out / f"{name}{self.suffix}"
         try:
-            engine.write(program, path)
+            engine.write(program, path, _notes(plan.description))
             seen = engine.inspect(path)
         except engine.EngineError as error:
             raise ModelError(f"coreai-core does not take the program: {error}") from error
@@ -70,6 +72,14 @@ class CoreaiTarget:
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
         """There is none."""
+
+
+def _notes(said: Description) -> dict[str, Any]:
+    """What a file says about itself beside its arithmetic."""
+    notes: dict[str, Any] = {"edgeport.labels": list(said.labels)} if said.labels else {}
+    if said.images:
+        notes["edgeport.images"] = {name: asdict(image) for name, image in sorted(said.images.items())}
+    return notes
 
 
 def _ends(described: Mapping[str, tuple[tuple[int, ...], str]]) -> list[dict[str, object]]:

@@ -49,9 +49,9 @@ class _Desk:
             return "declined", f"coreai-core cannot be loaded: {type(error).__name__}: {error}"
         try:
             match request:
-                case "write", program, path:
+                case "write", program, path, notes:
                     self._forget(path)
-                    aicore.write(program, Path(path))
+                    aicore.write(program, Path(path), notes)
                     return "done", None
                 case "inspect", path:
                     model = self._model(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ import pytest
 from coreai_graphs import Graph, normal
 
 from edgeport import api
+from edgeport.description import Description, ImageInput
 from edgeport.errors import ModelError, UsageError
 from edgeport.quantize.plan import Plan
 from edgeport.targets.coreai import engine
@@ -75,6 +77,16 @@ def test_ends_that_are_one_another(tmp_path: Path) -> None:
     np.testing.assert_array_equal(got["y"], g.inputs["x"])
     np.testing.assert_array_equal(got["w"], g.inputs["x"])
     np.testing.assert_array_equal(got["z"], normal(2))
+
+
+def test_labels_are_in_the_metadata(tmp_path: Path) -> None:
+    image = ImageInput("RGB", (1.0, 2.0, 3.0), (4.0, 5.0, 6.0), (8, 8))
+    plan = Plan("fp32", description=Description({"in put:0": image}, ("cat", "dog", "häuser", "x", "y")))
+    artifact = COREAI.lower(network().model("out/1"), plan, tmp_path, "m")
+    text = (artifact.path / "metadata.json").read_text(encoding="utf-8")
+    assert all(label in json.dumps(json.loads(text), ensure_ascii=False) for label in plan.description.labels)
+    assert "edgeport.images" in text
+    assert engine.inspect(artifact.path).outputs
 
 
 def test_samples_that_do_not_fit_are_refused_before_the_runtime_sees_them(tmp_path: Path) -> None:
