@@ -49,7 +49,8 @@ def _by_columns(call: Call, padded: Array, weight: Array, groups: int, window: W
     result = np.empty((count, groups, outputs // groups, *window.sizes), np.float32)
     patches = window.patches(padded)
     patches = patches.reshape(count, groups, inner, *patches.shape[2:])
-    rows = max(1, _COLUMN_ELEMENTS // max(1, depth * prod(window.sizes[1:])))
+    elements = _COLUMN_ELEMENTS << (4 if accumulates_in_half(call) else 0)  # sums in fp16 run side by side
+    rows = max(1, elements // max(1, depth * prod(window.sizes[1:])))
     step = max(1, rows // window.sizes[0])
     for image, group, row in all_pairs(range(count), range(0, groups, step), range(0, window.sizes[0], rows)):
         some, within = slice(group, group + step), slice(row, row + rows)
