@@ -7,7 +7,7 @@ import onnx_ir as ir
 from edgeport.passes.pipeline import rewritten
 from edgeport.targets.coreml import mil
 
-FORMS: tuple[str, ...] = ("expand_uncommon_recurrence", "limit_rank", "remove_identities")
+FORMS: tuple[str, ...] = ("expand_uncommon_recurrence", "limit_rank", "remove_identities", "narrow_constants")
 """Passes that write operators which MIL lacks in others, in order."""
 _BEFORE_IOS18 = ("expand_late_reset",)
 """Passes for what MIL has since iOS 18."""
