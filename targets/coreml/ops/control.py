@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import get_int, get_ints, input_of, producer
 from edgeport.passes.site import is_read
+from edgeport.targets.coreml import mil
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.lower import lower_node
 from edgeport.targets.coreml.mil import Var
@@ -45,6 +46,7 @@ class _Rounds:
         condition: whether to start, None for yes; the body's first output then says whether to go on.
         axes: where each round's elements are joined, by output.
         backwards: whether they are joined from the end.
+        anything: values that are computed, of any shape.
     """
 
     body: ir.Graph
@@ -56,6 +58,7 @@ class _Rounds:
     condition: Var | None
     axes: Sequence[int]
     backwards: Sequence[bool]
+    anything: Sequence[Var]
 
 
 @lowers("Loop", attributes=("body",), inputs=None, outputs=None)
@@ -76,7 +79,7 @@ def loop(ctx: Context, node: ir.Node) -> None:
     def given(turn: Var) -> Mapping[ir.Value, Var]:
         return {body.inputs[0]: ctx.reshape(turn, ctx.shape(body.inputs[0]))}
 
-    rounds = _Rounds(body, states, given, 2, 1, most, flag, [0] * collected, [False] * collected)
+    rounds = _Rounds(body, states, given, 2, 1, most, flag, [0] * collected, [False] * collected, states)
     _while(ctx, node, rounds)
 
 
@@ -110,7 +113,7 @@ def scan(ctx: Context, node: ir.Node) -> None:
         return elements
 
     states, most = [ctx.read(value) for value in values[:first]], np.int32(rounds)
-    _while(ctx, node, _Rounds(body, states, given, 0, 0, most, None, out_axes, [bool(b) for b in out_back]))
+    _while(ctx, node, _Rounds(body, states, given, 0, 0, most, None, out_axes, [bool(b) for b in out_back], sources))
 
 
 def _origin(value: ir.Value) -> ir.Value:
@@ -150,8 +153,7 @@ def _while(ctx: Context, node: ir.Node, rounds: _Rounds) -> None:
     size = int(rounds.most) if isinstance(rounds.most, np.int32) else 0
     for value in parts:
         dtype = ctx.mil_dtype(value)
-        zeros = np.zeros((size, *ctx.shape(value)), "int32" if dtype == "bool" else dtype)
-        start.append(ctx.stored(zeros, f"{value.name}_collected"))
+        start.append(_blank(ctx, rounds, (size, *ctx.shape(value)), "int32" if dtype == "bool" else dtype))
 
     def more(*variables: Var) -> Var:
         left = ctx.emit("less", x=variables[0], y=rounds.most)
@@ -184,6 +186,15 @@ def _while(ctx: Context, node: ir.Node, rounds: _Rounds) -> None:
             others = list(range(1, len(var.shape)))
             var = ctx.transpose(var, [*others[:axis], 0, *others[axis:]])
         ctx.bind(value, ctx.cast(var, ctx.mil_dtype(value)))
+
+
+def _blank(ctx: Context, rounds: _Rounds, shape: Sequence[int], dtype: str) -> Var:
+    """What rounds write all elements of. A number that is computed, repeated, takes no place in the file."""
+    source = next((v for v in rounds.anything if v.val is None and mil.dtype_of(v) == dtype and tuple(v.shape)), None)
+    if source is None:
+        return ctx.stored(np.zeros(shape, dtype), "collected")
+    one = ctx.emit("slice_by_size", x=source, begin=[0] * len(source.shape), size=[1] * len(source.shape))
+    return ctx.emit("tile", x=ctx.reshape(one, (1,) * len(shape)), reps=np.asarray(shape, np.int32))
 
 
 def _run(ctx: Context, node: ir.Node, graph: ir.Graph, given: Mapping[ir.Value, Var]) -> tuple[Var, ...]:
