@@ -79,11 +79,12 @@ def _function(program: Program) -> None:
     graph = GraphOp(FUNCTION, given, made, names or None, list(program.outputs))
     with graph.block:
         values: dict[int, Any] = dict(enumerate(graph.arguments))
+        parameters: dict[tuple[str, tuple[int, ...], bytes], Any] = {}
         for number, (array, dtype) in program.constants.items():
             values[number] = _constant(array, dtype, f"constant_{number}")
         for step in program.steps:
             with _place(program.names.get(step.results[-1])).activate():
-                _emit(step, values)
+                _emit(step, values, parameters)
         dialect.output([values[number] for number in program.outputs.values()])
 
 
@@ -150,11 +151,17 @@ def _packed(array: Array, bits: int) -> Array:
     return np.packbits(lowest.reshape(-1), bitorder="little")
 
 
-def _emit(step: Step, values: dict[int, Any]) -> None:
-    operands = [
-        values[o] if isinstance(o, int) else _constant(o, o.dtype.name, f"parameter_{step.results[0]}_{i}")
-        for i, o in enumerate(step.operands)
-    ]
+def _emit(step: Step, values: dict[int, Any], parameters: dict[tuple[str, tuple[int, ...], bytes], Any]) -> None:
+    """One operation; equal parameters of several are one constant."""
+    operands = []
+    for operand in step.operands:
+        if isinstance(operand, int):
+            operands.append(values[operand])
+            continue
+        key = operand.dtype.name, operand.shape, operand.tobytes()
+        if key not in parameters:
+            parameters[key] = _constant(operand, operand.dtype.name, f"parameter_{len(parameters)}")
+        operands.append(parameters[key])
     types = [_type(kind) for kind in step.types]
     form = _FORMS.get(step.kind)
     try:
@@ -308,9 +315,3 @@ def watched(path: Path, names: Sequence[str], copy: Path) -> tuple[str, ...]:
     except (RuntimeError, ValueError, TypeError, AttributeError, OSError) as error:
         raise ProgramError(_reason(error)) from error
     return tuple(found)
-
-
-def operations(path: Path) -> dict[str, int]:
-    """How often each operation stands in a saved program."""
-    summary = authoring.AIModelAsset.load(path).summary()
-    return {} if summary is None else dict(sorted(summary.operation_distribution))

@@ -24,12 +24,10 @@ class EngineError(Exception):
 
 @dataclass(frozen=True)
 class Inspected:
-    """What the runtime says of a file: name -> shape and dtype of inputs and outputs, and how often each operation
-    stands in it."""
+    """What the runtime says of a file: name -> shape and dtype of inputs and outputs."""
 
     inputs: Mapping[str, tuple[tuple[int, ...], str]]
     outputs: Mapping[str, tuple[tuple[int, ...], str]]
-    operations: Mapping[str, int]
 
 
 def write(program: Program, path: Path, notes: Mapping[str, Any] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -57,10 +58,11 @@ class CoreaiTarget:
         except engine.EngineError as error:
             raise ModelError(f"coreai-core does not take the program: {error}") from error
         files = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
+        ops = Counter(step.kind for step in program.steps)
         facts = {
             "bytes": sum(p.stat().st_size for p in files),
-            "ops": dict(seen.operations),
-            "op_count": sum(seen.operations.values()),
+            "ops": dict(sorted(ops.items())),
+            "op_count": len(program.steps),
             "inputs": _ends(seen.inputs),
             "outputs": _ends(seen.outputs),
         }

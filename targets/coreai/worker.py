@@ -55,7 +55,7 @@ class _Desk:
                     return "done", None
                 case "inspect", path:
                     model = self._model(path)
-                    return "done", (model.inputs, model.outputs, aicore.operations(Path(path)))
+                    return "done", (model.inputs, model.outputs)
                 case "watch", path, names, feeds:
                     return "done", self._watched(path, names, feeds)
                 case "run", path, feeds:
