@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
-
-import numpy as np
 
 from edgeport.bundle.golden import ArtifactEnds, write_golden
 from edgeport.errors import ModelError
@@ -19,14 +15,13 @@ from edgeport.planning import Assigned, assign_for, plan_for
 from edgeport.preparation import Prepared
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.qdq import write_qdq
-from edgeport.report.encode import jsonable
 from edgeport.sample import Sample
-from edgeport.shapes import Shaped, TakesShapes, samples_of
+from edgeport.shapes import Shaped, TakesShapes
 from edgeport.targets.contract import Artifact, Profile, Target
 from edgeport.validate.budgets import Budget, BudgetResult, judge
 from edgeport.validate.ladder import measure_ladder
 from edgeport.validate.layers import Layer, measure_layers, steepest_losses
-from edgeport.validate.metrics import OutputDrift, OutputMetrics
+from edgeport.validate.metrics import OutputMetrics
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder
 from edgeport.validate.second import SecondDrift, measure_second
@@ -37,9 +32,8 @@ _LEAST_LOWERING_DB = 30.0
 _LEAST_LOWERING_MATCH = 0.9
 _NEGLIGIBLE = 1e-4
 """Absolute error below which a low SQNR only says that the output was next to zero for these samples."""
-_LARGE_DRIFT_DB = 10.0
+LARGE_DRIFT_DB = 10.0
 _NAMED_LAYERS = 3
-_STEPS = 8
 _MOTION_MARGIN_DB = 10.0
 """Between two counts of rows that changed places by chance."""
 
@@ -149,63 +143,6 @@ def emit(
     return Emitted(artifact, plan, ladder, results, findings, second, layers)
 
 
-def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepared]) -> Emitted:
-    """Runs the artifact at every further shape, on made-up samples; what it is there joins its facts.
-
-    Raises:
-        ModelError: a float32 artifact does not compute there what the model computes.
-    """
-    facts, findings = [], list(emitted.findings)
-    for text, prepared in further.items():
-        ladder = measure_ladder(
-            samples_of(prepared, emitted.plan.pixels),
-            source=prepared.captured.reference,
-            canonical=prepared.runner,
-            float_artifact=None,
-            quantized=None,
-            artifact=target.runner(emitted.artifact, prepared.canonical),
-        )
-        outputs = ladder.rung("total").outputs
-        far = next((o for o in outputs if _is_far(o)), None)
-        if far is not None and emitted.plan.precision == "fp32":
-            raise ModelError(f"--shapes {text!r}: the file does not compute what the model computes ({_figure(far)})")
-        if far is not None and far.sqnr_db is not None and far.sqnr_db < _LARGE_DRIFT_DB:
-            message = f"output {far.output!r} has {_figure(far)} on made-up samples with --shapes {text}"
-            findings.append(Finding("warning", "large-drift", message))
-        findings += [replace(one, message=f"{one.message} (--shapes {text})") for one in ladder.findings]
-        facts.append({"shapes": text, "samples": ladder.samples, "outputs": jsonable(outputs)})
-    artifact = replace(emitted.artifact, facts={**emitted.artifact.facts, "shapes": facts})
-    return replace(emitted, artifact=artifact, findings=tuple(findings))
-
-
-def measure_steps(emitted: Emitted, prepared: Prepared, target: Target, samples: Iterable[Sample]) -> Emitted:
-    """Runs an artifact that keeps states over several samples in a row, beside the source that is handed its own.
-
-    Both begin with zeros. What the outputs are apart joins the facts.
-    """
-    states = emitted.plan.states
-    runners = (prepared.captured.reference, target.runner(emitted.artifact, prepared.canonical))
-    zeros = {s.name: np.zeros([int(d) for d in s.shape], s.dtype) for s in prepared.inputs if s.name in states}
-    kept = [zeros, zeros]
-    drifts = {name: OutputDrift(name) for name in prepared.runner.outputs}
-    steps = 0
-    for sample in islice(itertools.cycle(islice(samples, _STEPS)), _STEPS):
-        outputs = [dict(r.run({**sample, **k})) for r, k in zip(runners, kept, strict=True)]
-        outputs[0] = dict(zip(prepared.runner.outputs, outputs[0].values(), strict=True))
-        for name, drift in drifts.items():
-            drift.update(outputs[0][name], outputs[1][name])
-        kept = [{name: o[output] for name, output in states.items()} for o in outputs]
-        steps += 1
-    measured = tuple(drift.result() for drift in drifts.values())
-    facts = {**emitted.artifact.facts, "steps": {"count": steps, "outputs": jsonable(measured)}}
-    far = [o for o in measured if _is_far(o)]
-    findings = [
-        Finding("warning", "large-drift", f"output {o.output!r} has {_figure(o)} over {steps} steps from zero states")
-        for o in far
-    ]
-    return replace(emitted, artifact=replace(emitted.artifact, facts=facts), findings=(*emitted.findings, *findings))
-
-
 def _ends(prepared: Prepared, plan: Plan, artifact: Artifact) -> ArtifactEnds:
     graph = prepared.canonical.graph
     found = {v.name or "": plan.io_qparams(v) for v in (*graph.inputs, *graph.outputs)}
@@ -228,24 +165,25 @@ def refuse_defects(
     Raises:
         ModelError: an output of the target's float file is not what the graph computes.
     """
-    suspects = [output for output in ladder.rung("lowering").outputs if _is_far(output)]
+    suspects = [output for output in ladder.rung("lowering").outputs if is_far(output)]
     moved = motion() if suspects else {}
     findings = []
     for output in suspects:
         if not _explains(moved[output.output], output):
             raise ModelError(
                 f"target {target}: the float file does not compute what the model computes (output {output.output!r}: "
-                f"{_figure(output)}); this is a defect of edgeport, please report it with the model"
+                f"{figure(output)}); this is a defect of edgeport, please report it with the model"
             )
         message = (
-            f"output {output.output!r} turns over with float32's own rounding: the float file gives {_figure(output)}, "
-            f"the float model {_figure(moved[output.output])} if the scores of its TopK or ArgMax change by a millionth"
+            f"output {output.output!r} turns over with float32's own rounding: the float file gives {figure(output)}, "
+            f"the float model {figure(moved[output.output])} if the scores of its TopK or ArgMax change by a millionth"
         )
         findings.append(Finding("warning", "unstable-output", message, hint="judge it with --metric on real samples"))
     return tuple(findings)
 
 
-def _is_far(output: OutputMetrics) -> bool:
+def is_far(output: OutputMetrics) -> bool:
+    """Whether an output is further off than float arithmetic explains."""
     if output.exact_match is not None:
         return output.exact_match < _LEAST_LOWERING_MATCH
     return output.sqnr_db is not None and output.sqnr_db < _LEAST_LOWERING_DB and (output.max_abs or 0) > _NEGLIGIBLE
@@ -253,14 +191,15 @@ def _is_far(output: OutputMetrics) -> bool:
 
 def _explains(moved: OutputMetrics, output: OutputMetrics) -> bool:
     """Whether the float model's own output moves as far as the file is away, to within `_MOTION_MARGIN_DB`."""
-    if not _is_far(moved):
+    if not is_far(moved):
         return False
     if moved.sqnr_db is None or output.sqnr_db is None:
         return True
     return moved.sqnr_db < output.sqnr_db + _MOTION_MARGIN_DB
 
 
-def _figure(output: OutputMetrics) -> str:
+def figure(output: OutputMetrics) -> str:
+    """How far off an output is, in words."""
     if output.sqnr_db is not None:
         return f"{output.sqnr_db:.1f} dB"
     return f"{output.exact_match:.3f} of its elements equal"
@@ -278,7 +217,7 @@ def _large_drift(ladder: Ladder, losses: Sequence[Layer]) -> tuple[Finding, ...]
             hint="check the calibration data, try other --ranges or a wider precision, and set a --budget",
         )
         for output in ladder.rung("total").outputs
-        if output.sqnr_db is not None and output.sqnr_db < _LARGE_DRIFT_DB
+        if output.sqnr_db is not None and output.sqnr_db < LARGE_DRIFT_DB
     )
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from edgeport.bundle.manifest import describe_file
 from edgeport.calibration import Statistics
-from edgeport.emission import Emitted, Evidence, check_target, emit, measure_shapes, measure_steps
+from edgeport.emission import Emitted, Evidence, check_target, emit
 from edgeport.errors import BudgetError, CalibrationError, EdgeportError, ModelError, ToolchainError
 from edgeport.export_options import ExportOptions
 from edgeport.findings import Finding
+from edgeport.further_runs import measure_shapes, measure_steps
 from edgeport.planning import Assigned, assign_for, nothing_stored, plan_for
 from edgeport.preparation import Prepared
 from edgeport.presentation import Presentation, float_ends
