@@ -157,7 +157,7 @@ def example_samples(
         for spec in inputs:
             shape = [int(d) for d in spec.shape]
             floating = np.issubdtype(as_dtype(spec.dtype), np.floating)
-            values = rng.normal(size=shape) if floating else rng.integers(spec.name in nonzero, 2, size=shape)
+            values: Array = rng.normal(size=shape) if floating else rng.integers(spec.name in nonzero, 2, size=shape)
             if images is not None and spec.name in images:
                 values = images[spec.name].normalized(rng.integers(0, 256, shape))
             sample[spec.name] = np.asarray(values).astype(spec.dtype)
