@@ -4,7 +4,7 @@
                                            |      h ------^  h                  \\-> Y_h
 
 Everything that ONNX defines is covered: directions, initial states, lengths of sequences, peepholes, coupled gates,
-clipping, the reset gate before or behind the product, and all activations. What would become more than 4000 nodes is a
+clipping, the reset gate before or behind the product, and all activations. What would become more than 1200 nodes is a
 Scan over the steps instead. Left alone: sizes that are not known.
 
     expand_recurrence            all of them
@@ -25,7 +25,7 @@ from edgeport.passes.recurrence_cells import Direction, State, cell
 from edgeport.passes.registry import register
 from edgeport.passes.site import Site, is_read
 
-_MOST_NODES = 4000
+_MOST_NODES = 1200
 _STEP_NODES = 20
 """About as many has a step."""
 
