@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,16 +15,18 @@ from edgeport.findings import Finding
 from edgeport.preparation import Prepared
 from edgeport.report.encode import jsonable
 from edgeport.sample import Sample
-from edgeport.shapes import samples_of
+from edgeport.shapes import at_shapes
 from edgeport.targets.contract import Target
 from edgeport.validate.ladder import measure_ladder
-from edgeport.validate.metrics import OutputDrift
+from edgeport.validate.metrics import OutputDrift, OutputMetrics
 
-_STEPS = 8
+_SAMPLES, _STEPS = 4, 8
 
 
-def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepared]) -> Emitted:
-    """Runs the artifact at every further shape, on made-up samples; what it is there joins its facts.
+def measure_shapes(
+    emitted: Emitted, target: Target, further: Mapping[str, Prepared], samples: Iterable[Sample]
+) -> Emitted:
+    """Runs the artifact at every further shape, on samples cut or repeated to it; what it is there joins its facts.
 
     Raises:
         ModelError: a float32 artifact does not compute there what the model computes.
@@ -33,7 +35,7 @@ def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepa
     facts, findings = [], list(emitted.findings)
     for text, prepared in further.items():
         ladder = measure_ladder(
-            samples_of(prepared, emitted.plan.pixels),
+            at_shapes(samples, prepared.inputs, _SAMPLES),
             source=prepared.captured.reference,
             canonical=prepared.runner,
             float_artifact=None,
@@ -48,8 +50,9 @@ def measure_shapes(emitted: Emitted, target: Target, further: Mapping[str, Prepa
         if far is not None and emitted.plan.precision == "fp32":
             raise ModelError(f"--shapes {text!r}: the file does not compute what the model computes ({figure(far)})")
         if far is not None and far.sqnr_db is not None and far.sqnr_db < LARGE_DRIFT_DB:
-            message = f"output {far.output!r} has {figure(far)} on made-up samples with --shapes {text}"
+            message = f"output {far.output!r} has {figure(far)} with --shapes {text}"
             findings.append(Finding("warning", "large-drift", message))
+        findings.append(_remark(f"--shapes {text}, {ladder.samples} samples cut or repeated to them", outputs))
         findings += [replace(one, message=f"{one.message} (--shapes {text})") for one in ladder.findings]
         facts.append({"shapes": text, "samples": ladder.samples, "outputs": jsonable(outputs)})
     artifact = replace(emitted.artifact, facts={**emitted.artifact.facts, "shapes": facts})
@@ -76,9 +79,15 @@ def measure_steps(emitted: Emitted, prepared: Prepared, target: Target, samples:
         steps += 1
     measured = tuple(drift.result() for drift in drifts.values())
     facts = {**emitted.artifact.facts, "steps": {"count": steps, "outputs": jsonable(measured)}}
-    findings = [
+    findings = [_remark(f"{steps} steps from zero states", measured)]
+    findings += [
         Finding("warning", "large-drift", f"output {o.output!r} has {figure(o)} over {steps} steps from zero states")
         for o in measured
         if o.sqnr_db is not None and o.sqnr_db < LARGE_DRIFT_DB
     ]
     return replace(emitted, artifact=replace(emitted.artifact, facts=facts), findings=(*emitted.findings, *findings))
+
+
+def _remark(what: str, outputs: Sequence[OutputMetrics]) -> Finding:
+    figures = (f"{o.output!r} {'identical' if o.identical else figure(o)}" for o in outputs)
+    return Finding("info", "further-run", f"{what}: {', '.join(figures)}")

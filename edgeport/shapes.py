@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import onnx_ir as ir
 
-from edgeport.description import ImageInput
 from edgeport.errors import UsageError
 from edgeport.preparation import Prepared, check_capture, divisors, example_samples, prepare
 from edgeport.quantize.plan import Plan
-from edgeport.sample import InputSpec
+from edgeport.sample import Array, InputSpec, Sample
 from edgeport.suggest import did_you_mean
 from edgeport.targets.contract import Artifact
 
 _ENTRY = re.compile(r"^(?P<name>.+?)=(?P<shape>\d+(?:x\d+)*)$")
-_SAMPLES = 2
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,17 @@ def prepare_shapes(
         prepared = prepare(source, parse_shapes(text, main.inputs), drop_passes, add_passes)
         if any(prepared.inputs == other.inputs for other in (main, *done.values())):
             raise UsageError(f"--shapes {text!r}: these shapes are there already")
-        check_capture(prepared, samples_of(prepared)[:1])
+        check_capture(prepared, example_samples(prepared.inputs, 1, divisors(prepared.captured.model)))
         done[text] = prepared
     return done
 
 
-def samples_of(prepared: Prepared, images: Mapping[str, ImageInput] | None = None) -> list[dict[str, Any]]:
-    """Made-up samples of the model at its shapes; `images` are inputs that are pixels."""
-    return example_samples(prepared.inputs, _SAMPLES, divisors(prepared.captured.model), images)
+def at_shapes(samples: Iterable[Sample], inputs: Sequence[InputSpec], count: int) -> Iterator[dict[str, Array]]:
+    """The first samples at other shapes: cut off or repeated along each axis, so that their values stay as they are."""
+    for sample in islice(samples, count):
+        fitted = {}
+        for spec in inputs:
+            array = np.asarray(sample[spec.name])
+            places = [np.arange(int(new)) % old for new, old in zip(spec.shape, array.shape, strict=True)]
+            fitted[spec.name] = array[np.ix_(*places)] if places else array
+        yield fitted

@@ -131,7 +131,7 @@ def emit_target(
     try:
         emitted = emit(work.target, profile, prepared, work.assigned, work.plan, folder, evidence, count, work.further)
         if evidence is not None and work.further:
-            emitted = measure_shapes(emitted, work.target, further)
+            emitted = measure_shapes(emitted, work.target, further, evidence.samples)
         if evidence is not None and work.plan.states:
             emitted = measure_steps(emitted, prepared, work.target, evidence.samples)
     except EdgeportError as error:

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from edge_models import parsed
+from safetensors.numpy import load_file
 
 from edgeport import api
 from edgeport.errors import ModelError, UsageError
@@ -66,6 +67,9 @@ def test_several_steps_are_those_of_the_stateless_loop(precision: str, cell: Pat
         np.testing.assert_allclose(got, want, atol=5e-3)  # states are float16 in every precision; 8 terms of up to 1
     np.testing.assert_allclose(state["sum_in"], total, atol=0.01)
     np.testing.assert_allclose(state["past"], past, atol=5e-3)
+    golden = load_file(tmp_path / "out/coreml/golden/golden.safetensors")
+    kinds = {name: str(golden[f"input/0/{name}"].dtype) for name in ("x", "past", "sum.in")}
+    assert kinds == {"x": "float32", "past": "float16", "sum.in": "float16"}
     facts = result.report["targets"][0]["facts"]
     assert facts["steps"]["count"] == 8
     assert all(o["sqnr_db"] > 40 for o in facts["steps"]["outputs"])  # float16: about 60
