@@ -96,7 +96,7 @@ def _process() -> subprocess.Popen[bytes]:
     if _PROCESS and _PROCESS[0].poll() is not None:
         _end(_PROCESS[0])
     if not _PROCESS:
-        command = [sys.executable, "-m", "edgeport.targets.coreai.worker"]
+        command = [sys.executable, "-P", "-m", "edgeport.targets.coreai.worker"]
         _PROCESS.append(
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         )

@@ -17,8 +17,12 @@ from edgeport.targets.unsupported import unsupported
 
 assert ops  # imported for its registrations
 
-_WIDE = ("CumSum", "GridSample", "Mod")
-"""What counts or computes places, for which float16 has too few digits."""
+_WIDE = (
+    *("CumSum", "GridSample", "Mod"),  # places, for which float16 has too few digits
+    "IsInf",  # what it asks for becomes float16's largest number
+    *("InstanceNormalization", "LRN", "LpNormalization", "ReduceL2", "ReduceSumSquare"),  # squares, which go beyond it
+)
+"""What computes in float32 even where floats are float16."""
 
 
 def lower_graph(model: ir.Model, plan: Plan) -> Program:

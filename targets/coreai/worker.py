@@ -1,6 +1,6 @@
 """A process that writes and runs .aimodel folders for another one, which survives when this one does not.
 
-    python -m edgeport.targets.coreai.worker
+    python -P -m edgeport.targets.coreai.worker
 
 It reads pickled requests from its standard input and answers each on what was its standard output.
 """

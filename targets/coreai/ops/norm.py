@@ -84,10 +84,10 @@ def layer_norm(ctx: Context, node: ir.Node) -> None:
     axes = range(get_int(node, "axis", -1) % x.rank, x.rank)
     normal, middle, inverse = _centred(_stashed(node, x), axes, get_float(node, "epsilon", 1e-5))
     scaled = raw_cast(normal, x.dtype) * ctx.read(node, 1)
-    more: list[Tensor | None] = [middle, inverse]
-    for i, out in enumerate(node.outputs[1:3]):
-        if not (out.uses() or out.is_graph_output()):
-            more[i] = None
+    more = [
+        raw_cast(found, ctx.own_dtype(out)) if out.uses() or out.is_graph_output() else None
+        for found, out in zip((middle, inverse), node.outputs[1:], strict=False)
+    ]
     ctx.bind(node, scaled if bias is None else scaled + bias, *more)
 
 

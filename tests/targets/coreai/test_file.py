@@ -64,6 +64,16 @@ def test_names_and_inner_tensors(tmp_path: Path) -> None:
     assert inner["a/b"].shape == (1, 8, 6, 6)
 
 
+@pytest.mark.parametrize("name", ["音/声:0", 'a"b\\', "@%#", "main", "x\ny"])
+def test_any_name_will_do(tmp_path: Path, name: str) -> None:
+    g = Graph()
+    y = g.op("Relu", g.input(f"in{name}", normal(2, 3)), out=name)
+    model = g.model(g.op("Exp", y, out=f"out{name}"))
+    (tmp_path / "größe").mkdir()
+    runner = COREAI.runner(COREAI.lower(model, Plan("fp32"), tmp_path / "größe", "m"), model)
+    np.testing.assert_array_equal(runner.intermediates(g.inputs, [name])[name], np.maximum(normal(2, 3), 0))
+
+
 def test_ends_that_are_one_another(tmp_path: Path) -> None:
     g = Graph()
     x = g.input("x", normal(2, 3))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
-from coreai_graphs import Graph, normal
+from coreai_graphs import Graph, normal, reference
 
 from edgeport import api
+from edgeport.quantize.plan import Plan
+from edgeport.targets.coreai.target import COREAI
 
 LEAST_DB = {
     "fp32": 100.0,
@@ -57,3 +60,20 @@ def test_files_do_what_the_plan_says(tmp_path: Path, precision: str) -> None:
     assert size < weights * bits / 8 + 16_000  # what is no weight: operations, names, scales, tables
     assert report["verdict"] == "measured"
     assert precision == "fp32" or len(report["layers"]) > 5
+
+
+def test_float16_keeps_what_it_cannot_hold_in_float32(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.input("x", np.asarray([[1e6, -np.inf, 3.0, 2049.0], [1.0, 2.0, np.inf, 0.5]], np.float32))
+    outputs = [
+        g.op("IsInf", x),
+        *g.op("LayerNormalization", g.input("y", normal(2, 6)), g.const(normal(6)), out=["n", "", "s"]),
+        g.op("CumSum", g.input("z", np.ones(3000, np.float32)), g.const(np.int64(0))),
+    ]
+    outputs.remove("")
+    model = g.model(*outputs)
+    got = COREAI.runner(COREAI.lower(model, Plan("fp16"), tmp_path, "m"), model).run(g.inputs)
+    want = reference(g.proto(*outputs), g.inputs)
+    np.testing.assert_array_equal(got[outputs[0]], want[outputs[0]])
+    np.testing.assert_array_equal(got[outputs[-1]], want[outputs[-1]])
+    np.testing.assert_allclose(got["n"], want["n"], rtol=5e-3, atol=5e-3)  # 11 bits of mantissa, a few roundings
