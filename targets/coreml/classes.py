@@ -17,7 +17,8 @@ from edgeport.targets.coreml.context import Context
 FEATURE = "classLabel"
 """Name of the output with the best class; that with all numbers is `classLabel_probs`, as coremltools calls it."""
 _PROBABILITIES = ("Softmax", "Sigmoid", "HardSigmoid")
-_VIEWS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+_VIEWS = ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast")
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE)
 
 
 @dataclass(frozen=True)
@@ -40,20 +41,33 @@ class Classes:
 def classes_of(ctx: Context, outputs: Sequence[ir.Value], returned: Sequence[mil.Var]) -> Classes | None:
     """Emits the copy, where labels are given and an output has one float for each of them; else None.
 
-    The first such output counts. The array itself stays an output beside what is made of it.
+    The first such output counts, and one of probabilities before others. The array itself stays an output beside what
+    is made of it.
     """
     labels = ctx.plan.description.labels
-    for value, var in zip(outputs, returned, strict=True):
-        shape = static_shape(value)
-        if not labels or not shape or value.dtype != ir.DataType.FLOAT:
-            continue
-        if shape[-1] == len(labels) == math.prod(shape):
-            feature = ctx.names.fresh(FEATURE)
-            ctx.names.fresh(f"{feature}_probs")
-            exact = ctx.cast(var, "float32", f"{feature}_numbers")
-            copy = exact if exact is not var else ctx.emit("identity", f"{feature}_numbers", x=var)
-            return Classes(value.name or "", _different(labels), copy, feature)
-    return None
+    fitting = [(v, var) for v, var in zip(outputs, returned, strict=True) if _fits(v, len(labels))]
+    if not fitting:
+        return None
+    value, var = next((pair for pair in fitting if _are_probabilities(pair[0])), fitting[0])
+    feature = ctx.names.fresh(FEATURE)
+    ctx.names.fresh(f"{feature}_probs")
+    exact = ctx.cast(var, "float32", f"{feature}_numbers")
+    copy = exact if exact is not var else ctx.emit("identity", f"{feature}_numbers", x=var)
+    return Classes(value.name or "", _different(labels), copy, feature)
+
+
+def _fits(value: ir.Value, classes: int) -> bool:
+    shape = static_shape(value)
+    if not shape or not classes or value.dtype not in _FLOATS:
+        return False
+    return shape[-1] == classes == math.prod(shape)
+
+
+def _are_probabilities(value: ir.Value) -> bool:
+    node = value.producer()
+    while node is not None and node.op_type in _VIEWS and node.inputs[0] is not None:
+        node = node.inputs[0].producer()
+    return node is not None and node.op_type in _PROBABILITIES
 
 
 def _different(labels: Sequence[str]) -> tuple[str, ...]:
@@ -82,9 +96,6 @@ def remarks(labels: Sequence[str], classes: Classes | None, outputs: Sequence[ir
     if repeated:
         message = f"{len(repeated)} labels stand for several classes and got numbers, {repeated[0]!r} among them"
         yield Finding("info", "repeated-labels", message)
-    node = next((v.producer() for v in outputs if v.name == classes.source), None)
-    while node is not None and node.op_type in _VIEWS and node.inputs[0] is not None:
-        node = node.inputs[0].producer()
-    if node is None or node.op_type not in _PROBABILITIES:
+    if not any(_are_probabilities(v) for v in outputs if v.name == classes.source):
         message = f"output {classes.source!r} is not made by a Softmax, and Vision shows its numbers as confidences"
         yield Finding("info", "not-probabilities", message, hint="end the model in a Softmax if they shall add up to 1")

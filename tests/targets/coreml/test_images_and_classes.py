@@ -131,3 +131,18 @@ def test_labels_of_no_single_row_are_metadata(tmp_path: Path) -> None:
     artifact = lowered(graph, tmp_path, Plan("fp32"), description=Description(labels=("a", "b", "c")))
     assert [f.code for f in artifact.findings] == ["labels-not-used"]
     assert Evaluator(artifact.path).labels == ()
+
+
+def test_probabilities_are_the_numbers_of_the_classes(tmp_path: Path) -> None:
+    text = """net (float[1,3] x) => (float[1,3] logits, float[3] scores) {
+        logits = Neg(x)
+        p = Softmax<axis=1>(logits)
+        scores = Reshape(p, flat)
+    }"""
+    graph = canonical(parsed(text, flat=np.array([3])))
+    artifact = lowered(graph, tmp_path, Plan("fp32"), description=Description(labels=("a", "b", "c")))
+    assert artifact.facts["classes"]["output"] == "scores"
+    assert artifact.findings == ()
+    table = Evaluator(artifact.path).run({"x": np.array([[1, 2, 0]], np.float32)}).outputs["classLabel_probs"][()]
+    want = np.exp([-1, -2, 0]) / np.exp([-1, -2, 0]).sum()
+    np.testing.assert_allclose(list(table.values()), want, rtol=1e-5)
