@@ -53,7 +53,7 @@ func readGolden(_ file: URL) throws -> [String: Entry] {
     let data = try Data(contentsOf: file)
     let size = data.prefix(8).enumerated().reduce(0) { $0 + Int($1.element) << (8 * $1.offset) }
     let header = try JSONSerialization.jsonObject(with: data.subdata(in: 8..<8 + size)) as! [String: [String: Any]]
-    return header.filter { $0.key != "__metadata__" }.mapValues { entry in
+    return header.filter { $0.key != "__metadata__" }.mapValues { (entry: [String: Any]) -> Entry in
         let offsets = entry["data_offsets"] as! [Int]
         return Entry(
             dtype: entry["dtype"] as! String, shape: entry["shape"] as! [Int],
@@ -118,8 +118,8 @@ do {
     let model = try MLModel(contentsOf: try MLModel.compileModel(at: package))
     let metadata = model.modelDescription.metadata[.creatorDefinedKey] as? [String: String] ?? [:]
     if !table(metadata, "edgeport.states").isEmpty { fail("the package keeps states; run selftest.py") }
-    let renamed = Dictionary(
-        uniqueKeysWithValues: table(metadata, "edgeport.names").map { ($0.value as! String, $0.key) })
+    var renamed: [String: String] = [:]  // the source's name -> the package's
+    for (name, own) in table(metadata, "edgeport.names") { renamed[own as! String] = name }
     let images = table(metadata, "edgeport.images") as! [String: [String: Any]]
 
     var good = true
