@@ -7,7 +7,8 @@
 exp(-4e4) is 0 in every float type, so weights stay what they were wherever a row has something left to choose from.
 The Neural Engine's softmax mishandles minus infinity (Apple's rules for models on it), and a product with -3.4e38
 would have to run in float32, outside of it. Where several masks are added they share the 4e4, so that their sum stays
-finite. Only constants are changed whose every reader is a mask of a Softmax; Attention has masks of its own (`masks`).
+finite. Only constants are changed whose every reader is a mask of a Softmax or of an Attention; for Attention minus
+infinity stays, as it may leave a query without any key (`masks`).
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import Array, add_initializer, constant, nodes
 from edgeport.passes.pipeline import rewritten
+from edgeport.targets.coreml.masks import FORBIDDEN
 
 FLOOR = 4e4
 _SINKS = ("Softmax", "LogSoftmax")
+_MASK_INPUT = 3
+"""Of Attention."""
 _VIEWS = ("Reshape", "Expand", "Transpose", "Unsqueeze", "Squeeze", "Slice", "Identity", "Tile", "Gather", "Cast")
 _MASKING = {"Add": (0, 1), "Where": (1, 2), "Mul": (0, 1), "Sub": (1,)}
 """Operator -> its inputs that may be the constant of a mask."""
@@ -61,7 +65,8 @@ def _masks(model: ir.Model) -> list[_Mask]:
             if data is None or data.dtype != np.float32 or not _forbids(data, node.op_type):
                 continue
             sinks = _leads_to(node.outputs[0], known)
-            if sinks:
+            forbidden = any(sink.op_type == "Attention" for sink in sinks or ()) and np.abs(data).max() > -FORBIDDEN
+            if sinks and not forbidden:
                 found.append(_Mask(node, index, sinks))
     return found
 
@@ -92,6 +97,8 @@ def _through(node: ir.Node, index: int, known: dict[ir.Value, frozenset[ir.Node]
         return None
     if node.op_type in _SINKS:
         return frozenset([node])
+    if node.op_type == "Attention":
+        return frozenset([node]) if index == _MASK_INPUT else None
     passes_on = node.op_type in ("Add", "Sub") or (node.op_type == "Where" and index > 0)
     if node.op_type in _VIEWS:
         passes_on = index == 0 and node.outputs[0].dtype == ir.DataType.FLOAT

@@ -20,7 +20,7 @@ from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused
 
 _NEVER = {"float32": np.float32(-1e30), "float16": np.float32(-4e4)}
-_FORBIDDEN = np.float32(-3.402e38)
+FORBIDDEN = np.float32(-3.402e38)
 """A mask below forbids a key even if nothing else is left: minus infinity and, as in ONNX Runtime, the lowest float."""
 
 
@@ -59,7 +59,7 @@ def attention_mask(ctx: Context, node: ir.Node, size: tuple[int, int]) -> Mask:
         return Mask(bias, ctx.kept((*key, "alive"), lambda: _any(ctx, ones)))
     bias = ctx.kept((*key, "bias"), lambda: _float_bias(ctx, mask, causal))
     lowest = lower_bound(mask)
-    if lowest is not None and lowest > _FORBIDDEN:
+    if lowest is not None and lowest > FORBIDDEN:
         return Mask(bias, None)
     return Mask(bias, ctx.kept((*key, "alive"), lambda: _float_alive(ctx, mask, causal)))
 
@@ -77,7 +77,7 @@ def _before_expand(ctx: Context, mask: ir.Value) -> ir.Value:
 
 def _constant_mask(ctx: Context, key: object, data: Array, causal: Array | None) -> Mask:
     never, boolean = _NEVER[ctx.width], data.dtype == bool
-    seen = data if boolean else data > _FORBIDDEN
+    seen = data if boolean else data > FORBIDDEN
     allowed = data if boolean else data > never
     if causal is not None:
         seen, allowed = seen & causal, allowed & causal
@@ -126,7 +126,7 @@ def _float_alive(ctx: Context, mask: ir.Value, causal: Array | None) -> Var:
     if dtype == "float16":  # whose lowest number is an ordinary one in the float32 model
         seen = ctx.emit("greater_equal", x=_any(ctx, data), y=np.finfo(np.float16).min)
     else:
-        seen = ctx.emit("greater", x=_any(ctx, data), y=_FORBIDDEN)
+        seen = ctx.emit("greater", x=_any(ctx, data), y=FORBIDDEN)
     return ctx.cast(seen, ctx.width)
 
 

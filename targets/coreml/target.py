@@ -22,6 +22,7 @@ from edgeport.targets.coreml.on_the_mac import with_selftest
 from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
 from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
+from edgeport.targets.coreml.unit_vectors import with_unit_vectors
 from edgeport.targets.coreml.write import write
 from edgeport.targets.lowering import refusal
 
@@ -106,7 +107,7 @@ def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lower
         ModelError: a node cannot be lowered.
     """
     if floats_of(plan) == "float16":
-        graph = with_finite_masks(graph)
+        graph = with_unit_vectors(with_finite_masks(graph), plan)
     graph, plan = with_pixels(graph, plan)
     graph = in_own_forms(graph, system)
     lowered = lower_graph(graph, plan, system)

@@ -16,6 +16,7 @@ from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.lint import lint
 from edgeport.targets.coreml.target import COREML
+from edgeport.targets.coreml.unit_vectors import with_unit_vectors
 
 ALLOWED = np.tril(np.ones((1, 6, 6), np.float32))
 MASKS = {
@@ -32,6 +33,12 @@ MASKS = {
         "i = Sub(one, allowed) m = Mul(i, high) s = Sub(x, m) y = Softmax<axis=-1>(s)",
         {"high": np.array(1e30), "one": np.array(1.0)},
     ),
+    "of an attention": (
+        "b = Cast<to=9>(allowed) m = Where(b, zero, low) u = Unsqueeze(x, first) v = Unsqueeze(allowed, first) "
+        "f = Unsqueeze(m, first) t = Transpose<perm=[0,1,3,2]>(u) d = MatMul(u, t) s = Add(d, f) "
+        "p = Softmax<axis=-1>(s) a = MatMul(p, v) y = Squeeze(a, first)",
+        {"zero": np.array(0.0), "low": np.array(-1e9), "first": np.array([0])},
+    ),
     "two of them": (
         "i = Sub(one, allowed) m = Mul(i, low) t = Add(x, bias) s = Add(t, m) y = Softmax<axis=-1>(s)",
         {"low": np.array(-1e9), "one": np.array(1.0), "bias": np.where(ALLOWED, 0, -np.inf)},
@@ -42,7 +49,7 @@ MASKS = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_masks_are_finite_in_float16_and_do_the_same(kind: str, tmp_path: Path) -> None:
     body, constants = MASKS[kind]
-    arrays = {k: v.astype(np.int64 if k == "shape" else np.float32) for k, v in constants.items()}
+    arrays = {k: v.astype(np.int64 if k in ("shape", "first") else np.float32) for k, v in constants.items()}
     model = parsed(f"net (float[1,6,6] x, float[1,6,6] allowed) => (float[1,6,6] y) {{ {body} }}", **arrays)
     graph = canonical(model)
     sample = {"x": np.random.default_rng(0).normal(size=(1, 6, 6)).astype(np.float32), "allowed": ALLOWED}
@@ -58,6 +65,25 @@ def test_masks_are_finite_in_float16_and_do_the_same(kind: str, tmp_path: Path) 
     assert inner <= {"cast", "const", "identity"}  # an input that is not read is copied; nothing computes in float32
     numbers = [i.array for op in operations(artifact.path) for v in op.inputs.values() for i in v if is_float(i)]
     assert all(np.abs(array.astype(np.float32)).max() <= 40000 + 32 for array in numbers)  # a step of float16 there
+
+
+@pytest.mark.parametrize("guard", ["Clip(n, least)", "Max(least, n)"])
+def test_unit_vectors_stay_in_float16(guard: str, tmp_path: Path) -> None:
+    text = f"net (float[4,16] x) => (float[4,16] y) {{ n = ReduceL2<axes=[1]>(x) g = {guard} y = Div(x, g) }}"
+    model = parsed(text, least=np.float32(1e-12))
+    x = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float16).astype(np.float32)
+    x[1:] *= np.array([0, 2**-10, 1000], np.float32)[:, None]  # nothing, below and beyond what float16 squares
+    want = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    artifact = lowered(canonical(model), tmp_path, Plan("fp16"))
+    got = COREML.runner(artifact, canonical(model)).run({"x": x})["y"]
+    np.testing.assert_allclose(got, want, rtol=2**-8, atol=1e-5)  # a row's largest, its quotients and its norm: halves
+    assert {op.kind for op in operations(artifact.path) if op.outputs[0].type.dtype == "fp32"} <= {"cast", "const"}
+
+
+def test_a_guard_that_float16_holds_is_none_of_unit_vectors() -> None:
+    text = "net (float[4,16] x) => (float[4,16] y) { n = ReduceL2<axes=[1]>(x) g = Clip(n, least) y = Div(x, g) }"
+    graph = canonical(parsed(text, least=np.float32(1e-3)))
+    assert with_unit_vectors(graph, Plan("fp16")) is graph
 
 
 def operations(path: Path):
