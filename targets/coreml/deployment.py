@@ -9,8 +9,8 @@ from edgeport.errors import UsageError
 from edgeport.quantize.compression import Palette
 from edgeport.quantize.plan import Plan, QParams
 
-DEFAULT = "iOS17"
-"""What a program is for where nothing is said."""
+DEFAULT = "iOS18"
+"""What a program is for where nothing is said: it runs on the same phones as iOS 17 (docs/decisions/0011)."""
 _GENERATIONS = (
     ("iOS15", "macOS12"),
     ("iOS16", "macOS13"),

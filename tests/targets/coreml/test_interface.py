@@ -46,7 +46,7 @@ def test_every_device_gets_a_package_of_its_system(device, tmp_path: Path) -> No
 
 
 def test_what_a_precision_needs_raises_the_system_or_is_refused() -> None:
-    assert [deployment(p, {}) for p in ("fp16", "int8", "int8-weights", "int4-weights")] == ["iOS17"] * 3 + ["iOS18"]
+    assert [deployment(p, {}) for p in ("fp16", "int8", "int8-weights", "int4-weights")] == ["iOS18"] * 4
     palette = Palette(np.zeros((2, 4), np.float32), 2, 0)
     grouped = Plan("palettes", {"w": TensorPlan("w", "weight", None, "", palette)})
     assert deployment_of(grouped) == "iOS18"
