@@ -9,7 +9,7 @@ from pathlib import Path
 from .cases import Case
 from .outcomes import VERDICTS, Outcome
 
-TARGETS = ("tflite", "coreml")
+TARGETS = ("tflite", "coreml", "coreai")
 """Targets that the page covers."""
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
