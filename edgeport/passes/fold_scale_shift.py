@@ -2,9 +2,11 @@
 
     x --> Conv(W, b) --> Mul(s) --> Add(t) --> y      ==>     x --> Conv(W * s, b * s + t) --> y
     x --> Mul(s) --> Add(t) --> Conv(W, b) --> y      ==>     x --> Conv(W * s, b + sum(W * t)) --> y
+    x --> MatMul(W) --> Reshape --> Mul(s) --> y      ==>     x --> MatMul(W * s) --> Reshape --> y
 
 Behind Conv, ConvTranspose, and MatMul by a constant matrix (with or without its row-vector Add): Neg, and Mul, Div, Add
-and Sub by a constant that varies along the output channels only. In front of Conv and MatMul: Neg, and Mul, Div, Add
+and Sub by a constant that varies along the output channels only; behind MatMul also where a Reshape that keeps the
+last axis stands between (BatchNormalization of sequences). In front of Conv and MatMul: Neg, and Mul, Div, Add
 and Sub by a constant that varies along the input channels only; Add and Sub in front of a Conv only when it does not
 pad, since padding is zero before the shift and would not be after it. Every value in between must have one consumer and
 not be a graph output. Arithmetic in float64, rounded once.
@@ -106,6 +108,9 @@ def _fold_back(model: ir.Model, node: ir.Node) -> bool:
     linear = producer(affine.x, "Conv", "ConvTranspose")
     if linear is not None:
         return _into_convolution(model, linear, affine, node.outputs[0])
+    reshape = producer(affine.x, "Reshape")
+    if reshape is not None:
+        return _through_reshape(model, reshape, node, affine)
     product = producer(affine.x, "MatMul")
     if product is not None:
         return bool(np.any(affine.scale != 1)) and _into_product(model, product, None, affine, node.outputs[0])
@@ -116,6 +121,35 @@ def _fold_back(model: ir.Model, node: ir.Node) -> bool:
             if product is not None and constant(bias) is not None and used_once(product.outputs[0]):
                 return _into_product(model, product, bias, affine, node.outputs[0])
     return False
+
+
+def _through_reshape(model: ir.Model, reshape: ir.Node, node: ir.Node, affine: _Affine) -> bool:
+    """An elementwise operation moves before a Reshape that keeps the last axis of a product, and into the product."""
+    rows, y, dims = reshape.inputs[0], node.outputs[0], rank(affine.x)
+    if rows is None or not rows.shape or not dims or affine.x.shape is None or not used_once(rows):
+        return False
+    size = rows.shape[-1]
+    if not isinstance(size, int) or affine.x.shape[-1] != size:
+        return False
+    add = producer(rows, "Add")
+    products = [producer(v, "MatMul") for v in (rows, *(add.inputs if add is not None else ()))]
+    if all(product is None or constant(product.inputs[1]) is None for product in products):
+        return False
+    if any(_along(a, dims - 1, dims, size) is None for a in (affine.scale, affine.shift)):
+        return False
+    inputs = [rows if v is affine.x else _row(model, v, f"{y.name}/row") for v in node.inputs]
+    moved = insert_before(reshape, node.op_type, inputs, name=f"{y.name}/rows", like=rows)
+    take_over(y, "Reshape", [moved, reshape.inputs[1]], {"allowzero": get_int(reshape, "allowzero", 0)})
+    inner = moved.producer()
+    assert inner is not None
+    _fold_back(model, inner)
+    return True
+
+
+def _row(model: ir.Model, value: ir.Value | None, name: str) -> ir.Value:
+    array = constant(value)
+    assert array is not None
+    return add_initializer(model, name, array.reshape(-1))
 
 
 def _into_convolution(model: ir.Model, conv: ir.Node, affine: _Affine, y: ir.Value) -> bool:

@@ -357,3 +357,28 @@ def test_focus_becomes_space_to_depth(check, order, tail):
 def test_other_joins_of_slices_stay(check, order, tail):
     values = weights(w=(5, 16, 3, 3)) if "w)" in tail else {}
     assert "Concat" in check(focus(order, tail), "fuse_space_to_depth", initializers=values).ops
+
+
+def test_normalization_behind_a_flattened_product_folds(check):
+    """Linear, flatten(0, 1), BatchNorm1d, back: as LeViT normalizes sequences."""
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.normal(size=(4, 6)), "b": rng.normal(size=6)}
+    arrays |= {n: rng.uniform(0.5, 2, 6) for n in ("scale", "shift", "mean", "variance")}
+    shapes = {"flat": np.array([-1, 6]), "whole": np.array([2, 5, 6])}
+    text = """<ir_version: 10, opset_import: ["": 21]> g (float[2,5,4] x) => (float[2,5,6] y) {
+        p = MatMul(x, w) l = Add(p, b) f = Reshape(l, flat)
+        n = BatchNormalization(f, scale, shift, mean, variance)
+        y = Reshape(n, whole)
+    }"""
+    weights = {k: a.astype(np.float32) for k, a in arrays.items()} | shapes
+    assert check(text, initializers=weights).ops == {"MatMul": 1, "Add": 1}
+
+
+def test_what_varies_along_rows_stays_behind_their_reshape(check):
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.normal(size=(4, 6)), "s": rng.normal(size=(10, 1))}
+    text = """<ir_version: 10, opset_import: ["": 21]> g (float[2,5,4] x) => (float[10,6] y) {
+        p = MatMul(x, w) f = Reshape(p, flat) y = Mul(f, s)
+    }"""
+    arrays = {k: a.astype(np.float32) for k, a in weights.items()} | {"flat": np.array([10, 6])}
+    assert check(text, initializers=arrays).ops == {"MatMul": 1, "Reshape": 1, "Mul": 1}
