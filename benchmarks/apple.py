@@ -1,7 +1,7 @@
 """Size, SQNR and task metric of every precision for Apple's systems, beside float.
 
-    python benchmarks/apple.py coreml [CASE | PRECISION ...]        packages, run by edgeport's evaluator (not by Core ML)
-    python benchmarks/apple.py coreai [CASE | PRECISION ...]        assets, run by coreai-core's own runtime
+    python benchmarks/apple.py coreml [CASE | PRECISION ...]    packages, run by edgeport's evaluator (not by Core ML)
+    python benchmarks/apple.py coreai [CASE | PRECISION ...]    assets, run by coreai-core's own runtime
 
 Cases are those of accuracy.py. One calibration serves all precisions. `worst` is the largest difference to ONNX
 Runtime over the largest magnitude of that output, over the first held-out samples, as SQNR is.

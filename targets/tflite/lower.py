@@ -16,8 +16,8 @@ from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.ends import graph_input, returned
 from edgeport.targets.tflite.fusion import fusible
 from edgeport.targets.tflite.registry import LOWERINGS, Refused
-from edgeport.targets.unsupported import unsupported
 from edgeport.targets.tflite.value_checks import check_values, stand_in
+from edgeport.targets.unsupported import unsupported
 
 assert ops  # imported for its registrations
 
