@@ -61,6 +61,11 @@ def deployment(precision: str, device: Mapping[str, Any], needs: Iterable[tuple[
     return str(declared)
 
 
+def is_at_least(system: str, other: str) -> bool:
+    """Whether a system is of that version or younger."""
+    return _age(system) >= _age(other)
+
+
 def _least(precision: str) -> str:
     return next((system for name, system in _LEAST if precision.startswith(name)), "iOS16")
 

@@ -43,8 +43,13 @@ def floats_of(plan: Plan) -> Literal["float16", "float32"]:
     return "float32" if plan.precision == "fp32" else "float16"
 
 
-def coreml_scheme(precision: str) -> Scheme:
+def coreml_scheme(precision: str, *, late_reset: bool = True) -> Scheme:
     """The scheme of a precision.
+
+    Args:
+        precision: one of `PRECISIONS`.
+        late_reset: the system has a GRU whose reset gate comes late, as PyTorch's (iOS 18); else its steps are written
+            out, with weights in float.
 
     Raises:
         UsageError: the target has no such precision.
@@ -54,9 +59,10 @@ def coreml_scheme(precision: str) -> Scheme:
     kernel = KERNELS[precision]
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
+    tables = _TABLES if late_reset else _TABLES | {"GRU": replace(_RECURRENT, refuses=_early_reset)}
     if kernel == "int8":
-        return Scheme(precision, kernel, _ANCHORS | _TABLES | _GLUE, fusible, needs_data=True)
-    rules = {op: replace(rule, kernel=None) for op, rule in (_ANCHORS | _TABLES).items()}
+        return Scheme(precision, kernel, _ANCHORS | tables | _GLUE, fusible, needs_data=True)
+    rules = {op: replace(rule, kernel=None) for op, rule in (_ANCHORS | tables).items()}
     if kernel == "int4-weights":
         rules |= {
             op: replace(rule, kernel="int8-weights") for op, rule in rules.items() if op not in ("MatMul", "Gather")
@@ -100,9 +106,12 @@ def _table(node: ir.Node) -> str | None:
 
 def _recurrent(node: ir.Node) -> str | None:
     found = recurrence_of(node)
-    if found is None or not is_common(found) or resets_late(found):
-        return "its steps are written out"
-    return None
+    return None if found is not None and is_common(found) else "its steps are written out"
+
+
+def _early_reset(node: ir.Node) -> str | None:
+    found = recurrence_of(node)
+    return "its steps are written out before iOS 18" if found is not None and resets_late(found) else _recurrent(node)
 
 
 _FIRST = (0,)
@@ -115,10 +124,10 @@ _ANCHORS = {
 }
 _TABLES = {"Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)}
 """Embeddings: one scale a row."""
-_recurrent_rule = OpRule(
+_RECURRENT = OpRule(
     "anchor", weight=1, weight_axis=1, more_weights=(2,), kernel="int8-weights", activations=(), refuses=_recurrent
 )
-_TABLES |= dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent_rule)
+_TABLES |= dict.fromkeys(("LSTM", "GRU", "RNN"), _RECURRENT)
 _GLUE = {
     "Add": OpRule("glue"),
     "AveragePool": OpRule("glue", activations=_FIRST),

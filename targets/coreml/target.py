@@ -14,7 +14,7 @@ from edgeport.quantize.scheme import Scheme
 from edgeport.shapes import Shaped
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.coreml.band import HalfSums, half_sums
-from edgeport.targets.coreml.deployment import deployment, deployment_of
+from edgeport.targets.coreml.deployment import deployment, deployment_of, is_at_least
 from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
 from edgeport.targets.coreml.lower import Lowered, lower_graph
@@ -44,9 +44,8 @@ class CoremlTarget:
         Raises:
             UsageError: there is no such precision, or the device's system is too old for it.
         """
-        scheme = coreml_scheme(precision)
-        deployment(precision, facts_of(profile))
-        return scheme
+        coreml_scheme(precision)
+        return coreml_scheme(precision, late_reset=is_at_least(deployment(precision, facts_of(profile)), "iOS18"))
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that cannot be lowered, from a dry run of the lowering in float."""

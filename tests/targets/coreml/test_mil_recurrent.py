@@ -101,7 +101,9 @@ def test_float16(tmp_path: Path, op: str, deployment: str) -> None:
     assert assert_same(g, outputs, tmp_path, tolerance=5e-3, plan=plan)[op.lower()]
 
 
-@pytest.mark.parametrize("op", list(GATES))
+@pytest.mark.parametrize(
+    ("op", "attributes"), [*((op, {}) for op in GATES), ("GRU", {"linear_before_reset": 1})], ids=str
+)
 @pytest.mark.parametrize(
     ("precision", "options", "kind"),
     [
@@ -111,8 +113,10 @@ def test_float16(tmp_path: Path, op: str, deployment: str) -> None:
         ("sparse", {"sparsity": 0.5}, "constexpr_sparse_to_dense"),
     ],
 )
-def test_compressed_weights(tmp_path: Path, op: str, precision: str, options: dict[str, Any], kind: str) -> None:
-    g, outputs = recurrent(op, "B h c", direction="bidirectional")
+def test_compressed_weights(
+    tmp_path: Path, op: str, attributes: dict[str, Any], precision: str, options: dict[str, Any], kind: str
+) -> None:
+    g, outputs = recurrent(op, "B h c", direction="bidirectional", **attributes)
     model = g.model(*outputs)
     assigned = assign_for(model, replace(coreml_scheme(precision), **options))
     plan = plan_for(model, assigned, None, "min-max")
@@ -128,6 +132,14 @@ def test_compressed_weights(tmp_path: Path, op: str, precision: str, options: di
     for name, want in reference(restored.proto(*outputs), g.inputs).items():
         # float16 beside weights that are equal but for the rounding of their scales and tables to float16
         np.testing.assert_allclose(got[name], want, rtol=5e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize(("late_reset", "kernel"), [(True, "int8-weights"), (False, "float32")])
+def test_a_gru_that_is_written_out_keeps_its_weights(late_reset: bool, kernel: str) -> None:
+    g, outputs = recurrent("GRU", "B h c", linear_before_reset=1)
+    model = g.model(*outputs)
+    plan = plan_for(model, assign_for(model, coreml_scheme("int8-weights", late_reset=late_reset)), None, "min-max")
+    assert [entry.kernel for entry in plan.nodes.values()] == [kernel]
 
 
 def test_outputs_that_nobody_reads(tmp_path: Path) -> None:
