@@ -6,15 +6,16 @@ import numpy as np
 
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
-from edgeport.targets.coreml.window import Window
+from edgeport.targets.coreml.window import pads
+from edgeport.targets.window import Window
 
 
 def padded(ctx: Context, data: Var, win: Window, fill: float) -> Var:
     """Floats [N, C, ...] with the padding of a window written out."""
-    pads = [p for pair in zip(win.before, win.after, strict=True) for p in pair]
-    if not any(pads):
+    if not any(pads(win)):
         return data
-    return ctx.emit("pad", x=data, pad=np.asarray(pads, np.int32), mode="constant", constant_val=ctx.number(fill))
+    amounts = np.asarray(pads(win), np.int32)
+    return ctx.emit("pad", x=data, pad=amounts, mode="constant", constant_val=ctx.number(fill))
 
 
 def strided(ctx: Context, data: Var, axis: int, begin: int, stride: int, count: int) -> Var:

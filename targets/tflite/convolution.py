@@ -16,7 +16,8 @@ from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.pieces import joined, shaped
 from edgeport.targets.tflite.strides import strided
-from edgeport.targets.tflite.window import Window, padding_code
+from edgeport.targets.tflite.window import padding_code
+from edgeport.targets.window import Window
 
 Weights = Callable[[Callable[[Array], Array], int], Tensor]
 """Makes the kernel's weights: given what moves the ONNX array [M, C/g, d, h, w] and the axis where M then lies."""

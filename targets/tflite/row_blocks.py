@@ -19,7 +19,7 @@ from edgeport.sample import Array
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.pieces import shaped, sliced
-from edgeport.targets.tflite.window import Window
+from edgeport.targets.window import Window
 
 _CHOICES = (1, 2, 4, 8, 16)
 _TILES = (8, 16)

@@ -1,95 +1,52 @@
-"""Sliding-window arithmetic shared by convolutions and pools: padding, SAME/VALID, explicit PAD."""
+"""Sliding windows as LiteRT's convolutions and pools take them: SAME, VALID, or an explicit PAD."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.targets.tflite.attributes import ints_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor, schema
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.registry import Refused
+from edgeport.targets.window import Window, window
 
 
-@dataclass(frozen=True)
-class Window:
-    """One window over `n` spatial axes, all tuples of length n.
+def uncropped(node: ir.Node, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Window:
+    """The window of a Conv or pool node; PAD takes no negative amounts.
 
-    Attributes:
-        size: spatial input sizes.
-        out: spatial output sizes.
-        kernel: taps.
-        strides: steps.
-        dilations: distance between taps.
-        before: padding before the data.
+    Raises:
+        Refused: pads before the data are negative, or auto_pad is unknown.
     """
-
-    size: tuple[int, ...]
-    out: tuple[int, ...]
-    kernel: tuple[int, ...]
-    strides: tuple[int, ...]
-    dilations: tuple[int, ...]
-    before: tuple[int, ...]
-
-    @property
-    def extent(self) -> tuple[int, ...]:
-        """Taps plus the gaps between them."""
-        return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
-
-    @property
-    def after(self) -> tuple[int, ...]:
-        """Padding after the data that windows reach; negative where data is left unread."""
-        reach = ((o - 1) * s + e for o, s, e in zip(self.out, self.strides, self.extent, strict=True))
-        return tuple(r - n - b for r, n, b in zip(reach, self.size, self.before, strict=True))
-
-    @property
-    def pointwise(self) -> bool:
-        """Whether it looks at single elements only, so that the order of the spatial axes does not matter."""
-        return all(k == s == 1 for k, s in zip(self.kernel, self.strides, strict=True)) and self.size == self.out
-
-    def padding(self) -> Literal["SAME", "VALID"] | None:
-        """The TFLite padding that computes exactly this window, None if none does.
-
-        VALID reads as much as fits without padding. SAME gives ceil(size/stride) outputs and puts the odd
-        element of padding after the data.
-        """
-        axes = range(len(self.size))
-        if all(
-            self.before[i] == 0 and self.out[i] == (self.size[i] - self.extent[i]) // self.strides[i] + 1 for i in axes
-        ):
-            return "VALID"
-
-        def same(i: int) -> bool:
-            out = -(-self.size[i] // self.strides[i])
-            total = max((out - 1) * self.strides[i] + self.extent[i] - self.size[i], 0)
-            return self.out[i] == out and self.before[i] == total // 2
-
-        return "SAME" if all(same(i) for i in axes) else None
-
-
-def window(node: ir.Node, size: Sequence[int], out: Sequence[int], kernel: Sequence[int]) -> Window:
-    """Reads strides, dilations, pads and auto_pad of a Conv or pool node."""
-    n = len(size)
-    strides = ints_attr(node, "strides") or (1,) * n
-    dilations = ints_attr(node, "dilations") or (1,) * n
-    mode = string_attr(node, "auto_pad", "NOTSET")
-    if mode in ("NOTSET", ""):
-        before = (ints_attr(node, "pads") or (0,) * 2 * n)[:n]
-    elif mode == "VALID":
-        before = (0,) * n
-    elif mode in ("SAME_UPPER", "SAME_LOWER"):
-        extent = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-        total = [max((o - 1) * s + e - i, 0) for o, s, e, i in zip(out, strides, extent, size, strict=True)]
-        before = tuple(t // 2 if mode == "SAME_UPPER" else (t + 1) // 2 for t in total)
-    else:
-        raise Refused(f"auto_pad={mode!r} is unknown")
-    if any(b < 0 for b in before):
+    win = window(node, size, out, kernel)
+    if any(b < 0 for b in win.before):
         raise Refused("negative pads are not supported", "crop with Slice instead")
-    return Window(tuple(size), tuple(out), tuple(kernel), strides, dilations, before)
+    return win
+
+
+def pointwise(win: Window) -> bool:
+    """Whether a window looks at single elements only, so that the order of the spatial axes does not matter."""
+    return all(k == s == 1 for k, s in zip(win.kernel, win.strides, strict=True)) and win.size == win.out
+
+
+def padding(win: Window) -> Literal["SAME", "VALID"] | None:
+    """The TFLite padding that computes exactly this window, None if none does.
+
+    VALID reads as much as fits without padding. SAME gives ceil(size/stride) outputs and puts the odd
+    element of padding after the data.
+    """
+    axes = range(len(win.size))
+    if all(win.before[i] == 0 and win.out[i] == (win.size[i] - win.extent[i]) // win.strides[i] + 1 for i in axes):
+        return "VALID"
+
+    def same(i: int) -> bool:
+        out = -(-win.size[i] // win.strides[i])
+        total = max((out - 1) * win.strides[i] + win.extent[i] - win.size[i], 0)
+        return win.out[i] == out and win.before[i] == total // 2
+
+    return "SAME" if all(same(i) for i in axes) else None
 
 
 def pad_spatial(ctx: Context, like: ir.Value, x: Tensor, win: Window, fill: float = 0.0) -> Tensor:

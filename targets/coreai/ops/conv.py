@@ -9,7 +9,8 @@ from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.program import Given, Tensor
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import box, pad, reshape, unsigned
-from edgeport.targets.coreai.window import at_least_two, cover, ints, over_axes, window
+from edgeport.targets.coreai.window import at_least_two, cover, over_axes, up_to_three
+from edgeport.targets.window import per_axis
 
 
 @lowers("Conv", inputs=3, attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
@@ -19,7 +20,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
     if not x.is_float:
         raise Refused(f"convolutions of {x.dtype} are not supported")
     shape = ctx.shape(node.outputs[0])
-    win = window(node, x.shape[2:], shape[2:], weight.shape[2:])
+    win = up_to_three(node, x.shape[2:], shape[2:], weight.shape[2:])
     n = len(win.size)
     covered, taps = at_least_two(cover(x, win), n), at_least_two(weight, n)
     operands: list[Given] = [
@@ -57,7 +58,7 @@ def conv_transpose(ctx: Context, node: ir.Node) -> None:
     n = len(size)
     if not 1 <= n <= 3:
         raise Refused(f"convolutions over {n} axes are not supported; Core AI has them over up to three")
-    strides, dilations, groups = ints(node, "strides", n), ints(node, "dilations", n), get_int(node, "group", 1)
+    strides, dilations, groups = per_axis(node, "strides", n), per_axis(node, "dilations", n), get_int(node, "group", 1)
     whole = tuple(s * (i - 1) + (k - 1) * d + 1 for s, i, k, d in zip(strides, size, taps, dilations, strict=True))
     operands: list[Given] = [
         at_least_two(x, n),

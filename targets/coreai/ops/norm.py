@@ -16,7 +16,8 @@ from edgeport.targets.coreai.ops.elementwise import floats
 from edgeport.targets.coreai.program import Tensor, binary
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import reshape, unsigned
-from edgeport.targets.coreai.window import Window, cover
+from edgeport.targets.coreai.window import cover
+from edgeport.targets.window import Window
 
 
 def _centred(x: Tensor, axes: Sequence[int], epsilon: float) -> tuple[Tensor, Tensor, Tensor]:

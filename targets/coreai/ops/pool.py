@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_int, get_ints
-from edgeport.sample import Array
 from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.elements import where
 from edgeport.targets.coreai.ops.elementwise import floats
 from edgeport.targets.coreai.program import Tensor
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import box, reshape, unsigned
-from edgeport.targets.coreai.window import Window, at_least_two, cover, over_axes, window
+from edgeport.targets.coreai.window import at_least_two, cover, over_axes, up_to_three
+from edgeport.targets.window import Window, check_pool, declared_after, places
 
 _ATTRIBUTES = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
 
 def _window(ctx: Context, node: ir.Node, x: Tensor) -> Window:
-    """`ceil_mode` is in the output's shape."""
-    return window(node, x.shape[2:], ctx.shape(node.outputs[0])[2:], get_ints(node, "kernel_shape") or ())
+    kernel = get_ints(node, "kernel_shape")
+    if kernel is None:
+        raise Refused("kernel_shape is missing")
+    win = up_to_three(node, x.shape[2:], ctx.shape(node.outputs[0])[2:], kernel)
+    check_pool(node, win)
+    return win
 
 
 def _pooled(kind: str, x: Tensor, win: Window, fill: float | int) -> Tensor:
@@ -51,6 +54,8 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
 def _first_places(ctx: Context, node: ir.Node, x: Tensor, win: Window, fill: float | int) -> Tensor:
     """Place of each maximum in the whole input; `storage_order` 1 counts the spatial ones column by column."""
     covered, by_column = cover(x, win, fill), bool(get_int(node, "storage_order", 0))
+    planes = np.arange(math.prod(x.shape[:2]), dtype=np.int64).reshape(*x.shape[:2], *[1] * len(win.size))
+    planes = planes * math.prod(win.size)
     best = place = None
     for offsets in itertools.product(*(range(k) for k in win.kernel)):
         starts = [o * d for o, d in zip(offsets, win.dilations, strict=True)]
@@ -58,7 +63,7 @@ def _first_places(ctx: Context, node: ir.Node, x: Tensor, win: Window, fill: flo
             2 + i: (start, start + (out - 1) * step + 1, step)
             for i, (start, out, step) in enumerate(zip(starts, win.out, win.strides, strict=True))
         }
-        tap, here = box(covered, cuts), ctx.builder.constant(_places(x.shape[:2], win, starts, by_column))
+        tap, here = box(covered, cuts), ctx.builder.constant(planes + places(win, offsets, by_column))
         if best is None or place is None:
             best, place = tap, here
             continue
@@ -68,42 +73,13 @@ def _first_places(ctx: Context, node: ir.Node, x: Tensor, win: Window, fill: flo
     return place
 
 
-def _places(lead: Sequence[int], win: Window, starts: Sequence[int], by_column: bool) -> Array:
-    axes = range(len(win.size))
-    strides = [math.prod(win.size[:i] if by_column else win.size[i + 1 :]) for i in axes]
-    total = np.zeros(win.out, np.int64)
-    for i in axes:
-        at = np.arange(win.out[i]) * win.strides[i] + starts[i] - win.before[i]
-        total = total + (at * strides[i]).reshape([-1 if a == i else 1 for a in axes])
-    planes = np.arange(math.prod(lead), dtype=np.int64).reshape(*lead, *[1] * len(win.size))
-    return np.asarray(planes * math.prod(win.size) + total)
-
-
 @lowers("AveragePool", attributes=(*_ATTRIBUTES, "count_include_pad"))
 def average_pool(ctx: Context, node: ir.Node) -> None:
     """Sums divided by how many elements each window has."""
     x = ctx.read(node, 0)
     floats(node, x)
     win = _window(ctx, node, x)
-    counts = np.ones((1, 1), np.float64)
-    for i in range(len(win.size)):
-        counts = counts[..., None] * _counts(node, win, i)
+    counts = win.counted(declared_after(node, win) if get_int(node, "count_include_pad", 0) else None)
     if (counts == 0).any():
         raise Refused("a window lies in the padding altogether")
-    ctx.bind(node, _pooled("sumpool", x, win, 0) * (1 / counts).astype(x.dtype))
-
-
-def _counts(node: ir.Node, win: Window, axis: int) -> Array:
-    """How many taps of each window count along an axis: those on data, or on data and declared padding."""
-    first, last = 0, win.size[axis]
-    pads = get_ints(node, "pads") or [0] * 2 * len(win.size)
-    if get_int(node, "count_include_pad", 0):
-        first, last = -win.before[axis], last + max(pads[len(win.size) + axis], win.after[axis] if _same(node) else 0)
-    taps = np.arange(win.kernel[axis]) * win.dilations[axis] - win.before[axis]
-    at = np.arange(win.out[axis])[:, None] * win.strides[axis] + taps
-    return np.asarray(((at >= first) & (at < last)).sum(1), np.float64)
-
-
-def _same(node: ir.Node) -> bool:
-    mode = node.attributes.get("auto_pad")
-    return mode is not None and mode.as_string().startswith("SAME")
+    ctx.bind(node, _pooled("sumpool", x, win, 0) * (1 / counts).astype(x.dtype)[None, None])

@@ -11,7 +11,7 @@ from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.products import multiplied, spread
 from edgeport.targets.coreml.registry import Refused, lowers
 from edgeport.targets.coreml.weights import bias_of, weight
-from edgeport.targets.coreml.window import window
+from edgeport.targets.coreml.window import facts, uncropped
 
 
 @lowers("Conv", attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"), inputs=3)
@@ -23,7 +23,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
     filters, shape = ctx.shape(w), ctx.shape(x)
     if len(shape) not in (3, 4, 5):
         raise Refused(f"{len(shape) - 2} spatial dimensions are not supported; 1 to 3 are", code="unsupported-shape")
-    win = window(node, shape[2:], ctx.shape(y)[2:], filters[2:])
+    win = uncropped(node, shape[2:], ctx.shape(y)[2:], filters[2:])
     dilations = win.dilations
     kernel = weight(ctx, node, 1)
     if ctx.constant(w) is None:
@@ -39,7 +39,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
         dilations=np.asarray(dilations, np.int32),
         groups=np.int32(get_int(node, "group", 1)),
         **({} if bias is None else {"bias": bias}),
-        **win.facts(),
+        **facts(win),
     )
     ctx.bind(y, with_computed_bias(ctx, node, out, bias))
 

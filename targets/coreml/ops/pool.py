@@ -14,13 +14,14 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import get_int, get_ints, get_str
+from edgeport.passes.edit import get_int, get_ints
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.ops.pool_indices import max_pool_with_indices
 from edgeport.targets.coreml.registry import Refused, lowers
 from edgeport.targets.coreml.taps import padded, strided
-from edgeport.targets.coreml.window import Window, window
+from edgeport.targets.coreml.window import facts, uncropped
+from edgeport.targets.window import Window, check_pool, declared_after
 
 _ATTRIBUTES = ("auto_pad", "ceil_mode", "dilations", "kernel_shape", "pads", "strides")
 
@@ -37,7 +38,7 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
         max_pool_with_indices(ctx, node, padded(ctx, data, win, lowest), win)
         return
     if all(d == 1 for d in win.dilations):
-        out = ctx.emit("max_pool", x=data, kernel_sizes=np.asarray(win.kernel, np.int32), **win.facts())
+        out = ctx.emit("max_pool", x=data, kernel_sizes=np.asarray(win.kernel, np.int32), **facts(win))
     else:
         out = _by_taps(ctx, "maximum", padded(ctx, data, win, float(np.finfo(ctx.width).min)), win)
     ctx.bind(y, ctx.cast(out, ctx.mil_dtype(y)))
@@ -51,20 +52,20 @@ def average_pool(ctx: Context, node: ir.Node) -> None:
     win = _window(ctx, node, x)
     include = bool(get_int(node, "count_include_pad", 0))
     data, taps = ctx.read(x), math.prod(win.kernel)
+    counted = win.counted(declared_after(node, win) if include else None)
     if all(d == 1 for d in win.dilations):
-        counted = (win.counted(win.given) if include else win.counted()) / taps
-        exclude = not include and bool((counted != 1).any())
+        exclude = not include and bool((counted != taps).any())
         out = ctx.emit(
             "avg_pool",
             x=data,
             kernel_sizes=np.asarray(win.kernel, np.int32),
             exclude_padding_from_average=np.bool_(exclude),
-            **win.facts(),
+            **facts(win),
         )
-        factor = np.ones(()) if exclude else 1 / counted
+        factor = np.ones(()) if exclude else taps / counted
     else:
         out = _by_taps(ctx, "add", padded(ctx, data, win, 0.0), win)
-        factor = 1 / (win.counted(win.given) if include else win.counted())
+        factor = 1 / counted
     if (factor != 1).any():
         factor = np.full(1, factor.flat[0]) if np.ptp(factor) == 0 else factor[None, None]
         out = ctx.emit("mul", x=out, y=ctx.floating(factor))
@@ -97,16 +98,8 @@ def _window(ctx: Context, node: ir.Node, x: ir.Value) -> Window:
         raise Refused("kernel_shape is missing")
     if len(size) not in (1, 2, 3):
         raise Refused(f"{len(size)} spatial dimensions are not supported; 1 to 3 are", code="unsupported-shape")
-    win = window(node, size, ctx.shape(node.outputs[0])[2:], kernel)
-    same = get_str(node, "auto_pad", "NOTSET").startswith("SAME")
-    if same and any(d != 1 for d in win.dilations):  # the specification and ONNX Runtime disagree on the output's size
-        raise Refused("auto_pad of dilated windows is not supported", "give pads instead")
-    reach = [(o - 1) * s + e for o, s, e in zip(win.out, win.strides, win.extent, strict=True)]
-    if same and any(r < n for r, n in zip(reach, size, strict=True)):  # negative pads in ONNX Runtime
-        raise Refused("auto_pad of windows that leave gaps is not supported", "give pads instead")
-    room = [n + b + a for n, b, a in zip(size, win.before, win.given, strict=True)]
-    if any(e > r for e, r in zip(win.extent, room, strict=True)):
-        raise Refused(f"a window of {list(win.extent)} does not fit into the data", "use a smaller kernel_shape")
+    win = uncropped(node, size, ctx.shape(node.outputs[0])[2:], kernel)
+    check_pool(node, win)
     if not get_int(node, "count_include_pad", 0) and not win.counted().all():
         raise Refused("windows that lie on padding alone are not supported", "give smaller pads")
     return win

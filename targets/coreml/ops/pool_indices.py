@@ -8,13 +8,12 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import get_int, get_ints
-from edgeport.sample import Array
+from edgeport.passes.edit import get_int
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused, lowers
 from edgeport.targets.coreml.taps import strided
-from edgeport.targets.coreml.window import Window
+from edgeport.targets.window import Window, never_repeat, places, unpooled_sizes
 
 
 def max_pool_with_indices(ctx: Context, node: ir.Node, data: Var, win: Window) -> None:
@@ -40,7 +39,7 @@ def max_pool_with_indices(ctx: Context, node: ir.Node, data: Var, win: Window) -
         tap = data
         for axis, offset in enumerate(offsets):
             tap = strided(ctx, tap, axis + 2, offset * win.dilations[axis], win.strides[axis], win.out[axis])
-        here = np.broadcast_to(_places(win, offsets, by_column), (1, 1, *win.out))
+        here = places(win, offsets, by_column).astype(np.int32)[None, None]
         if best is None:
             best, place = tap, np.broadcast_to(here, tuple(tap.shape)).astype(np.int32)
             continue
@@ -54,16 +53,6 @@ def max_pool_with_indices(ctx: Context, node: ir.Node, data: Var, win: Window) -
     ctx.bind(indices, ctx.emit("add", x=place, y=base))
 
 
-def _places(win: Window, offsets: tuple[int, ...], by_column: bool) -> Array:
-    """[1, 1, *out] int32: where the tap lies in the data; anything for padding, which never wins."""
-    places = np.zeros((1,) * len(win.size), np.int64)
-    for i, size in enumerate(win.size):
-        at = np.arange(win.out[i]) * win.strides[i] - win.before[i] + offsets[i] * win.dilations[i]
-        step = math.prod(win.size[:i] if by_column else win.size[i + 1 :])
-        places = places + (np.clip(at, 0, size - 1) * step).reshape([-1 if k == i else 1 for k in range(len(win.size))])
-    return np.asarray(places.astype(np.int32)[None, None])
-
-
 @lowers("MaxUnpool", attributes=("kernel_shape", "pads", "strides"), inputs=3)
 def max_unpool(ctx: Context, node: ir.Node) -> None:
     """`scatter` into zeros. What becomes of indices that repeat is not said, so they must not."""
@@ -71,12 +60,12 @@ def max_unpool(ctx: Context, node: ir.Node) -> None:
     assert x is not None
     assert indices is not None
     shape, out_shape = ctx.shape(x), ctx.shape(y)
-    if out_shape != (*shape[:2], *_sizes(node, shape[2:])):
+    if out_shape != (*shape[:2], *unpooled_sizes(node, shape[2:])):
         raise Refused("output_shape other than the kernel's own is not supported", "leave it out and use Pad")
     known, total = ctx.constant(indices), math.prod(out_shape)
     if known is not None and (np.unique(known).size < known.size or known.min() < 0 or known.max() >= total):
         raise Refused("its indices repeat or lie outside of the output")
-    if known is None and not _apart(indices):
+    if known is None and not never_repeat(indices):
         raise Refused(
             "indices that may repeat are not supported", "take them from a MaxPool whose windows do not overlap"
         )
@@ -89,22 +78,3 @@ def max_unpool(ctx: Context, node: ir.Node) -> None:
         mode="update",
     )
     ctx.bind(y, ctx.reshape(flat, out_shape))
-
-
-def _sizes(node: ir.Node, size: tuple[int, ...]) -> tuple[int, ...]:
-    """What the specification derives from the window."""
-    n = len(size)
-    kernel = get_ints(node, "kernel_shape") or [1] * n
-    strides, pads = get_ints(node, "strides") or [1] * n, get_ints(node, "pads") or [0] * 2 * n
-    return tuple((size[i] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n))
-
-
-def _apart(indices: ir.Value) -> bool:
-    """Whether they come from a MaxPool no two windows of which share an element."""
-    pool = indices.producer()
-    if pool is None or pool.domain or pool.op_type != "MaxPool":
-        return False
-    kernel = get_ints(pool, "kernel_shape") or []
-    strides = get_ints(pool, "strides") or [1] * len(kernel)
-    dilated = any(d != 1 for d in get_ints(pool, "dilations") or ())
-    return not dilated and all(k <= s for k, s in zip(kernel, strides, strict=True))

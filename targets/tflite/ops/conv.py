@@ -18,7 +18,8 @@ from edgeport.targets.tflite.layout import ADDED, Layout, channels_last, is_full
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.row_blocks import blocks_of_rows, outputs_together, rows_of_blocks, spread_weights
 from edgeport.targets.tflite.weights import float_weights, planned_weights
-from edgeport.targets.tflite.window import Window, pad_spatial, window
+from edgeport.targets.tflite.window import pad_spatial, padding, pointwise, uncropped
+from edgeport.targets.window import Window
 
 _LEAST_REUSE, _LEAST_SUM = 64, 32
 _CONV_ATTRIBUTES = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
@@ -62,20 +63,20 @@ def conv(ctx: Context, node: ir.Node) -> None:
     groups, channels, outs = int_attr(node, "group", 1), ctx.shape(x)[1], filters[0]
     y = ctx.result(node)
     if ctx.rank(x) == 5:
-        conv_3d(ctx, node, window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters[2:]))
+        conv_3d(ctx, node, uncropped(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters[2:]))
         return
     layout = image_layout(ctx.rank(x))
-    win = as_2d(window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters[2:]))
-    if groups == 1 and win.pointwise:
+    win = as_2d(uncropped(node, ctx.shape(x)[2:], ctx.shape(y)[2:], filters[2:]))
+    if groups == 1 and pointwise(win):
         layout = next((have for have in ctx.layouts(x) if is_full(have, 4) and have[-1] == 1), layout)
     data = ctx.read(node, x, layout)
     together = outputs_together(win, channels, outs) if groups == 1 and _in_float(ctx, node) and not computed else 1
     if together > 1:
         _by_blocks(ctx, node, data, layout, win, together)
         return
-    padding = win.padding()
-    if padding is None:
-        data, padding = pad_spatial(ctx, y, data, win), "VALID"
+    mode = padding(win)
+    if mode is None:
+        data, mode = pad_spatial(ctx, y, data, win), "VALID"
     depthwise = groups > 1 and groups == channels
 
     def arrange(a: Array) -> Array:
@@ -90,7 +91,7 @@ def conv(ctx: Context, node: ir.Node) -> None:
         )
     bias = add_bias(ctx, node, data, kernel, outs)
     out = ctx.output(node, layout)
-    emit_conv(ctx, [data, kernel, bias], out, win, padding, outs // channels if depthwise else 0, ctx.activation(node))
+    emit_conv(ctx, [data, kernel, bias], out, win, mode, outs // channels if depthwise else 0, ctx.activation(node))
 
 
 def _in_float(ctx: Context, node: ir.Node) -> bool:

@@ -20,7 +20,8 @@ from edgeport.targets.tflite.phases import by_phases, phase_weights, phases
 from edgeport.targets.tflite.pieces import shaped
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.weights import float_weights, planned_weights
-from edgeport.targets.tflite.window import Window, padding_code
+from edgeport.targets.tflite.window import padding_code
+from edgeport.targets.window import Window
 
 _MAX_PHASES = 64  # each is a convolution of its own; beyond this the file is slower than it is useful
 

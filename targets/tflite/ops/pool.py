@@ -15,8 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.sample import Array
-from edgeport.targets.tflite.attributes import int_attr, ints_attr, string_attr
+from edgeport.targets.tflite.attributes import int_attr, ints_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.fusion import clip_bounds
@@ -28,7 +27,8 @@ from edgeport.targets.tflite.ops.pool_indices import max_pool_with_indices
 from edgeport.targets.tflite.pieces import joined, shaped, sliced
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.strides import strided
-from edgeport.targets.tflite.window import Window, pad_spatial, padding_code, window
+from edgeport.targets.tflite.window import pad_spatial, padding, padding_code, uncropped
+from edgeport.targets.window import Window, check_pool, declared_after
 
 _REPEATED = 3
 """Elements of padding on a side up to which the outermost element is repeated."""
@@ -49,15 +49,15 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
     plain_bytes = data.quant is None and kind in ("int8", "uint8")
     if plain_bytes:
         data = cast(ctx, y, data, "float32")
-    padding = win.padding()
+    mode = padding(win)
     if not _planar(win):
         out = _pooled(ctx, y, "MAX_POOL_2D", _padded_for_max(ctx, y, x, data, win), win)
     else:
-        if padding is None:
-            data, padding = _padded_for_max(ctx, y, x, data, win), "VALID"
+        if mode is None:
+            data, mode = _padded_for_max(ctx, y, x, data, win), "VALID"
         shape = (data.shape[0], *win.out, data.shape[3])
         out = ctx.temporary(y, "max", shape, "float32") if plain_bytes else ctx.carrier(y, layout, data)
-        _emit(ctx, "MAX_POOL_2D", data, out, win, padding_code(padding))
+        _emit(ctx, "MAX_POOL_2D", data, out, win, padding_code(mode))
     ctx.bind(node, y, cast(ctx, y, out, kind) if plain_bytes else out, layout)
 
 
@@ -71,14 +71,14 @@ def average_pool(ctx: Context, node: ir.Node) -> None:
     x, win, layout = _window(ctx, node)
     data, y = ctx.read(node, x, layout), node.outputs[0]
     include = bool(int_attr(node, "count_include_pad", 0))
-    padding = win.padding() if _planar(win) else None
-    if padding == "VALID" or (padding == "SAME" and not include):
-        _emit(ctx, "AVERAGE_POOL_2D", data, ctx.output(node, layout), win, padding_code(padding))
+    mode = padding(win) if _planar(win) else None
+    if mode == "VALID" or (mode == "SAME" and not include):
+        _emit(ctx, "AVERAGE_POOL_2D", data, ctx.output(node, layout), win, padding_code(mode))
         return
     if data.quant is not None:
         raise Refused("averages over padding or further axes have no integer kernel", "keep it in float")
     padded = pad_spatial(ctx, y, data, win)
-    factor = math.prod(win.kernel) / _counted(win, _padded_end(node, win) if include else None)
+    factor = math.prod(win.kernel) / win.counted(declared_after(node, win) if include else None)
     even = bool(np.all(factor == 1))
     if _planar(win):
         shape = (data.shape[0], *win.out, data.shape[-1])
@@ -121,17 +121,8 @@ def _window(ctx: Context, node: ir.Node) -> tuple[ir.Value, Window, Layout]:
     kernel = ints_attr(node, "kernel_shape")
     if kernel is None:
         raise Refused("kernel_shape is missing")
-    win = window(node, ctx.shape(x)[2:], ctx.shape(y)[2:], kernel)
-    same = string_attr(node, "auto_pad", "NOTSET").startswith("SAME")
-    if same and any(d != 1 for d in win.dilations):  # the specification and ONNX Runtime disagree on the output's size
-        raise Refused("auto_pad of dilated windows is not supported", "give pads instead")
-    reach = [(o - 1) * s + e for o, s, e in zip(win.out, win.strides, win.extent, strict=True)]
-    if same and any(r < size for r, size in zip(reach, win.size, strict=True)):  # negative pads in ONNX Runtime
-        raise Refused("auto_pad of windows that leave gaps is not supported", "give pads instead")
-    pads = ints_attr(node, "pads") or (0,) * 2 * len(kernel)
-    room = [n + b + a for n, b, a in zip(win.size, pads[: len(kernel)], pads[len(kernel) :], strict=True)]
-    if not same and any(e > r for e, r in zip(win.extent, room, strict=True)):
-        raise Refused(f"a window of {list(win.extent)} does not fit into the data", "use a smaller kernel_shape")
+    win = uncropped(node, ctx.shape(x)[2:], ctx.shape(y)[2:], kernel)
+    check_pool(node, win)
     return (x, win, channels_last(5)) if rank == 5 else (x, as_2d(win), image_layout(rank))
 
 
@@ -239,24 +230,3 @@ def _fill(x: ir.Value, data: Tensor) -> float:
         smallest = float(data.quant.dequantize(np.array(data.quant.limits[0])))
         return 0.0 if smallest >= 0 else smallest
     return float(np.finfo(np.float32).min)
-
-
-def _padded_end(node: ir.Node, win: Window) -> tuple[int, ...]:
-    """Where counted padding ends after the data: what ceil_mode adds beyond the pads is never counted."""
-    if string_attr(node, "auto_pad", "NOTSET").startswith("SAME"):
-        return win.after
-    pads = ints_attr(node, "pads") or (0,)
-    after = pads[len(pads) // 2 :]
-    return (0,) * (len(win.size) - len(after)) + tuple(after)
-
-
-def _counted(win: Window, counted_after: tuple[int, ...] | None) -> Array:
-    """[*out]: how many elements each window counts (`counted_after` None: only data)."""
-    total = np.ones((), np.float64)
-    for i, size in enumerate(win.size):
-        low = -win.before[i] if counted_after is not None else 0
-        high = size + (counted_after[i] if counted_after is not None else 0)
-        starts = np.arange(win.out[i]) * win.strides[i] - win.before[i]
-        places = starts[:, None] + np.arange(win.kernel[i]) * win.dilations[i]
-        total = total[..., None] * ((places >= low) & (places < high)).sum(1)
-    return np.asarray(total)

@@ -8,15 +8,14 @@ import math
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.sample import Array
-from edgeport.targets.tflite.attributes import int_attr, ints_attr
+from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import Layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.strides import strided
-from edgeport.targets.tflite.window import Window
+from edgeport.targets.window import Window, never_repeat, places, unpooled_sizes
 
 
 def max_pool_with_indices(ctx: Context, node: ir.Node, padded: Tensor, win: Window, layout: Layout) -> None:
@@ -39,7 +38,7 @@ def max_pool_with_indices(ctx: Context, node: ir.Node, padded: Tensor, win: Wind
     by_column = bool(int_attr(node, "storage_order", 0))
     for offsets in itertools.product(*(range(k) for k in win.kernel)):
         tap = _tap(ctx, y, padded, win, offsets)
-        here = ctx.builder.constant("const/places", _places(win, offsets, by_column))
+        here = ctx.builder.constant("const/places", places(win, offsets, by_column).astype(np.int32)[None, ..., None])
         if best is None or place is None:
             best, place = tap, here
             continue
@@ -65,16 +64,6 @@ def _tap(ctx: Context, y: ir.Value, padded: Tensor, win: Window, offsets: tuple[
     return strided(ctx, y, padded, begin, [1, *win.strides, 1], shape)
 
 
-def _places(win: Window, offsets: tuple[int, ...], by_column: bool) -> Array:
-    """[1, *out, 1] int32: where the tap lies in the data; anything for padding, which never wins."""
-    places = np.zeros((1,) * len(win.size), np.int64)
-    for i, size in enumerate(win.size):
-        at = np.arange(win.out[i]) * win.strides[i] - win.before[i] + offsets[i] * win.dilations[i]
-        step = math.prod(win.size[:i] if by_column else win.size[i + 1 :])
-        places = places + (np.clip(at, 0, size - 1) * step).reshape([-1 if k == i else 1 for k in range(len(win.size))])
-    return np.asarray(places.astype(np.int32)[None, ..., None])
-
-
 @lowers("MaxUnpool", attributes=("kernel_shape", "pads", "strides"), inputs=3)
 def max_unpool(ctx: Context, node: ir.Node) -> None:
     """SCATTER_ND into zeros. It adds up what falls on one place, so the indices must not repeat."""
@@ -82,14 +71,14 @@ def max_unpool(ctx: Context, node: ir.Node) -> None:
     assert x is not None
     assert indices is not None
     shape, out_shape = ctx.shape(x), ctx.shape(y)
-    if out_shape != (*shape[:2], *_sizes(node, shape[2:])):
+    if out_shape != (*shape[:2], *unpooled_sizes(node, shape[2:])):
         raise Refused("output_shape other than the kernel's own is not supported", "leave it out and use Pad")
     known = ctx.constant(indices)
     if known is not None and (
         np.unique(known).size < known.size or known.min() < 0 or known.max() >= math.prod(out_shape)
     ):
         raise Refused("its indices repeat or lie outside of the output")
-    if known is None and not _apart(indices):
+    if known is None and not never_repeat(indices):
         raise Refused(
             "indices that may repeat are not supported", "take them from a MaxPool whose windows do not overlap"
         )
@@ -104,23 +93,3 @@ def max_unpool(ctx: Context, node: ir.Node) -> None:
     flat = ctx.temporary(y, "flat", (total,), updates.dtype)
     ctx.emit("SCATTER_ND", [where, updates, ctx.ints("shape", (total,))], [flat], "ScatterNdOptions")
     ctx.reshape(flat, ctx.output(node))
-
-
-def _sizes(node: ir.Node, size: tuple[int, ...]) -> tuple[int, ...]:
-    """What the specification derives from the window."""
-    n = len(size)
-    kernel = ints_attr(node, "kernel_shape") or ()
-    strides, pads = ints_attr(node, "strides") or (1,) * n, ints_attr(node, "pads") or (0,) * 2 * n
-    return tuple((size[i] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n))
-
-
-def _apart(indices: ir.Value) -> bool:
-    """Whether they come from a MaxPool no two windows of which share an element."""
-    pool = indices.producer()
-    if pool is None or pool.domain or pool.op_type != "MaxPool":
-        return False
-    kernel = ints_attr(pool, "kernel_shape") or ()
-    strides = ints_attr(pool, "strides") or (1,) * len(kernel)
-    return ints_attr(pool, "dilations") in (None, (1,) * len(kernel)) and all(
-        k <= s for k, s in zip(kernel, strides, strict=True)
-    )

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coreai_graphs import Graph, assert_same, normal
+from coreai_graphs import Graph, assert_same, normal, run
+
+from edgeport.errors import ModelError
 
 
 @pytest.mark.parametrize(
@@ -98,3 +100,20 @@ def test_lrn_and_global_pools(tmp_path: Path) -> None:
     outputs = [g.op("LRN", x, size=size, alpha=0.3, beta=0.6, bias=1.2) for size in (1, 3)]
     outputs += [g.op("GlobalAveragePool", x), g.op("GlobalMaxPool", x)]
     assert_same(g, outputs, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"kernel_shape": [1], "strides": [3], "auto_pad": "SAME_UPPER"},
+        {"kernel_shape": [2], "dilations": [2], "auto_pad": "SAME_UPPER"},
+        {"kernel_shape": [10], "strides": [2]},
+    ],
+    ids=str,
+)
+def test_pools_of_no_single_meaning_are_refused(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    """The specification and ONNX Runtime place such windows differently."""
+    g = Graph()
+    g.op("MaxPool", g.input("x", normal(1, 3, 9)), out="y", **attributes)
+    with pytest.raises(ModelError, match="give pads|does not fit"):
+        run(g, ["y"], tmp_path)
