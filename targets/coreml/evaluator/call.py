@@ -76,14 +76,17 @@ class Call:
         """All values of a variadic argument; empty when it is not given."""
         self.unread.discard(name)
         values = self.arguments.get(name, ())
-        return tuple(self._array(value, name) for value in values)
+        return tuple([self._array(value, name) for value in values])
 
     def maybe(self, name: str) -> Array | None:
         """An argument that may be left out."""
-        values = self.arrays(name)
+        self.unread.discard(name)
+        values = self.arguments.get(name)
+        if not values:
+            return None
         if len(values) > 1:
             raise EvaluationError(f"{name!r} has {len(values)} values, one is expected")
-        return values[0] if values else None
+        return self._array(values[0], name)
 
     def array(self, name: str) -> Array:
         """A required argument."""
@@ -115,7 +118,7 @@ class Call:
             if default is None:
                 raise EvaluationError(f"{name!r} is missing")
             return default
-        return tuple(int(item) for item in value.reshape(-1))
+        return tuple([int(item) for item in value.reshape(-1).tolist()])
 
     def state(self, name: str) -> State:
         """A state argument; read its `array`, and replace it to write."""
@@ -149,7 +152,7 @@ class Call:
             return default
         if value.size != 1:
             raise EvaluationError(f"{name!r} has {value.size} elements, one is expected")
-        return value.reshape(-1)[0]
+        return value.item()
 
     @staticmethod
     def _array(value: Value, name: str) -> Array:

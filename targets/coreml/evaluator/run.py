@@ -164,10 +164,9 @@ class Evaluator:
 
     def _run_step(self, step: Step, environment: dict[str, Value], records: _Records) -> None:
         operation = step.operation
-        arguments = {
-            key: tuple(environment[item] if isinstance(item, str) else item for item in items)
-            for key, items in step.arguments
-        }
+        arguments: dict[str, tuple[Value, ...]] = {**step.constants}
+        for key, items in step.arguments:
+            arguments[key] = tuple([environment[item] if isinstance(item, str) else item for item in items])
 
         def enter(block: Block, args: tuple[Array, ...]) -> tuple[Array, ...]:
             if len(args) != len(block.inputs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgeport.targets.coreml.evaluator.apply import apply
@@ -20,12 +20,14 @@ class Step:
     Attributes:
         operation: what the program says.
         handler: the function that computes it.
-        arguments: parameter -> names of values, or arrays for constants.
+        constants: parameter -> its values, where all of them are constant.
+        arguments: the other parameters, with names of values, and arrays for constants among them.
         done: names whose last use this is.
     """
 
     operation: Operation
     handler: Handler
+    constants: Mapping[str, tuple[Array, ...]]
     arguments: tuple[tuple[str, tuple[str | Array, ...]], ...]
     done: tuple[str, ...]
 
@@ -83,7 +85,7 @@ def _prepare_block(block: Block, outer: set[str], prepared: Prepared) -> None:
         for nested in operation.blocks:
             _prepare_block(nested, visible, prepared)
         done = tuple(name for name in last_use.get(index, ()) if name not in block.outputs)
-        steps.append(Step(operation, _handler(operation), _bind(operation, prepared), done))
+        steps.append(Step(operation, _handler(operation), *_bind(operation, prepared), done))
         visible |= {output.name for output in operation.outputs}
     for name in block.outputs:
         if name not in visible and name not in prepared.stored:
@@ -122,14 +124,27 @@ def _stored(argument: str | Constant, operation: Operation, prepared: Prepared) 
     return prepared.stored[argument]
 
 
-def _bind(operation: Operation, prepared: Prepared) -> tuple[tuple[str, tuple[str | Array, ...]], ...]:
+def _bind(
+    operation: Operation, prepared: Prepared
+) -> tuple[dict[str, tuple[Array, ...]], tuple[tuple[str, tuple[str | Array, ...]], ...]]:
+    """The parameters that are constant, and those that are not."""
+
     def bound(argument: str | Constant) -> str | Array:
         if isinstance(argument, Constant):
             return widen(prepared.value(argument))
         constant = prepared.constant(argument)
         return argument if constant is None else constant
 
-    return tuple((key, tuple(bound(item) for item in items)) for key, items in operation.inputs.items())
+    constants: dict[str, tuple[Array, ...]] = {}
+    others: list[tuple[str, tuple[str | Array, ...]]] = []
+    for key, items in operation.inputs.items():
+        values = tuple(bound(item) for item in items)
+        arrays = tuple(value for value in values if not isinstance(value, str))
+        if len(arrays) == len(values):
+            constants[key] = arrays
+        else:
+            others.append((key, values))
+    return constants, tuple(others)
 
 
 def _handler(operation: Operation) -> Handler:

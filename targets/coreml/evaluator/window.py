@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import product
 from math import ceil
 
@@ -33,7 +34,7 @@ class Window:
     after: tuple[int, ...]
     sizes: tuple[int, ...]
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether nothing is padded."""
         return not any(self.before) and not any(self.after)
@@ -85,6 +86,23 @@ def read_window(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], dil
     pad_type = call.text("pad_type", "valid").lower()
     pad = call.ints("pad", (0,) * (2 * rank))
     rounds_up = not dilated and call.flag("ceil_mode", False)
+    window = _fit(sizes, kernel, strides, dilations, pad_type, pad, rounds_up)
+    call.room(tuple([size + a + b for size, a, b in zip(sizes, window.before, window.after, strict=True)]))
+    return window
+
+
+@lru_cache(maxsize=1024)
+def _fit(
+    sizes: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pad_type: str,
+    pad: tuple[int, ...],
+    rounds_up: bool,
+) -> Window:
+    """The window of the given parameters over spatial dimensions of `sizes`; the next run asks for the same ones."""
+    rank = len(kernel)
     if len(sizes) != rank or len(pad) != 2 * rank or min(pad) < 0:
         raise EvaluationError(f"a kernel of rank {rank} with padding {list(pad)} over {len(sizes)} spatial dimensions")
     spans = tuple((size - 1) * dilation + 1 for size, dilation in zip(kernel, dilations, strict=True))
@@ -114,7 +132,6 @@ def read_window(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], dil
             raise EvaluationError("what a window of ceil_mode behind all elements holds is not documented")
         counts.append(count)
         reach.append(max(back, (count - 1) * step + span - size - front))
-    call.room(tuple(size + front + back for size, front, back in zip(sizes, before, reach, strict=True)))
     return Window(kernel, strides, dilations, before, tuple(reach), tuple(counts))
 
 

@@ -24,7 +24,7 @@ def softplus(x: Array) -> Array:
 
 _SIMPLE: dict[str, Callable[[Array], Array]] = {
     "relu": lambda x: np.maximum(x, 0),
-    "relu6": lambda x: np.clip(x, 0, 6),
+    "relu6": lambda x: x.clip(0, 6),
     "sigmoid": sigmoid,
     "silu": lambda x: x * sigmoid(x),
     "softplus": softplus,
@@ -102,6 +102,7 @@ def gelu(call: Call) -> Array:
 def softmax(call: Call) -> Array:
     """exp(x) over its sum along `axis`, computed from differences to the largest."""
     x, axis = call.array("x"), call.integer("axis", -1)
-    exponentials = np.exp(x - x.max(axis=axis, keepdims=True))
-    result: Array = exponentials / exponentials.sum(axis=axis, keepdims=True)
+    result: Array = np.asarray(x - x.max(axis=axis, keepdims=True))
+    np.exp(result, out=result)
+    result /= result.sum(axis=axis, keepdims=True)
     return result

@@ -8,20 +8,23 @@ from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.program import BY_NAME
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 
+_LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
+
 
 @evaluates("quantize")
 def quantize(call: Call) -> Array:
     """`clip(round(input / scale) + zero_point)`, halves to even."""
     x = call.array("input")
     dtype = call.text("output_dtype")
-    if dtype not in ("int8", "uint8"):
+    if dtype not in _LIMITS:
         raise EvaluationError(f"output type {dtype!r}; only int8 and uint8 are defined")
     scale, zero_point = _parameters(call, x)
-    limits = np.iinfo(BY_NAME[dtype].numpy.str)
-    steps = np.rint(x / scale)
+    low, high = _LIMITS[dtype]
+    steps = np.asarray(x / scale)
+    np.rint(steps, out=steps)
     if zero_point is not None:
         steps += zero_point
-    return np.clip(steps, limits.min, limits.max).astype(BY_NAME[dtype].numpy)
+    return steps.clip(low, high, out=steps).astype(BY_NAME[dtype].numpy)
 
 
 @evaluates("dequantize")
