@@ -32,6 +32,9 @@ PASSES = (
 )
 """What coremltools does to a program: it only cleans up. Fusions and precisions are decided before."""
 
+_DEFAULT_THRESHOLD = 100
+"""Elements from which on coremltools lets equal constants be one, kept for who else uses it in this process."""
+
 
 _NO_STATES: Mapping[str, Sequence[int]] = {}
 
@@ -179,6 +182,9 @@ def convert(made: Any, deployment: str, **options: Any) -> Any:
         BuilderError: coremltools declines the program.
     """
     package = coremltools()
+    pipeline = package.PassPipeline(pass_names=list(PASSES), pipeline_name="edgeport")
+    if len(made.functions) == 1:  # several are to have the same operations, whatever their constants are
+        pipeline.set_options("common::const_deduplication", {"const_threshold": 1})  # axes, scales: thousands of them
     gc.freeze()  # coremltools collects garbage, and what stands here already need not be looked through: 0.2 s a model
     try:
         with quiet():
@@ -187,7 +193,7 @@ def convert(made: Any, deployment: str, **options: Any) -> Any:
                 source="milinternal",
                 convert_to="mlprogram",
                 minimum_deployment_target=opset(deployment),
-                pass_pipeline=package.PassPipeline(pass_names=list(PASSES), pipeline_name="edgeport"),
+                pass_pipeline=pipeline,
                 skip_model_load=True,
                 **options,
             )
@@ -195,6 +201,7 @@ def convert(made: Any, deployment: str, **options: Any) -> Any:
         raise BuilderError(" ".join(str(error).split())) from error
     finally:
         gc.unfreeze()
+        _mil().passes.pass_registry.PASS_REGISTRY["common::const_deduplication"].const_threshold = _DEFAULT_THRESHOLD
 
 
 def edited(data: bytes, edit: Callable[[Any], None]) -> bytes:

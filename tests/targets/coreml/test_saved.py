@@ -10,6 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+from edge_models import canonical, lowered, parsed
+
+from edgeport.quantize.plan import Plan
+from edgeport.targets.coreml.evaluator.package import open_package
+
 CODE = """from edgeport import api
 api.export({cnn!r}, target="coreml", precision={precision!r}, {more}, out={out!r}, cache=False)
 """
@@ -62,3 +67,19 @@ def test_a_killed_export_leaves_no_package(cnn: Path, images: Path, tmp_path: Pa
     process.wait()
     assert not (tmp_path / "out").exists()
     assert not list(tmp_path.rglob("*.mlpackage"))
+
+
+def test_equal_numbers_stand_once(tmp_path: Path) -> None:
+    """Axes, scales and shapes: in a transformer a third of the program's text."""
+    text = """net (float[1,4,6] x) => (float[1,4,6] y) {
+        a = Transpose<perm=[0,2,1]>(x) b = Softmax<axis=-1>(a) c = Transpose<perm=[0,2,1]>(b) y = Softmax<axis=-1>(c)
+    }"""
+    artifact = lowered(canonical(parsed(text)), tmp_path, Plan("fp16"))
+    operations = open_package(artifact.path).interfaces["main"].function.block.operations
+    values = [op.inputs["val"][0].array for op in operations if op.kind == "const"]
+    assert sorted((v.tolist() for v in values if v.dtype.kind == "i"), key=str) == [-1, [0, 2, 1]], (
+        "an axis and an order"
+    )
+    from coremltools.converters.mil.mil.passes.pass_registry import PASS_REGISTRY
+
+    assert PASS_REGISTRY["common::const_deduplication"].const_threshold == 100, "coremltools' own, for others"
