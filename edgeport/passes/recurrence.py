@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import onnx_ir as ir
 
 from edgeport.passes.edit import Array, constant, get_float, get_int, get_str, input_of, static_shape
+from edgeport.passes.recurrent_activations import Activation, activations
 
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
 _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-_DEFAULT = {"LSTM": ("Sigmoid", "Tanh", "Tanh"), "GRU": ("Sigmoid", "Tanh"), "RNN": ("Tanh",)}
-_FACTORS: dict[str, tuple[float | None, float | None]] = {
-    "relu": (None, None),
-    "tanh": (None, None),
-    "sigmoid": (None, None),
-    "softsign": (None, None),
-    "softplus": (None, None),
-    "leakyrelu": (0.01, None),
-    "thresholdedrelu": (1.0, None),
-    "elu": (1.0, None),
-    "hardsigmoid": (0.2, 0.5),
-    "affine": (None, None),
-    "scaledtanh": (None, None),
-}
-"""Default alpha and beta of each function; None: it has no such factor, or (the last two) needs it given."""
-_BOTH_NEEDED = frozenset({"affine", "scaledtanh"})
-
 
 STEP = "edgeport.recurrence"
 """Metadata of nodes, products aside, in a recurrence written out: what they round, later ones carry on."""
-
-
-class Activation(NamedTuple):
-    """A function, its name in lower case, with its factors; they are 0 where the function has none."""
-
-    name: str
-    alpha: float = 0.0
-    beta: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -96,8 +70,11 @@ def recurrence_of(node: ir.Node) -> Recurrence | None:
         value = input_of(node, index)
         if value is not None and static_shape(value) != shape:
             return None
-    functions = _activations(node, count)
-    if functions is None or 0 in (steps, batch) or get_int(node, "hidden_size", hidden) != hidden:
+    try:
+        functions = activations(node, count)
+    except ValueError:
+        return None
+    if 0 in (steps, batch) or get_int(node, "hidden_size", hidden) != hidden:
         return None
     value = input_of(node, 4)
     known = constant(value)
@@ -109,33 +86,6 @@ def recurrence_of(node: ir.Node) -> Recurrence | None:
     return Recurrence(
         node, gates, steps, batch, hidden, direction, functions, lengths, max(get_float(node, "clip", 0.0), 0.0)
     )
-
-
-def _activations(node: ir.Node, directions: int) -> tuple[tuple[Activation, ...], ...] | None:
-    """Factors are consumed in the order of the functions that have such a factor."""
-    attribute, default = node.attributes.get("activations"), _DEFAULT[node.op_type]
-    names = list(default) * directions if attribute is None else list(attribute.as_strings())
-    if len(names) != len(default) * directions:
-        return None
-    alphas, betas = _given(node, "activation_alpha"), _given(node, "activation_beta")
-    found = []
-    for name in map(str.lower, names):
-        if name not in _FACTORS:
-            return None
-        factors = []
-        for given, fallback in zip((alphas, betas), _FACTORS[name], strict=True):
-            factor = next(given, fallback) if fallback is not None or name in _BOTH_NEEDED else 0.0
-            if factor is None:
-                return None
-            factors.append(factor)
-        found.append(Activation(name, *factors))
-    width = len(default)
-    return tuple(tuple(found[d * width : (d + 1) * width]) for d in range(directions))
-
-
-def _given(node: ir.Node, name: str) -> Iterator[float]:
-    attribute = node.attributes.get(name)
-    return iter(()) if attribute is None else iter(attribute.as_floats())
 
 
 _PLAIN = frozenset({"sigmoid", "tanh", "relu"})

@@ -13,7 +13,8 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import constant, get_int
-from edgeport.passes.recurrence import STEP, Activation, Recurrence, resets_late
+from edgeport.passes.recurrence import STEP, Recurrence, resets_late
+from edgeport.passes.recurrent_activations import Activation
 from edgeport.passes.site import Site
 
 State = ir.Value | None

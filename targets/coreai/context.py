@@ -15,6 +15,7 @@ from edgeport.quantize.compression import Palette
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.qdq import RESTORED
 from edgeport.sample import Array
+from edgeport.targets import values as known
 from edgeport.targets.coreai.elements import clamp, raw_cast
 from edgeport.targets.coreai.program import Builder, Given, Tensor
 from edgeport.targets.coreai.registry import Refused
@@ -36,12 +37,10 @@ class Context:
     _others: dict[tuple[ir.Value, str], Tensor] = field(default_factory=dict)
     """Values in another width than the one they were made in."""
 
-    def shape(self, value: ir.Value) -> tuple[int, ...]:
-        """Static ONNX shape of a value."""
-        if value.shape is None or not value.shape.is_static():
-            hint = "fix the dimensions with --input"
-            raise Refused(f"the shape of {value.name!r} is not static", hint, "dynamic-shape")
-        return tuple(int(d) for d in value.shape.numpy())
+    shape = staticmethod(known.shape_of)
+    constant = staticmethod(known.constant_of)
+    constant_input = staticmethod(known.constant_input)
+    constant_ints = staticmethod(known.constant_ints)
 
     def dtype(self, value: ir.Value) -> str:
         """numpy name of a value's dtype."""
@@ -53,35 +52,6 @@ class Context:
                 "unsupported-dtype",
             )
         return name
-
-    def constant(self, value: ir.Value | None) -> Array | None:
-        """The data of a constant, None if it is computed or absent."""
-        if value is None or value.const_value is None:
-            return None
-        return value.const_value.numpy()
-
-    def constant_input(self, node: ir.Node, index: int) -> Array | None:
-        """The data of a constant input, None if it is absent.
-
-        Raises:
-            Refused: the input is computed at run time.
-        """
-        value = node.inputs[index] if index < len(node.inputs) else None
-        if value is None:
-            return None
-        data = self.constant(value)
-        if data is None:
-            raise Refused(f"input {index} ({value.name}) must be a constant", "make it static before the export")
-        return data
-
-    def constant_ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
-        """A constant integer input as a tuple, None if absent.
-
-        Raises:
-            Refused: the input is computed at run time.
-        """
-        data = self.constant_input(node, index)
-        return None if data is None else tuple(int(v) for v in data.reshape(-1))
 
     def has(self, node: ir.Node, index: int) -> bool:
         """Whether an input is given."""

@@ -12,8 +12,8 @@ from edgeport.targets.coreai.program import Program, Tensor
 from edgeport.targets.coreai.registry import LOWERINGS, Refused
 from edgeport.targets.coreai.scheme import floats_of
 from edgeport.targets.coreml.halves import wide_nodes
-from edgeport.targets.lowering import finding, objections, refusal
-from edgeport.targets.unsupported import unsupported
+from edgeport.targets.lowering import Lowering, finding, refusal
+from edgeport.targets.walk import problems_of
 
 assert ops  # imported for its registrations
 
@@ -58,7 +58,7 @@ def walk(model: ir.Model, plan: Plan) -> tuple[Context, list[Finding]]:
     wide = wide_nodes(model.graph, plan) if floats == "float16" else frozenset()
     for node in model.graph:
         ctx.width = "float32" if node in wide or node.op_type in _WIDE else floats
-        problems = _problems(ctx, node)
+        problems = problems_of(ctx, node, LOWERINGS, _typed)
         findings.extend(finding(p, node) for p in problems)
         for value in node.outputs:
             if problems and value not in ctx.values:
@@ -66,21 +66,17 @@ def walk(model: ir.Model, plan: Plan) -> tuple[Context, list[Finding]]:
     return ctx, findings
 
 
-def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
-    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    if lowering is None:
-        return [unsupported(node)]
-    problems = list(objections(node, lowering))
-    if not problems:
-        try:
-            for value in (*node.inputs, *node.outputs):
-                if value is not None and value.name and value.const_value is None:
-                    ctx.shape(value)
-                    ctx.dtype(value)
-            lowering.handler(ctx, node)
-        except Refused as refused:
-            problems = [refused]
-    return problems
+def _typed(ctx: Context, node: ir.Node, _: Lowering[Context]) -> bool:
+    """Nothing can be said of a node whose operands' shapes and dtypes are not known.
+
+    Raises:
+        Refused: one of them is not.
+    """
+    for value in (*node.inputs, *node.outputs):
+        if value is not None and value.name and value.const_value is None:
+            ctx.shape(value)
+            ctx.dtype(value)
+    return True
 
 
 def _stand_in(ctx: Context, value: ir.Value) -> Tensor:

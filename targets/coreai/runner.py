@@ -14,6 +14,7 @@ from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreai import engine
+from edgeport.targets.values import dtype_of, shape_of, spec_of
 from edgeport.validate.runner import Verdict
 
 
@@ -32,7 +33,7 @@ class AimodelRunner:
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """The graph's inputs."""
-        return tuple(InputSpec(v.name or "", _dtype(v), _shape(v)) for v in self.graph.graph.inputs)
+        return tuple(spec_of(v) for v in self.graph.graph.inputs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ class AimodelRunner:
             raise ModelError(f"Core AI's runtime does not run {self.path.name}: {error}") from error
         results = {}
         for value in self.graph.graph.outputs:
-            name, want = value.name or "", (_shape(value), _dtype(value))
+            name, want = value.name or "", (shape_of(value), dtype_of(value))
             array = raw.get(name)
             if array is None or (array.shape, array.dtype.name) != want:
                 got = sorted(raw) if array is None else f"{array.dtype.name}{list(array.shape)}"
@@ -79,8 +80,8 @@ class AimodelRunner:
             found = engine.watch(self.path, wanted, self._feeds(sample)) if wanted else {}
         except engine.EngineError as error:
             raise ModelError(f"Core AI's runtime does not run {self.path.name}: {error}") from error
-        kept = {name: array for name, array in found.items() if array.shape == _shape(values[name])}
-        return {name: array.astype(_dtype(values[name]), copy=False) for name, array in kept.items()}
+        kept = {name: array for name, array in found.items() if array.shape == shape_of(values[name])}
+        return {name: array.astype(dtype_of(values[name]), copy=False) for name, array in kept.items()}
 
     @functools.cached_property
     def _taken(self) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -102,13 +103,3 @@ class AimodelRunner:
                 raise UsageError(f"input {name!r} has shape {array.shape}, {self.path.name} takes {shape}")
             feeds[name] = np.asarray(array, dtype, order="C")
         return feeds
-
-
-def _shape(value: ir.Value) -> tuple[int, ...]:
-    assert value.shape is not None
-    return tuple(int(d) for d in value.shape.numpy())
-
-
-def _dtype(value: ir.Value) -> str:
-    assert value.dtype is not None
-    return str(value.dtype.numpy().name)

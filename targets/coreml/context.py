@@ -17,6 +17,7 @@ import onnx_ir as ir
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.plan import INTEGERS, Plan, QParams
 from edgeport.sample import Array
+from edgeport.targets import values as known
 from edgeport.targets.coreml import mil
 from edgeport.targets.coreml.mil import BuilderError, Var
 from edgeport.targets.coreml.names import Names
@@ -63,27 +64,15 @@ class Context:
 
     # ---- facts about values -------------------------------------------------------------------------------
 
+    shape = staticmethod(known.shape_of)
+    rank = staticmethod(known.rank_of)
+    dtype = staticmethod(known.dtype_of)
+    constant = staticmethod(known.constant_of)
+    constant_ints = staticmethod(known.constant_ints)
+
     def at_least(self, deployment: str) -> bool:
         """Whether every system that is to take the program is of that version or younger."""
         return mil.specification(self.deployment) >= mil.specification(deployment)
-
-    def shape(self, value: ir.Value) -> tuple[int, ...]:
-        """Static shape of a value."""
-        if value.shape is None or not value.shape.is_static():
-            raise Refused(
-                f"the shape of {value.name!r} is not static", "fix the dimensions with --input", "dynamic-shape"
-            )
-        return tuple(int(d) for d in value.shape.numpy())
-
-    def rank(self, value: ir.Value) -> int:
-        """Number of axes."""
-        return len(self.shape(value))
-
-    def dtype(self, value: ir.Value) -> str:
-        """numpy name of a value's ONNX dtype."""
-        if value.dtype is None:
-            raise Refused(f"the dtype of {value.name!r} is unknown", code="unsupported-dtype")
-        return str(value.dtype.numpy().name)
 
     def mil_dtype(self, value: ir.Value) -> str:
         """The dtype in which the current node reads or makes a value: the node's floats, int32 or bool.
@@ -101,26 +90,6 @@ class Context:
         if dtype in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"):
             return "int32"
         raise Refused(f"Core ML has no type for {dtype} ({value.name!r})", code="unsupported-dtype")
-
-    def constant(self, value: ir.Value | None) -> Array | None:
-        """The data of a constant, in its ONNX dtype; None if it is computed or absent."""
-        if value is None or value.const_value is None:
-            return None
-        return value.const_value.numpy()
-
-    def constant_ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
-        """A constant integer input as a tuple, None if absent.
-
-        Raises:
-            Refused: the input is computed at run time.
-        """
-        value = node.inputs[index] if index < len(node.inputs) else None
-        if value is None:
-            return None
-        data = self.constant(value)
-        if data is None:
-            raise Refused(f"input {index} ({value.name}) must be a constant", "make it static before the export")
-        return tuple(int(v) for v in data.reshape(-1))
 
     # ---- reading ------------------------------------------------------------------------------------------
 

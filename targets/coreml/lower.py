@@ -21,8 +21,8 @@ from edgeport.targets.coreml.interface import End, ends_of
 from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import LOWERINGS, Refused
 from edgeport.targets.coreml.scheme import floats_of, fusible
-from edgeport.targets.lowering import finding, objections
-from edgeport.targets.unsupported import unsupported
+from edgeport.targets.lowering import Lowering, finding
+from edgeport.targets.walk import problems_of
 
 
 @dataclass(frozen=True)
@@ -116,19 +116,12 @@ def lower_node(ctx: Context, node: ir.Node) -> list[Refused]:
     """Emits what a node computes and binds its outputs; what stands against it."""
     if all(ctx.is_bound(out) for out in node.outputs):  # absorbed by a kernel before it
         return []
-    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    if lowering is None:
-        return [unsupported(node)]
-    problems = list(objections(node, lowering))
-    if problems:
-        return problems
+    return problems_of(ctx, node, LOWERINGS, _ready)
+
+
+def _ready(ctx: Context, node: ir.Node, _: Lowering[Context]) -> bool:
+    """Makes a node the current one; False behind a refused node whose result has no known shape or type."""
     ctx.node = node
     ctx.width = "float32" if node in ctx.wide else "float16"
     ctx.lifted = is_lifted(ctx, node)
-    if not all(ctx.is_bound(v) for v in node.inputs if v is not None and v.const_value is None):
-        return []  # behind a refused node whose result has no known shape or type
-    try:
-        lowering.handler(ctx, node)
-    except Refused as refused:
-        return [refused]
-    return []
+    return all(ctx.is_bound(v) for v in node.inputs if v is not None and v.const_value is None)

@@ -21,6 +21,7 @@ from edgeport.targets.coreml.evaluator.rounding import Arithmetic, Overflow
 from edgeport.targets.coreml.evaluator.run import Evaluator
 from edgeport.targets.coreml.pixels import handed_in, read_back
 from edgeport.targets.coreml.save import IMAGES_KEY, NAMES_KEY, STATES_KEY
+from edgeport.targets.values import dtype_of, shape_of, spec_of
 from edgeport.validate.runner import Verdict
 
 _INT32 = np.iinfo(np.int32)
@@ -63,7 +64,7 @@ class PackageRunner:
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """The graph's inputs."""
-        return tuple(InputSpec(v.name or "", _dtype(v), _shape(v)) for v in self.graph.graph.inputs)
+        return tuple(spec_of(v) for v in self.graph.graph.inputs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -102,7 +103,7 @@ class PackageRunner:
         wanted = {self._identifiers.get(name, name): name for name in names if name in values}
         feeds, state = self._feeds(sample)
         kept = self._evaluator.run(feeds, wanted.keys(), state).values
-        return {wanted[key]: array for key, array in kept.items() if array.shape == _shape(values[wanted[key]])}
+        return {wanted[key]: array for key, array in kept.items() if array.shape == shape_of(values[wanted[key]])}
 
     @functools.cached_property
     def _overflows(self) -> dict[str, Overflow]:
@@ -160,9 +161,9 @@ class PackageRunner:
             array = outputs.get(self._identifiers.get(name, name))
             if array is None:
                 raise ModelError(f"the model has output {name!r}, {self.path.name} gives {sorted(outputs)}")
-            if array.size != math.prod(_shape(value)):
-                raise ModelError(f"output {name!r} has shape {array.shape} in {self.path.name}, not {_shape(value)}")
-            results[name] = np.array(array, dtype=_dtype(value)).reshape(_shape(value))
+            if array.size != math.prod(shape_of(value)):
+                raise ModelError(f"output {name!r} has shape {array.shape} in {self.path.name}, not {shape_of(value)}")
+            results[name] = np.array(array, dtype=dtype_of(value)).reshape(shape_of(value))
         return results
 
 
@@ -182,13 +183,3 @@ def _as_handed_in(array: Array, name: str, dtype: str) -> Array:
     if array.size and array.dtype.kind in "iu" and not _INT32.min <= array.min() <= array.max() <= _INT32.max:
         raise UsageError(f"input {name!r} has integers beyond int32, which Core ML does not take")
     return stored.astype(np.int32)
-
-
-def _shape(value: ir.Value) -> tuple[int, ...]:
-    assert value.shape is not None
-    return tuple(int(d) for d in value.shape.numpy())
-
-
-def _dtype(value: ir.Value) -> str:
-    assert value.dtype is not None
-    return str(value.dtype.numpy().name)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.plan import INTEGERS, Plan, QParams
 from edgeport.sample import Array
+from edgeport.targets import values as known
 from edgeport.targets.tflite.builder import Builder, Tensor, schema
 from edgeport.targets.tflite.fusion import fused_activation
 from edgeport.targets.tflite.kernels import check_kernel
@@ -59,42 +60,11 @@ class Context:
 
     # ---- facts about values -------------------------------------------------------------------------------
 
-    def shape(self, value: ir.Value) -> tuple[int, ...]:
-        """Static ONNX shape of a value."""
-        if value.shape is None or not value.shape.is_static():
-            hint = "fix the dimensions with --input"
-            raise Refused(f"the shape of {value.name!r} is not static", hint, "dynamic-shape")
-        return tuple(int(d) for d in value.shape.numpy())
-
-    def rank(self, value: ir.Value) -> int:
-        """Number of ONNX axes."""
-        return len(self.shape(value))
-
-    def dtype(self, value: ir.Value) -> str:
-        """numpy name of a value's ONNX dtype."""
-        if value.dtype is None:
-            raise Refused(f"the dtype of {value.name!r} is unknown", code="unsupported-dtype")
-        return str(value.dtype.numpy().name)
-
-    def constant(self, value: ir.Value | None) -> Array | None:
-        """The data of a constant, None if it is computed or absent."""
-        if value is None or value.const_value is None:
-            return None
-        return value.const_value.numpy()
-
-    def constant_ints(self, node: ir.Node, index: int) -> tuple[int, ...] | None:
-        """A constant integer input as a tuple, None if absent.
-
-        Raises:
-            Refused: the input is computed at run time.
-        """
-        value = node.inputs[index] if index < len(node.inputs) else None
-        if value is None:
-            return None
-        data = self.constant(value)
-        if data is None:
-            raise Refused(f"input {index} ({value.name}) must be a constant", "make it static before the export")
-        return tuple(int(v) for v in data.reshape(-1))
+    shape = staticmethod(known.shape_of)
+    rank = staticmethod(known.rank_of)
+    dtype = staticmethod(known.dtype_of)
+    constant = staticmethod(known.constant_of)
+    constant_ints = staticmethod(known.constant_ints)
 
     def int8(self, node: ir.Node) -> bool:
         """Whether the plan runs this node in integers."""

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from edgeport.findings import Finding
 from edgeport.quantize.groups import find_groups
 from edgeport.quantize.plan import Plan
-from edgeport.targets.lowering import finding, objections, refusal
+from edgeport.targets.lowering import Lowering, finding, refusal
 from edgeport.targets.tflite import ops
 from edgeport.targets.tflite.builder import Builder, Tensor
 from edgeport.targets.tflite.context import Context
@@ -17,7 +17,7 @@ from edgeport.targets.tflite.ends import graph_input, returned
 from edgeport.targets.tflite.fusion import fusible
 from edgeport.targets.tflite.registry import LOWERINGS, Refused
 from edgeport.targets.tflite.value_checks import check_values, stand_in
-from edgeport.targets.unsupported import unsupported
+from edgeport.targets.walk import problems_of
 
 assert ops  # imported for its registrations
 
@@ -59,7 +59,8 @@ def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[
     for node in graph:
         if ctx.groups[node].anchor is not node:
             continue
-        problems = list(_problems(ctx, node))
+
+        problems = problems_of(ctx, node, LOWERINGS, _checked)
         findings.extend(finding(p, node) for p in problems)
         for value in (ctx.result(node), *node.outputs):
             if problems and not ctx.layouts(value):
@@ -67,18 +68,9 @@ def walk(model: ir.Model, plan: Plan, dry: bool = False) -> tuple[Context, list[
     return ctx, findings
 
 
-def _problems(ctx: Context, node: ir.Node) -> list[Refused]:
-    lowering = LOWERINGS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    if lowering is None:
-        return [unsupported(node)]
-    problems = list(objections(node, lowering))
-    if not problems:
-        try:
-            check_values(ctx, node, lowering.int8)
-            lowering.handler(ctx, node)
-        except Refused as refused:
-            problems = [refused]
-    return problems
+def _checked(ctx: Context, node: ir.Node, lowering: Lowering[Context]) -> bool:
+    check_values(ctx, node, lowering.int8)
+    return True
 
 
 def _distinct(ctx: Context, value: ir.Value, taken: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tflite.interpreter import interpreter
+from edgeport.targets.values import dtype_of, shape_of, spec_of
 from edgeport.validate.runner import Verdict
 
 _NAME = re.compile(r"^(?P<name>.*?)(?:\|(?P<layout>[0-9_]+))?(?:\|(?P<form>[qf]))?$", re.DOTALL)
@@ -39,7 +40,7 @@ class LiteRtRunner:
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
         """The graph's inputs."""
-        return tuple(InputSpec(v.name or "", _dtype(v), _shape(v)) for v in self.graph.graph.inputs)
+        return tuple(spec_of(v) for v in self.graph.graph.inputs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ class LiteRtRunner:
             except ValueError:  # optimized away by the delegate
                 continue
             stored = _dequantized(raw, detail["quantization_parameters"])
-            found[name] = _onnx_order(stored, _shape(values[name]), match["layout"])
+            found[name] = _onnx_order(stored, shape_of(values[name]), match["layout"])
         return found
 
     def stored_inputs(self, sample: Sample) -> list[Array]:
@@ -140,11 +141,11 @@ class LiteRtRunner:
                 raise UsageError(f"the model has output {name!r}, {self.path.name} gives {sorted(raw)}")
             detail = runner.get_output_details()[name]
             array = _dequantized(raw[name], detail["quantization_parameters"])
-            if array.size != math.prod(_shape(value)):
+            if array.size != math.prod(shape_of(value)):
                 raise UsageError(
-                    f"output {name!r} has shape {array.shape} in {self.path.name}, the model gives {_shape(value)}"
+                    f"output {name!r} has shape {array.shape} in {self.path.name}, the model gives {shape_of(value)}"
                 )
-            results[name] = np.array(array, dtype=_dtype(value)).reshape(_shape(value))
+            results[name] = np.array(array, dtype=dtype_of(value)).reshape(shape_of(value))
         return results
 
 
@@ -177,13 +178,3 @@ def _onnx_order(stored: Array, shape: tuple[int, ...], layout: str | None) -> Ar
     order = [int(c) for c in layout if c != "_"]
     squeezed = stored.reshape([shape[a] for a in order])
     return squeezed.transpose(sorted(range(len(order)), key=lambda i: order[i])).reshape(shape)
-
-
-def _shape(value: ir.Value) -> tuple[int, ...]:
-    assert value.shape is not None
-    return tuple(int(d) for d in value.shape.numpy())
-
-
-def _dtype(value: ir.Value) -> str:
-    assert value.dtype is not None
-    return str(value.dtype.numpy().name)

@@ -3,7 +3,6 @@
 from edgeport.targets.coreai.ops import (
     activation,
     attention,
-    control,
     conv,
     elementwise,
     grid_sample,
@@ -22,7 +21,6 @@ from edgeport.targets.coreai.ops import (
 __all__ = [
     "activation",
     "attention",
-    "control",
     "conv",
     "elementwise",
     "grid_sample",

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_float, get_int, get_str
+from edgeport.passes.recurrent_activations import Activation, activations
 from edgeport.targets.coreai import elements as e
 from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.folds import matmul
@@ -17,7 +18,6 @@ from edgeport.targets.coreai.ops.select import places
 from edgeport.targets.coreai.program import Tensor
 from edgeport.targets.coreai.registry import Refused, lowers
 from edgeport.targets.coreai.views import broadcast, cut, reshape, squeeze, stack, transpose, unsqueeze
-from edgeport.targets.recurrent_activations import Activation, activations
 
 _COMMON = ("activation_alpha", "activation_beta", "activations", "clip", "direction", "hidden_size", "layout")
 _DIRECTIONS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
@@ -134,24 +134,22 @@ def _rnn(cell: _Cell, fed: Tensor, states: States) -> States:
 @lowers("LSTM", attributes=(*_COMMON, "input_forget"), inputs=8, outputs=3)
 def lstm(ctx: Context, node: ir.Node) -> None:
     """Outputs Y, Y_h, Y_c; peepholes, coupled gates, clipping and initial states included."""
-    _recurrent(ctx, node, _lstm, ("Sigmoid", "Tanh", "Tanh"), gates=4, states=(5, 6))
+    _recurrent(ctx, node, _lstm, gates=4, states=(5, 6))
 
 
 @lowers("GRU", attributes=(*_COMMON, "linear_before_reset"), inputs=6, outputs=2)
 def gru(ctx: Context, node: ir.Node) -> None:
     """Outputs Y, Y_h; the reset gate before or behind the product."""
-    _recurrent(ctx, node, _gru, ("Sigmoid", "Tanh"), gates=3, states=(5,))
+    _recurrent(ctx, node, _gru, gates=3, states=(5,))
 
 
 @lowers("RNN", attributes=_COMMON, inputs=6, outputs=2)
 def rnn(ctx: Context, node: ir.Node) -> None:
     """Outputs Y, Y_h."""
-    _recurrent(ctx, node, _rnn, ("Tanh",), gates=1, states=(5,))
+    _recurrent(ctx, node, _rnn, gates=1, states=(5,))
 
 
-def _recurrent(
-    ctx: Context, node: ir.Node, step: _Step, default: Sequence[str], gates: int, states: Sequence[int]
-) -> None:
+def _recurrent(ctx: Context, node: ir.Node, step: _Step, gates: int, states: Sequence[int]) -> None:
     x, reversals = ctx.read(node, 0), _DIRECTIONS.get(get_str(node, "direction", "forward"))
     floats(node, x)
     if reversals is None:
@@ -163,7 +161,10 @@ def _recurrent(
     _check(ctx, node, len(reversals), gates * hidden, batch, inputs, hidden)
     if steps > _MOST_STEPS:
         raise Refused(f"{steps} time steps are too many, {_MOST_STEPS} are written out at most", "split the sequence")
-    functions = activations(node, default, len(reversals))
+    try:
+        functions = activations(node, len(reversals))
+    except ValueError as error:
+        raise Refused(str(error)) from error
     lengths = None if not ctx.has(node, 4) else unsqueeze(places(ctx.read(node, 4)), 1)
     sequences, last = [], []
     for number, backwards in enumerate(reversals):

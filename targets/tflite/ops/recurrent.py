@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.targets.recurrent_activations import Activation, activations
+from edgeport.passes.recurrent_activations import Activation, activations
 from edgeport.targets.tflite.attributes import int_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
@@ -40,19 +40,19 @@ CellOf = Callable[[Context, ir.Node, int, int, tuple[Activation, ...]], Cell]
 @lowers("LSTM", attributes=(*_COMMON, "input_forget"), inputs=8, outputs=3)
 def lstm(ctx: Context, node: ir.Node) -> None:
     """Outputs Y, Y_h, Y_c; peepholes, coupled gates, clipping and initial states included."""
-    _recurrent(ctx, node, lstm_cell, ("Sigmoid", "Tanh", "Tanh"), gates=4, states=(5, 6))
+    _recurrent(ctx, node, lstm_cell, gates=4, states=(5, 6))
 
 
 @lowers("GRU", attributes=(*_COMMON, "linear_before_reset"), inputs=6, outputs=2)
 def gru(ctx: Context, node: ir.Node) -> None:
     """Outputs Y, Y_h; the reset gate before or behind the product."""
-    _recurrent(ctx, node, gru_cell, ("Sigmoid", "Tanh"), gates=3, states=(5,))
+    _recurrent(ctx, node, gru_cell, gates=3, states=(5,))
 
 
 @lowers("RNN", attributes=_COMMON, inputs=6, outputs=2)
 def rnn(ctx: Context, node: ir.Node) -> None:
     """Outputs Y, Y_h."""
-    _recurrent(ctx, node, rnn_cell, ("Tanh",), gates=1, states=(5,))
+    _recurrent(ctx, node, rnn_cell, gates=1, states=(5,))
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,12 @@ class _Sizes:
     directions: int
 
 
-def _recurrent(
-    ctx: Context, node: ir.Node, cell_of: CellOf, default: Sequence[str], gates: int, states: Sequence[int]
-) -> None:
+def _recurrent(ctx: Context, node: ir.Node, cell_of: CellOf, gates: int, states: Sequence[int]) -> None:
     reversals, sizes = _checked(ctx, node, gates)
-    functions = activations(node, default, sizes.directions)
+    try:
+        functions = activations(node, sizes.directions)
+    except ValueError as error:
+        raise Refused(str(error)) from error
     lengths = _lengths(ctx, node, sizes)
     rows = _input_rows(ctx, node, sizes)
     like = name_giver(node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgeport.targets.recurrent_activations import Activation
+from edgeport.passes.recurrent_activations import Activation
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 

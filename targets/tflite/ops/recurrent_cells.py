@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.targets.recurrent_activations import Activation
+from edgeport.passes.recurrent_activations import Activation
 from edgeport.targets.tflite.attributes import float_attr, int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
