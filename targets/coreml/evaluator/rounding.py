@@ -19,10 +19,11 @@ Arithmetic = Literal["float32", "declared", "accumulate16"]
 
 _LEAST_INFINITE = np.float32(65520)
 """What fp16 rounds to infinity: halfway between its largest number and the next power of two."""
-_LARGEST_POWER = np.float32(2.0**15).view(np.uint32)
-_LEAST_NORMAL = np.float32(2.0**-14).view(np.uint32)
-_EXPONENT, _SIGN = np.uint32(0x7F800000), np.uint32(0x80000000)
-_BESIDE = np.float32(1.5 * 2**13)
+_LARGEST_POWER, _LEAST_NORMAL, _EXPONENT, _SIGN = (
+    np.array(bits, np.uint32) for bits in (0x47000000, 0x38800000, 0x7F800000, 0x80000000)
+)
+"""Of float32: 2^15, 2^-14, and the masks. Arrays of rank 0 pass into numpy's functions faster than scalars."""
+_BESIDE = np.array(1.5 * 2**13, np.float32)
 _NONE = np.empty(0, np.intp)
 _BLOCK = 1 << 15
 """Elements rounded at a time, so that what is in between stays in the cache."""
@@ -106,7 +107,7 @@ def _round_block(values: Array, rounded: Array, scratch: Array) -> float:
     """Writes the rounded values; returns the largest finite magnitude that became infinite, 0 when there is none."""
     bits, result = values.view(np.uint32), rounded.view(np.uint32)
     powers = np.bitwise_and(bits, _EXPONENT, out=scratch)  # as float32: the power of two under each magnitude
-    large = np.flatnonzero(powers >= _LARGEST_POWER) if powers.max() >= _LARGEST_POWER else _NONE
+    large = np.flatnonzero(powers >= _LARGEST_POWER) if np.maximum.reduce(powers) >= _LARGEST_POWER else _NONE
     if large.size:
         powers[large] = 0
     # numpy converts numbers under fp16's normal range thirty times slower than others, so rounding is an addition here:

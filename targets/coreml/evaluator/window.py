@@ -44,7 +44,8 @@ class Window:
         if self.plain:
             return x
         shape = [size + a + b for size, a, b in zip(x.shape[2:], self.before, self.after, strict=True)]
-        padded = np.full((*x.shape[:2], *shape), value, x.dtype)
+        whole = (*x.shape[:2], *shape)
+        padded = np.full(whole, value, x.dtype) if value else np.zeros(whole, x.dtype)
         inner = tuple(slice(a, a + size) for size, a in zip(x.shape[2:], self.before, strict=True))
         padded[(slice(None), slice(None), *inner)] = x
         return padded
@@ -60,17 +61,12 @@ class Window:
 
     def patches(self, padded: Array) -> Array:
         """All windows as a view of shape [n, c, *kernel, *sizes]."""
+        padded = np.ascontiguousarray(padded)
         steps = padded.strides[2:]
-        return np.lib.stride_tricks.as_strided(
-            padded,
-            (*padded.shape[:2], *self.kernel, *self.sizes),
-            (
-                *padded.strides[:2],
-                *(step * dilation for step, dilation in zip(steps, self.dilations, strict=True)),
-                *(step * stride for step, stride in zip(steps, self.strides, strict=True)),
-            ),
-            writeable=False,
-        )
+        between = [step * dilation for step, dilation in zip(steps, self.dilations, strict=True)]
+        along = [step * stride for step, stride in zip(steps, self.strides, strict=True)]
+        shape = (*padded.shape[:2], *self.kernel, *self.sizes)
+        return np.ndarray(shape, padded.dtype, padded, strides=(*padded.strides[:2], *between, *along))
 
 
 def read_window(call: Call, sizes: tuple[int, ...], kernel: tuple[int, ...], dilated: bool) -> Window:

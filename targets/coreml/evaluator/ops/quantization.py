@@ -8,7 +8,10 @@ from edgeport.targets.coreml.evaluator.call import Call
 from edgeport.targets.coreml.evaluator.program import BY_NAME
 from edgeport.targets.coreml.evaluator.registry import Array, EvaluationError, evaluates
 
-_LIMITS = {"int8": (-128, 127), "uint8": (0, 255)}
+_LIMITS = {
+    name: (np.array(low, np.float32), np.array(high, np.float32))
+    for name, low, high in (("int8", -128, 127), ("uint8", 0, 255))
+}
 
 
 @evaluates("quantize")
@@ -24,7 +27,9 @@ def quantize(call: Call) -> Array:
     np.rint(steps, out=steps)
     if zero_point is not None:
         steps += zero_point
-    return steps.clip(low, high, out=steps).astype(BY_NAME[dtype].numpy)
+    np.maximum(steps, low, out=steps)
+    np.minimum(steps, high, out=steps)
+    return steps.astype(BY_NAME[dtype].numpy)
 
 
 @evaluates("dequantize")
@@ -44,7 +49,7 @@ def _parameters(call: Call, x: Array) -> tuple[Array, Array | None]:
     scale, zero_point, axis = call.array("scale"), call.maybe("zero_point"), call.maybe("axis")
 
     def along(vector: Array) -> Array:
-        vector = vector.astype(np.float32)
+        vector = vector.astype(np.float32, copy=False)
         if vector.ndim == 0:
             return vector
         if axis is None or vector.ndim != 1 or vector.size != x.shape[int(axis)]:
