@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_int
+from edgeport.sample import Array
+from edgeport.targets.lowering import Refused
 
 Bounds: TypeAlias = tuple[int, int]
 """Smallest and largest number that can occur."""
@@ -91,3 +94,20 @@ def fits_int32(value: ir.Value | None) -> bool:
 def never_negative(value: ir.Value) -> bool:
     """Whether no number is below 0."""
     return (bounds(value) or (-math.inf, 0))[0] >= 0
+
+
+def constant_positions(data: Array, sizes: int | Sequence[int]) -> Array:
+    """Constant indices counted from the start, int64.
+
+    Args:
+        data: the indices; with several sizes its last axis runs over them.
+        sizes: sizes of the indexed axes.
+
+    Raises:
+        Refused: an index lies outside of [-size, size).
+    """
+    limit = np.asarray(sizes, np.int64)
+    data = data.astype(np.int64)
+    if np.any(data < -limit) or np.any(data >= limit):
+        raise Refused(f"an index is outside of [-size, size) for size {limit.tolist()}", "correct it in the model")
+    return np.where(data < 0, data + limit, data)

@@ -11,7 +11,7 @@ from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.program import Program, Tensor
 from edgeport.targets.coreai.registry import LOWERINGS, Refused
 from edgeport.targets.coreai.scheme import floats_of
-from edgeport.targets.coreml.halves import wide_nodes
+from edgeport.targets.halves import wide_nodes
 from edgeport.targets.lowering import Lowering, finding, refusal
 from edgeport.targets.walk import problems_of
 

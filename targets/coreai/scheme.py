@@ -13,6 +13,7 @@ import onnx_ir as ir
 from edgeport.errors import UsageError
 from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
+from edgeport.targets.weight_rules import why_not_filters, why_not_matrix, why_not_table
 
 KERNELS: dict[str, Kernel] = {
     "fp32": "float32",
@@ -27,8 +28,6 @@ KERNELS: dict[str, Kernel] = {
 }
 """Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
-_SMALL = 1024
-"""Elements below which a constant is not worth its scales."""
 _BLOCK = 32
 """Of int4 weights, unless the user gives another."""
 
@@ -65,36 +64,17 @@ def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
     return anchor.op_type in ("Conv", "Add") and activation.op_type in ("Relu", "LeakyRelu", "Clip")
 
 
-def _weights(node: ir.Node) -> str | None:
-    weight = node.inputs[1]
-    return "its weights are computed" if weight is None or weight.const_value is None else None
-
-
-def _matmul(node: ir.Node) -> str | None:
-    weight = node.inputs[1]
-    if weight is None or weight.const_value is None:
-        return "a product of two activations stays float"
-    return None if len(weight.const_value.shape) == 2 else "only two-dimensional weights make a linear layer"
-
-
-def _table(node: ir.Node) -> str | None:
-    table, axis = node.inputs[0], node.attributes.get("axis")
-    if table is None or table.const_value is None or len(table.const_value.shape) != 2:
-        return "only a constant table of rows is stored in integers"
-    if (axis is not None and axis.as_int() != 0) or table.const_value.size < _SMALL:
-        return "its table is small, or not read by rows"
-    return None
-
-
 _FIRST = (0,)
 _ANCHORS = {
-    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_weights),
-    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
+    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=why_not_filters),
+    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=why_not_matrix),
 }
 _recurrent = OpRule("anchor", weight=1, weight_axis=1, more_weights=(2,), kernel="int8-weights", activations=())
 _WEIGHTS_ONLY = {
-    "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=(), refuses=_weights, kernel="int8-weights"),
-    "Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table),
+    "ConvTranspose": OpRule(
+        "anchor", weight=1, weight_axis=1, activations=(), refuses=why_not_filters, kernel="int8-weights"
+    ),
+    "Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=why_not_table),
 } | dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent)
 """States feed their own errors back, so recurrent layers compute in float; embeddings have one scale a row."""
 _INT4: dict[str, Kernel] = {"MatMul": "int4-weights", "Gather": "int4-weights"}

@@ -16,9 +16,9 @@ from edgeport.quantize.compression import Palette, Sparse
 from edgeport.quantize.plan import Compression, QParams
 from edgeport.sample import Array
 from edgeport.targets.coreml import mil
-from edgeport.targets.coreml.halves import LEAST_HALF
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused
+from edgeport.targets.halves import LEAST_HALF
 
 if TYPE_CHECKING:
     from edgeport.targets.coreml.context import Context

@@ -15,12 +15,12 @@ from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml import mil, ops
 from edgeport.targets.coreml.classes import Classes, classes_of
 from edgeport.targets.coreml.context import Context
-from edgeport.targets.coreml.halves import wide_nodes
 from edgeport.targets.coreml.heads import is_lifted
 from edgeport.targets.coreml.interface import End, ends_of
 from edgeport.targets.coreml.names import Names
 from edgeport.targets.coreml.registry import LOWERINGS, Refused
 from edgeport.targets.coreml.scheme import floats_of, fusible
+from edgeport.targets.halves import wide_nodes
 from edgeport.targets.lowering import Lowering, finding
 from edgeport.targets.walk import problems_of
 

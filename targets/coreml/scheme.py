@@ -16,6 +16,7 @@ from edgeport.errors import UsageError
 from edgeport.passes.recurrence import is_common, recurrence_of, resets_late
 from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
+from edgeport.targets.weight_rules import why_not_filters, why_not_matrix, why_not_table
 
 KERNELS: dict[str, Kernel] = {
     "fp32": "float32",
@@ -34,8 +35,6 @@ PRECISIONS = tuple(KERNELS)
 _BLOCK = 32
 """How many int4 weights share a scale, unless the user gives another number; Apple's example of blocks (coremltools
 9.0, opt-quantization-perf) has it, too."""
-_SMALL = 1024
-"""Elements below which a table is not worth its scales."""
 
 
 def floats_of(plan: Plan) -> Literal["float16", "float32"]:
@@ -80,30 +79,6 @@ def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
     return anchor.op_type in ("Conv", "Add") and activation.op_type in ("Relu", "LeakyRelu", "Tanh", "Clip")
 
 
-def _matmul(node: ir.Node) -> str | None:
-    weight = node.inputs[1]
-    if weight is None or weight.const_value is None:
-        return "a product of two activations stays float"
-    if len(weight.const_value.shape) != 2:
-        return "only two-dimensional weights make a linear layer"
-    return None
-
-
-def _conv(node: ir.Node) -> str | None:
-    weight = node.inputs[1]
-    return "its weights are computed" if weight is None or weight.const_value is None else None
-
-
-def _table(node: ir.Node) -> str | None:
-    table = node.inputs[0]
-    axis = node.attributes.get("axis")
-    if table is None or table.const_value is None or len(table.const_value.shape) != 2:
-        return "only a constant table of rows is stored in integers"
-    if (axis is not None and axis.as_int() != 0) or table.const_value.size < _SMALL:
-        return "its table is small, or not read by rows"
-    return None
-
-
 def _recurrent(node: ir.Node) -> str | None:
     found = recurrence_of(node)
     return None if found is not None and is_common(found) else "its steps are written out"
@@ -116,13 +91,15 @@ def _early_reset(node: ir.Node) -> str | None:
 
 _FIRST = (0,)
 _ANCHORS = {
-    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_conv),
+    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=why_not_filters),
     "ConvTranspose": OpRule(
-        "anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_conv, kernel="int8-weights"
+        "anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=why_not_filters, kernel="int8-weights"
     ),
-    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_matmul),
+    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=why_not_matrix),
 }
-_TABLES = {"Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=_table)}
+_TABLES = {
+    "Gather": OpRule("anchor", weight=0, weight_axis=0, kernel="int8-weights", activations=(), refuses=why_not_table)
+}
 """Embeddings: one scale a row."""
 _RECURRENT = OpRule(
     "anchor", weight=1, weight_axis=1, more_weights=(2,), kernel="int8-weights", activations=(), refuses=_recurrent

@@ -17,7 +17,7 @@ from edgeport.passes.clip_limits import clip_limits
 from edgeport.passes.edit import get_int, ints, nodes, producer, scalar, take_over
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
-from edgeport.targets.coreml.halves import LEAST_HALF
+from edgeport.targets.halves import LEAST_HALF
 
 _NORMS = {"ReduceL1": 1, "ReduceL2": 2}
 

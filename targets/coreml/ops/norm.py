@@ -12,10 +12,10 @@ import onnx_ir as ir
 from edgeport.passes.edit import get_float, get_int, input_of
 from edgeport.sample import Array
 from edgeport.targets.coreml.context import Context
-from edgeport.targets.coreml.halves import LEAST_HALF
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.ops.reduce import over_largest
 from edgeport.targets.coreml.registry import Refused, lowers
+from edgeport.targets.halves import LEAST_HALF
 
 _LEAST_NORMAL = 2.0**-14
 """Below, float16 loses digits."""

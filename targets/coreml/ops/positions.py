@@ -8,27 +8,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
-from edgeport.targets.bounds import never_negative
+from edgeport.targets.bounds import constant_positions, never_negative
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
-from edgeport.targets.coreml.registry import Refused
-
-
-def constant_positions(data: Array, sizes: int | Sequence[int]) -> Array:
-    """Constant indices counted from the start, int32.
-
-    Args:
-        data: the indices; with several sizes its last axis runs over them.
-        sizes: sizes of the indexed axes.
-
-    Raises:
-        Refused: an index lies outside of [-size, size).
-    """
-    limit = np.asarray(sizes, np.int64)
-    data = data.astype(np.int64)
-    if np.any(data < -limit) or np.any(data >= limit):
-        raise Refused(f"an index is outside of [-size, size) for size {limit.tolist()}", "correct it in the model")
-    return np.where(data < 0, data + limit, data).astype(np.int32)
 
 
 def positions(ctx: Context, value: ir.Value, sizes: int | Sequence[int]) -> Var | Array:
@@ -38,7 +20,7 @@ def positions(ctx: Context, value: ir.Value, sizes: int | Sequence[int]) -> Var 
     """
     constant = ctx.constant(value)
     if constant is not None:
-        return constant_positions(constant, sizes)
+        return constant_positions(constant, sizes).astype(np.int32)
     data = ctx.read(value)
     if never_negative(value):
         return data

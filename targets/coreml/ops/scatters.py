@@ -14,11 +14,12 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import get_int, get_str, input_of
 from edgeport.sample import Array
+from edgeport.targets.bounds import constant_positions
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.ops.gathers import as_before, as_numbers, side_by_side
 from edgeport.targets.coreml.ops.joins import spread, taken
-from edgeport.targets.coreml.ops.positions import constant_positions, positions
+from edgeport.targets.coreml.ops.positions import positions
 from edgeport.targets.coreml.ops.views import first
 from edgeport.targets.coreml.registry import Refused, lowers
 

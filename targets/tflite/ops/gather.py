@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from edgeport.targets.bounds import constant_positions
 from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
@@ -12,7 +13,7 @@ from edgeport.targets.tflite.layout import ADDED
 from edgeport.targets.tflite.layout_choice import full_layout
 from edgeport.targets.tflite.ops.embedding import embedding, is_embedding
 from edgeport.targets.tflite.ops.index import MAX_RANK, cut, first
-from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
+from edgeport.targets.tflite.ops.positions import computed_positions
 from edgeport.targets.tflite.registry import lowers
 
 

@@ -1,4 +1,4 @@
-"""Indices as LiteRT's kernels want them: never negative, constants checked now."""
+"""Indices as LiteRT's kernels want them: never negative, constants are checked by `bounds.constant_positions`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.sample import Array
 from edgeport.targets.bounds import never_negative
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
-from edgeport.targets.tflite.registry import Refused
-
-
-def constant_positions(data: Array, sizes: int | Sequence[int]) -> Array:
-    """Constant indices counted from the start, int64.
-
-    Args:
-        data: the indices; with several sizes its last axis runs over them.
-        sizes: sizes of the indexed axes.
-
-    Raises:
-        Refused: an index lies outside of [-size, size).
-    """
-    limit = np.asarray(sizes, np.int64)
-    data = data.astype(np.int64)
-    if np.any(data < -limit) or np.any(data >= limit):
-        raise Refused(f"an index is outside of [-size, size) for size {limit.tolist()}", "correct it in the model")
-    return np.where(data < 0, data + limit, data)
 
 
 def computed_positions(

@@ -14,12 +14,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
+from edgeport.targets.bounds import constant_positions
 from edgeport.targets.tflite.attributes import int_attr, string_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.ops.index import first
-from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
+from edgeport.targets.tflite.ops.positions import computed_positions
 from edgeport.targets.tflite.ops.update_slice import overwrite_box, overwrite_from, overwrite_neighbours, reshaped
 from edgeport.targets.tflite.registry import Refused, lowers
 

@@ -9,12 +9,13 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.sample import Array
+from edgeport.targets.bounds import constant_positions
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout import completed
 from edgeport.targets.tflite.layout_choice import common_layout
 from edgeport.targets.tflite.ops.index import first
-from edgeport.targets.tflite.ops.positions import computed_positions, constant_positions
+from edgeport.targets.tflite.ops.positions import computed_positions
 
 
 def overwrite_neighbours(ctx: Context, node: ir.Node, indices: ir.Value) -> bool:

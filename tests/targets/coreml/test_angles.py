@@ -9,7 +9,7 @@ import pytest
 from coreml_graphs import Graph, assert_same, normal
 
 from edgeport.quantize.plan import Plan
-from edgeport.targets.coreml.angles import angle_nodes
+from edgeport.targets.angles import angle_nodes
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float32])

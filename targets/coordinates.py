@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgeport.targets.coreml.angles import ARITHMETIC
+from edgeport.targets.angles import ARITHMETIC
 
 _FURTHER = ("Clip", "Max", "Min", "ReduceSum", "Tanh", "Where")
 

@@ -10,8 +10,8 @@ from edgeport.passes.recurrence import STEP
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.spectra import spectral_nodes
 from edgeport.sample import Array
-from edgeport.targets.coreml.angles import angle_nodes
-from edgeport.targets.coreml.coordinates import coordinate_nodes
+from edgeport.targets.angles import angle_nodes
+from edgeport.targets.coordinates import coordinate_nodes
 
 MOST_HALF, LEAST_HALF = 65504.0, 2.0**-24
 """The largest float16, and the smallest above 0."""
