@@ -50,6 +50,7 @@ DEFAULT_PIPELINE: tuple[str, ...] = (
     "remove_identities",
     "select_branches",
     "merge_duplicates",
+    "gather_rows",
     "gather_ranges",
     "unmerge_transposes",
     "merge_transposes",

@@ -18,7 +18,8 @@ CASES = [
     ("Gather <axis = 2> (x, i)", np.asarray([2]), {"Gather": 1}),
     ("GatherND (x, i)", np.moveaxis(np.indices((3, 4)), 0, -1).reshape(2, 3, 2, 2), {"Reshape": 1}),
     ("GatherND (x, i)", np.moveaxis(np.indices((3, 4)), 0, -1)[::-1], {"GatherND": 1}),
-    ("GatherND (x, i)", np.asarray([[0], [1]]), {"GatherND": 1}),
+    ("GatherND (x, i)", np.asarray([[0], [1]]), {"Slice": 1}),
+    ("GatherND (x, i)", np.asarray([[2], [0]]), {"Gather": 1}),
 ]
 
 
@@ -35,3 +36,18 @@ def test_ranges_become_slices_and_reshapes(call: str, indices: np.ndarray, opera
     feeds = {"x": np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)}
     both = [ort.InferenceSession(ir.to_proto(m).SerializeToString()).run(None, feeds)[0] for m in (model, graph)]
     np.testing.assert_array_equal(both[1], both[0])
+
+
+def test_rows_by_one_coordinate(check):
+    """`x[:, order]` as PyTorch exports it, beside what needs its GatherND."""
+    arrays = {"order": np.array([[2], [0], [-1]]), "pairs": np.array([[0, 1], [1, 0]])}
+    text = """<ir_version: 10, opset_import: ["": 24]> g (float[4,3,2] x, int64[5,1] at) =>
+        (float[4,3,2] y, float[2,2] p, float[5,3,2] r, float[4,5,2] s) {
+        t = Transpose<perm = [1, 0, 2]>(x) o = GatherND(t, order) y = Transpose<perm = [1, 0, 2]>(o)
+        p = GatherND(x, pairs)
+        r = GatherND(x, at)
+        u = Transpose<perm = [1, 2, 0]>(x) v = GatherND(u, at) s = Transpose<perm = [2, 0, 1]>(v)
+    }"""
+    feeds = {"x": np.random.default_rng(0).normal(size=(4, 3, 2)).astype(np.float32)}
+    checked = check(text, initializers=arrays, feeds=feeds | {"at": np.array([[0], [2], [1], [-1], [1]])})
+    assert checked.ops == {"Gather": 3, "GatherND": 1, "Reshape": 1}
