@@ -122,8 +122,7 @@ def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
     """
     for target in targets:
         if scheme not in target.schemes:
-            near = did_you_mean(scheme, tuple(target.schemes))
-            raise UsageError(f"--scheme {scheme}: the {target.name} target takes {', '.join(target.schemes)}; {near}")
+            raise UsageError(f"--scheme {scheme}: the {target.name} target takes {', '.join(target.schemes)}")
     return tuple(dict.fromkeys(name for target in targets for name in target.schemes[scheme]))
 
 
@@ -134,10 +133,7 @@ def check_precision(target: Target, precision: str, profile: Profile | None, fla
         UsageError: says which there are.
     """
     if precision not in target.precisions:
-        raise UsageError(
-            f"{flag}{precision}: the {target.name} target takes {', '.join(target.precisions)}; "
-            f"{did_you_mean(precision, target.precisions)}"
-        )
+        raise UsageError(f"{flag}{precision}: the {target.name} target takes {', '.join(target.precisions)}")
     if profile is not None and profile.target != target.name:
         raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
     if profile is not None and precision not in profile.facts["precisions"]:

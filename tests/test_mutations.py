@@ -45,11 +45,14 @@ def mutations(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_damage_ends_in_a_correct_file_or_one_line(precision: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("target", "precision"), [("tflite", "fp32"), ("tflite", "int8"), ("coreml", "fp32"), ("coreai", "fp16")]
+)
+def test_damage_ends_in_a_correct_file_or_one_line(target: str, precision: str, tmp_path: Path) -> None:
     for name, made in MODELS.items():
         onnx.save(made(), tmp_path / f"{name}.onnx")
-    done = mutations(tmp_path, "--count", "24", "--seed", "1", "--precision", precision)
+    words = ("--target", target, "--precision", precision, "--count", "24", "--seed", "1")
+    done = mutations(tmp_path, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     counted = dict(reversed(part.split()) for part in done.stdout.rsplit(": ", 1)[1].split(", "))
     assert int(counted["correct"]) + int(counted["refused"]) == 24
@@ -61,13 +64,14 @@ import sys
 from pathlib import Path
 from mutations.judge import judge
 from edgeport import api
-export, (model, other) = api.export, map(Path, sys.argv[1:])
+export, (model, other) = api.export, map(Path, sys.argv[1:3])
 api.export = lambda source, **words: export(other, **words)
-print(judge(model, "fp32", model.parent, 600))
+print(judge(model, sys.argv[3], "fp32", model.parent, 600))
 """
 
 
-def test_the_judge_sees_a_wrong_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("target", ["tflite", "coreml", "coreai"])
+def test_the_judge_sees_a_wrong_file(target: str, tmp_path: Path) -> None:
     """An export that writes the file of another model: same names and shapes, other weights."""
     first, second = fixed(small_cnn()), fixed(small_cnn())
     second.graph.initializer[0].raw_data = bytes(len(second.graph.initializer[0].raw_data))
@@ -75,7 +79,7 @@ def test_the_judge_sees_a_wrong_file(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         onnx.save(model, tmp_path / folder / "model.onnx")
     paths = [str(tmp_path / folder / "model.onnx") for folder in ("a", "b")]
-    words = [sys.executable, "-c", JUDGE_ANOTHER_EXPORT, *paths]
+    words = [sys.executable, "-c", JUDGE_ANOTHER_EXPORT, *paths, target]
     done = subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True)
     assert "kind='wrong'" in done.stdout, done.stdout + done.stderr
     assert "differs by" in done.stdout

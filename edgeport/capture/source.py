@@ -25,6 +25,7 @@ _FOREIGN = {
     ".tflite": "a TFLite file",
     ".mlmodel": "a Core ML file",
     ".mlpackage": "a Core ML package",
+    ".aimodel": "a Core AI package",
     ".pb": "a TensorFlow graph",
     ".h5": "a Keras file",
     ".keras": "a Keras file",

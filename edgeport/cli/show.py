@@ -37,7 +37,7 @@ def _export(result: ExportResult, console: Console) -> None:
     targets: Sequence[Mapping[str, Any]] = result.report["targets"]
     if result.out is None:
         for target in targets:
-            if target["plan"] is not None and target["ladder"] is None:
+            if target["plan"] is not None and target["status"] == "planned":
                 for table in plan_tables(target["plan"]):
                     console.print(table)
         return

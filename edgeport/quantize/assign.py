@@ -123,6 +123,8 @@ def _first_guess(
         rule, kernel, here = scheme.rule(node), scheme.kernel_of(node), scheme.at(node)
         if here is not scheme and here.kernel == "float32":
             reasons[node] = f"{here.precision} was asked for"
+        elif not here.rules:
+            reasons[node] = f"{here.precision} computes in floats"
         elif rule is None or kernel == "float32":
             reasons[node] = f"{node.op_type} has no {here.precision} kernel in this scheme"
         elif (refusal := rule.refuses(node)) is not None:

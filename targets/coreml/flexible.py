@@ -14,6 +14,7 @@ Anything else that differs (a table of positions, sizes of a resize) is refused,
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from edgeport.errors import ModelError
@@ -37,8 +38,12 @@ def merge(model: Any, form: str) -> None:
     for inputs in zip(*(f.inputs for f in functions), strict=True):
         _loosen([one.type for one in inputs])
     blocks = [next(iter(f.block_specializations.values())) for f in functions]
-    if len({tuple(op.type for op in block.operations) for block in blocks}) > 1:
-        raise ModelError(f"--shapes-as {form}: the program has other operations at other shapes; {_HINT}")
+    for operations in zip_longest(*(block.operations for block in blocks)):
+        kinds = sorted({"nothing" if op is None else op.type for op in operations})
+        if len(kinds) > 1:
+            named = next(op.outputs[0].name for op in operations if op is not None and op.outputs)
+            found = f"{named} is {' or '.join(kinds)}"
+            raise ModelError(f"--shapes-as {form}: other operations at other shapes, {found}; {_HINT}")
     shapes = [_shapes(f, block) for f, block in zip(functions, blocks, strict=True)]
     _generalize(blocks, shapes, form)
     for operations in zip(*(block.operations for block in blocks), strict=True):

@@ -33,6 +33,8 @@ def as_image(ctx: Context, row: ir.Value) -> Var | None:
     shape = ctx.shape(row)
     if ctx.width != "float16" or len(shape) != 2 or shape[0] != 1 or ctx.constant(row) is not None:
         return None
+    if ctx.plan.shapes_as != "functions":  # one program for several shapes: other numbers of rows need the same form
+        return None
     image, quant = _unrounded(ctx, row, (*shape, 1, 1)), ctx.quant(row)
     if quant is None or ctx.is_rounded(row):
         return image

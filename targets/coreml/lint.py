@@ -15,7 +15,7 @@ from edgeport.findings import Finding
 from edgeport.targets.coreml.evaluator.package import Package
 from edgeport.targets.coreml.evaluator.program import Block, Constant, Operation, TensorType
 
-_NAMED = 3
+_NAMED = 1
 _LARGEST, _MOST_CHANNELS, _WIDEST_KERNEL, _LEAST_LAST = 16384, 65536, 13, 32
 _ENTRIES = ("cast", "const", "identity", "classify", "expand_dims", "squeeze")
 """Operations in float32 that stand at the ends of every program with float32 inputs or outputs."""
@@ -39,7 +39,7 @@ def lint(package: Package, names: Mapping[str, str]) -> tuple[Finding, ...]:
     halves = any(_dtype(op) == "fp16" for op in operations)
     if not halves and any(_dtype(op) == "fp32" for op in operations):
         message = "the program computes in float32, and the Neural Engine only in float16: it runs on CPU and GPU"
-        return (Finding("info", "neural-engine", message, hint="take --precision fp16 or a smaller one"),)
+        return (Finding("info", "neural-engine", message),)
     constants = {op.outputs[0].name: op for op in _all(function.block) if op.kind == "const"}
 
     def size(op: Operation, parameter: str) -> tuple[int, ...]:

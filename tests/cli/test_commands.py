@@ -23,9 +23,8 @@ EXPORT = (sys.executable, "-m", "edgeport", "export", MODEL)
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test runs in an empty folder with an empty cache, so that nothing is found by chance."""
+    """Each test runs in an empty folder, so that nothing is found by chance."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")
@@ -193,6 +192,15 @@ def test_dry_run_prints_the_plan_and_writes_nothing(calib: str, capsys: pytest.C
     assert "logits" in shown
     assert "int8" in shown
     assert not list(Path().iterdir())
+
+
+def test_a_target_that_fails_shows_no_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Found out when the plan is there: groups of channels need a newer system than the device has."""
+    words = ["--target", "coreml", "--precision", "palettized-4", "--group-size", "1", "--profile", "iphone-13-ios16"]
+    assert run(["export", MODEL, *words, "--no-cache", "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert "needs iOS18" in captured.err
+    assert "Plan (" not in captured.out
 
 
 def test_config_file_of_the_folder_is_used_and_flags_beat_it(calib: str, capsys: pytest.CaptureFixture[str]) -> None:

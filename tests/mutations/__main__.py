@@ -1,6 +1,6 @@
 """Exports randomly damaged models and judges every outcome; exit code 1 where one is a defect.
 
-python -m tests.mutations --count 100 --seed 0 --precision int8 examples/fashion_mnist ../models/net.onnx
+python -m tests.mutations --target coreml --count 100 --seed 0 --precision int8 examples/fashion_mnist
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from .artifacts import SUFFIXES
 from .judge import Verdict, judge, preload
 from .mutate import mutate
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("models", nargs="+", type=Path, help="ONNX files, or folders with some in them")
     parser.add_argument("--count", type=int, default=100, help="cases in all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--target", default="tflite", choices=sorted(SUFFIXES))
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--seconds", type=float, default=180, help="time limit of a case")
     parser.add_argument("--only", type=int, help="run this case alone")
@@ -32,21 +34,32 @@ def main() -> int:
     given = parser.parse_args()
     files = [f for path in given.models for f in (sorted(path.rglob("*.onnx")) if path.is_dir() else [path])]
     models = {path: fixed(onnx.load(path)) for path in files}
-    preload()
+    preload(given.target)
     os.environ.pop("EDGEPORT_TRACEBACK", None)
     kinds: Counter[str] = Counter()
     for index in range(given.count) if given.only is None else [given.only]:
         source = files[index % len(files)]
-        said, verdict = case(models[source], given.seed, index, given.precision, given.seconds, given.keep)
+        said, verdict = case(
+            models[source], given.target, given.seed, index, given.precision, given.seconds, given.keep
+        )
         kinds[verdict.kind] += 1
         if verdict.defect or given.all:
             print(f"{index} {source.name}: {said}\n    {verdict.kind} {verdict.detail}", flush=True)
-    print(f"seed {given.seed}, {given.precision}: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items())))
+    print(
+        f"{given.target}, seed {given.seed}, {given.precision}: "
+        + ", ".join(f"{n} {kind}" for kind, n in sorted(kinds.items()))
+    )
     return int(any(kind not in ("correct", "refused") for kind in kinds))
 
 
 def case(
-    model: onnx.ModelProto, seed: int, index: int, precision: str, seconds: float, keep: Path | None = None
+    model: onnx.ModelProto,
+    target: str,
+    seed: int,
+    index: int,
+    precision: str,
+    seconds: float,
+    keep: Path | None = None,
 ) -> tuple[str, Verdict]:
     """One damaged model: what was done to it, and how its export ended."""
     data, said = mutate(model, np.random.default_rng([seed, index]))
@@ -55,7 +68,7 @@ def case(
         os.environ["EDGEPORT_CACHE"] = str(folder / "cache")
         path = folder / "model.onnx"
         path.write_bytes(data)
-        verdict = judge(path, precision, folder, seconds)
+        verdict = judge(path, target, precision, folder, seconds)
     if keep is not None and verdict.defect:
         keep.mkdir(parents=True, exist_ok=True)
         (keep / f"{seed}-{index}-{verdict.kind}.onnx").write_bytes(data)

@@ -1,7 +1,7 @@
 """Exports one model in a process of its own, and says how it ended: correct, refused, or what is wrong.
 
-The reference is ONNX Runtime on the file as it is, without anything of edgeport's; the artifact runs in LiteRT's own
-interpreter, by the names of its signature.
+The reference is ONNX Runtime on the file as it is, without anything of edgeport's; the artifact runs as `artifacts`
+opens it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .artifacts import SUFFIXES, open_artifact, toolchain
 
 Array = np.ndarray
 _REFUSALS = (2, 3, 4, 6)
@@ -44,17 +46,18 @@ class Verdict:
         return self.kind not in ("correct", "refused")
 
 
-def judge(model: Path, precision: str, folder: Path, seconds: float) -> Verdict:
+def judge(model: Path, target: str, precision: str, folder: Path, seconds: float) -> Verdict:
     """Exports a model file at a precision, within a time limit, and judges what comes out.
 
     Args:
         model: the file.
+        target: a `--target`.
         precision: a `--precision`.
         folder: an empty folder for everything that is written.
         seconds: limit for each of the two processes.
     """
     log, data, out = folder / "log", folder / "samples.npz", folder / "out"
-    words = ["export", model, "--target", "tflite", "--precision", precision, "--out", out]
+    words = ["export", model, "--target", target, "--precision", precision, "--out", out]
     ended, text = _in_child(lambda: _write_samples(model, data), log, seconds)
     if data.exists():
         words += ["--calib", data, "--allow-suspicious-data"]
@@ -76,19 +79,19 @@ def judge(model: Path, precision: str, folder: Path, seconds: float) -> Verdict:
         return Verdict("refused", f"{ended}: {lines[0]}")
     if ended:
         return Verdict("unclear", f"exit code {ended}: {text[:300]!r}")
-    artifact = out / "tflite" / f"{model.stem}.tflite"
+    artifact = out / target / f"{model.stem}{SUFFIXES[target]}"
     report = json.loads((out / "report.json").read_text())
     found = folder / "verdict"
-    ended, text = _in_child(lambda: _compare(model, artifact, report, precision, data, found), log, seconds)
+    ended, text = _in_child(lambda: _compare(model, target, artifact, report, precision, data, found), log, seconds)
     if ended != 0 or not found.exists():
         return Verdict("wrong", f"the comparison ended with {ended}: {text[-300:]}")
     detail = found.read_text()
     return Verdict("wrong", detail) if detail else Verdict("correct")
 
 
-def preload() -> None:
+def preload(target: str) -> None:
     """Imports what the children need, so that a fork is cheap. No session is opened: threads do not survive a fork."""
-    for name in ("ai_edge_litert.interpreter", "onnxruntime", "edgeport.exporting", "edgeport.targets.tflite.target"):
+    for name in (toolchain(target), "onnxruntime", "edgeport.exporting", f"edgeport.targets.{target}.target"):
         importlib.import_module(name)
 
 
@@ -141,6 +144,12 @@ def _session(model: Path) -> Any:
 _NUMPY = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool"}
 
 
+def _dtype(value: Any) -> np.dtype:
+    """Element type of an input of a session."""
+    kind = value.type.removeprefix("tensor(").removesuffix(")")
+    return np.dtype(_NUMPY.get(kind, kind))
+
+
 def _write_samples(model: Path, path: Path) -> int:
     """Samples for the inputs of the model, if ONNX Runtime loads it."""
     try:
@@ -149,8 +158,7 @@ def _write_samples(model: Path, path: Path) -> int:
         return 0
     rng, arrays = np.random.default_rng(0), {}
     for value in inputs:
-        kind = value.type.removeprefix("tensor(").removesuffix(")")
-        dtype = np.dtype(_NUMPY.get(kind, kind))
+        dtype = _dtype(value)
         shape = [d if isinstance(d, int) else 1 for d in value.shape]
         if not shape or np.prod(shape, dtype=float) > 2**22 or min(shape) < 0:
             return 0
@@ -168,24 +176,23 @@ def _sample_without_model(path: Path) -> None:
         np.savez(file, input=np.zeros((_SAMPLES, 4), np.float32))
 
 
-def _compare(model: Path, artifact: Path, report: Mapping[str, Any], precision: str, data: Path, verdict: Path) -> int:
+def _compare(
+    model: Path, target: str, artifact: Path, report: Mapping[str, Any], precision: str, data: Path, verdict: Path
+) -> int:
     """Writes what is wrong with the artifact, "" if nothing."""
-    verdict.write_text(_problem(model, artifact, report, precision, data))
+    verdict.write_text(_problem(model, target, artifact, report, precision, data))
     return 0
 
 
-def _problem(model: Path, artifact: Path, report: Mapping[str, Any], precision: str, data: Path) -> str:
-    from ai_edge_litert.interpreter import Interpreter
-
+def _problem(model: Path, target: str, artifact: Path, report: Mapping[str, Any], precision: str, data: Path) -> str:
     try:
         session = _session(model)
     except Exception as error:
         return f"ONNX Runtime refuses the model: {' '.join(str(error).split())[:300]}"
-    runner = Interpreter(model_path=str(artifact), num_threads=1).get_signature_runner()
-    details = runner.get_input_details()
+    opened = open_artifact(target, artifact)
     expected = [value.name for value in session.get_inputs()]
-    if set(details) != set(expected):
-        return f"inputs {sorted(details)} instead of {sorted(expected)}"
+    if set(opened.inputs) != set(expected):
+        return f"inputs {sorted(opened.inputs)} instead of {sorted(expected)}"
     names = [value.name for value in session.get_outputs()]
     given = dict(np.load(data)) if data.exists() else {}
     reported = _reported(report)
@@ -193,18 +200,17 @@ def _problem(model: Path, artifact: Path, report: Mapping[str, Any], precision: 
     for index in range(_SAMPLES - _HELD_OUT, _SAMPLES):
         rng = np.random.default_rng(index)
         sample = {
-            n: _sample(given.get(n), tuple(int(i) for i in d["shape"]), d["dtype"], index, rng)
-            for n, d in details.items()
+            v.name: _sample(given.get(v.name), v, opened.inputs[v.name][0], index, rng) for v in session.get_inputs()
         }
         try:
             want = dict(zip(names, session.run(None, sample), strict=True))
         except Exception as error:
             return f"ONNX Runtime cannot run the model: {' '.join(str(error).split())[:300]}"
-        got = runner(**sample)
+        got = opened.run({name: sample[name].astype(dtype) for name, (_, dtype) in opened.inputs.items()})
         if set(got) != set(names):
             return f"outputs {sorted(got)} instead of {names}"
         for name, array in want.items():
-            problem = _difference(array, got[name], exact=precision == "fp32")
+            problem = _difference(array, got[name], precision == "fp32", opened.core_ml)
             if problem:
                 return f"output {name!r}: {problem}"
             if np.issubdtype(array.dtype, np.floating):
@@ -225,14 +231,18 @@ def _reported(report: Mapping[str, Any]) -> dict[str, float]:
     return {o["output"]: o["sqnr_db"] for o in outputs if o["sqnr_db"] is not None}
 
 
-def _sample(given: Array | None, shape: tuple[int, ...], dtype: Any, index: int, rng: np.random.Generator) -> Array:
+def _sample(given: Array | None, value: Any, shape: tuple[int, ...], index: int, rng: np.random.Generator) -> Array:
+    dtype = _dtype(value)
     if given is not None and shape and given.shape == (_SAMPLES * shape[0], *shape[1:]) and given.dtype == dtype:
         return given[index * shape[0] : (index + 1) * shape[0]]
-    kind = np.dtype(dtype).kind
-    return (rng.normal(size=shape) if kind == "f" else rng.integers(0, 2, shape)).astype(dtype)
+    return (rng.normal(size=shape) if dtype.kind == "f" else rng.integers(0, 2, shape)).astype(dtype)
 
 
-def _difference(want: Array, got: Array, exact: bool) -> str:
+def _difference(want: Array, got: Array, exact: bool, core_ml: bool) -> str:
+    if core_ml and want.dtype.kind in "iub" and got.dtype == np.int32:
+        got = got.astype(want.dtype)
+    if core_ml and not want.ndim and got.shape == (1,):
+        got = got[0]
     if got.dtype != want.dtype and not (want.dtype.kind == "f" and got.dtype == np.float32):
         return f"is {got.dtype} instead of {want.dtype}"
     if got.shape != want.shape:

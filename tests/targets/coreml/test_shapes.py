@@ -201,6 +201,24 @@ def test_images_of_several_sizes(form: str, open_net: Path, tmp_path: Path) -> N
     assert all(o["sqnr_db"] > 40 for o in result.report["targets"][0]["facts"]["shapes"][0]["outputs"])
 
 
+def test_a_head_takes_batches_of_any_size(tmp_path: Path) -> None:
+    """Of one row it could be a convolution of an image, which no other batch is."""
+    w = np.random.default_rng(0).normal(size=(8, 5)).astype(np.float32)
+    text = "net (float[N,8,4,4] x) => (float[N,5] y) { m = GlobalAveragePool(x) f = Flatten(m) y = MatMul(f, w) }"
+    onnx.save(parsed(text, w=w), tmp_path / "net.onnx")
+    result = api.export(
+        tmp_path / "net.onnx",
+        target="coreml",
+        precision="fp16",
+        shapes=["x=4x8x4x4"],
+        shapes_as="ranged",
+        out=tmp_path / "out",
+    )
+    x = np.random.default_rng(1).normal(size=(3, 8, 4, 4)).astype(np.float32)
+    got = Evaluator(result.artifacts["coreml"]).run({"x": x}).outputs["y"]
+    np.testing.assert_allclose(got, x.mean((2, 3)) @ w, atol=5e-3)  # float16 of sums below 4
+
+
 def test_what_does_not_follow_from_the_shapes_is_refused(open_net: Path, tmp_path: Path) -> None:
     model = onnx.load(open_net)
     one = onnx.numpy_helper.from_array(np.ones(1, np.float32))
