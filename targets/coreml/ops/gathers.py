@@ -13,11 +13,12 @@ from edgeport.targets.coreml.ops.joins import taken
 from edgeport.targets.coreml.ops.positions import positions
 from edgeport.targets.coreml.ops.views import first
 from edgeport.targets.coreml.registry import lowers
+from edgeport.targets.coreml.weights import weight
 
 
 @lowers("Gather", attributes=("axis",), inputs=2)
 def gather(ctx: Context, node: ir.Node) -> None:
-    """`gather`; one constant index is a slice."""
+    """`gather`; one constant index is a slice. A table is stored as the plan says."""
     x, indices, y = first(node), node.inputs[1], node.outputs[0]
     assert indices is not None
     axis = get_int(node, "axis", 0) % ctx.rank(x)
@@ -29,7 +30,9 @@ def gather(ctx: Context, node: ir.Node) -> None:
         return
     if not tuple(where.shape):  # MIL keeps the axis of a single index
         where = ctx.reshape(where, (1,))
-    part = ctx.emit("gather", x=as_numbers(ctx, ctx.read(x)), indices=where, axis=np.int32(axis))
+    compressed = ctx.constant(x) is not None and ctx.plan.compression(x.name) is not None
+    data = weight(ctx, node, 0) if compressed else as_numbers(ctx, ctx.read(x))
+    part = ctx.emit("gather", x=data, indices=where, axis=np.int32(axis))
     ctx.bind(y, as_before(ctx, x, ctx.reshape(part, ctx.shape(y))))
 
 

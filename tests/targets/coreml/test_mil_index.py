@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from coreml_graphs import Graph, assert_same, normal
+from coreml_graphs import Graph, assert_same, normal, run
 
 from edgeport.errors import ModelError
+from edgeport.planning import assign_for, plan_for
+from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.scheme import coreml_scheme
 
 MOST = np.iinfo(np.int64).max
 BOOLS = normal(3, 4) > 0
@@ -191,3 +195,27 @@ def test_refused(tmp_path: Path, op: str, operands: list[np.ndarray], problem: s
     g.op(op, g.input("x", normal(4, 3)), *[g.const(operand) for operand in operands], out="y")
     with pytest.raises(ModelError, match=problem):
         assert_same(g, ["y"], tmp_path)
+
+
+@pytest.mark.parametrize("precision", ["int8-weights", "int4-weights", "palettized-4", "sparse"])
+@pytest.mark.parametrize("device", [{}, {"name": "phone", "deployment": "iOS17"}], ids=["newest", "iOS17"])
+def test_tables_are_stored_as_planned(tmp_path: Path, precision: str, device: dict[str, Any]) -> None:
+    g, table, ids = Graph(), normal(64, 32), np.array([[3, 0, 63]])
+    g.op("Gather", g.const(table, "table"), g.input("ids", ids), out="y")
+    model = g.model("y")
+    options: dict[str, Any] = (
+        {"sparsity": 0.5} if precision == "sparse" else {"group": 64} if precision == "palettized-4" and device else {}
+    )
+    scheme = replace(coreml_scheme(precision), **options)
+    if precision == "int4-weights" and device:
+        pytest.skip("blocks of 4 bits came with iOS 18")
+    plan = replace(plan_for(model, assign_for(model, scheme), None, "min-max"), device=device)
+    how = plan.compression("table")
+    assert how is not None
+    got = run(g, ["y"], tmp_path, plan)["y"]
+    # the rounding of scales, of tables and of the products to float16
+    np.testing.assert_allclose(got, how.restored(table)[ids], rtol=2e-3, atol=1e-4)
+    operations = open_package(tmp_path / "m.mlpackage").interfaces["main"].function.block.operations
+    (gather,) = [operation for operation in operations if operation.kind == "gather"]
+    made = {out.name: operation.kind for operation in operations for out in operation.outputs}
+    assert made[gather.inputs["x"][0]].startswith("constexpr_")
