@@ -94,8 +94,8 @@ def test_running_out_of_memory_is_no_internal_error(
 
 def test_inspect_names_the_pip_line_of_a_missing_toolchain(cnn: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for target in ((), "tflite"):
-        with pytest.raises(ToolchainError, match=r"pip install 'edgeport\[tflite\]'"):
+    for target, extra in (("tflite", "tflite"), ("coreml", "coreml"), ((), r"\w+")):
+        with pytest.raises(ToolchainError, match=rf"pip install 'edgeport\[{extra}\]'"):
             api.inspect(cnn, target=target)
 
 
