@@ -106,12 +106,16 @@ def _powers(reference: Array, kept: Array) -> tuple[float, float]:
     """Sum of the squares of a reference and of its distance to what the artifact holds, both of one shape."""
     flat, other = reference.reshape(-1), kept.reshape(-1)
     signal = noise = 0.0
-    for start in range(0, flat.size, _PIECE):
-        a, b = flat[start : start + _PIECE].astype(np.float64), other[start : start + _PIECE].astype(np.float64)
-        with np.errstate(all="ignore"):
-            difference = np.where(a == b, 0.0, a - b)  # equal infinities are equal
+    with np.errstate(all="ignore"):
+        for start in range(0, flat.size, _PIECE):
+            a, b = flat[start : start + _PIECE].astype(np.float64), other[start : start + _PIECE].astype(np.float64)
+            difference = a - b
+            error = float(np.dot(difference, difference))
+            if not math.isfinite(error):
+                difference[a == b] = 0.0  # equal infinities are equal
+                error = float(np.dot(difference, difference))
             signal += float(np.dot(a, a))
-            noise += float(np.dot(difference, difference))
+            noise += error
     return signal, noise
 
 

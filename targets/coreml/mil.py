@@ -59,23 +59,27 @@ def quiet() -> Iterator[None]:
 @functools.cache
 def coremltools() -> Any:
     """The package. Who wants to convert torch models by it in the same process imports torch first."""
-    with quiet(), _without_torch():
+    with quiet(), _without_converters():
         import coremltools as package
         import coremltools.converters.mil.mil  # the builder
     return package
 
 
+_FOREIGN = ("torch", "tensorflow", "scipy", "sklearn", "xgboost")
+"""What coremltools imports where it finds it, for converters not used here: torch takes two seconds, scipy 0.2."""
+
+
 @contextlib.contextmanager
-def _without_torch() -> Iterator[None]:
-    """coremltools imports torch where it finds it, which takes two seconds and serves converters not used here."""
-    if "torch" in sys.modules:
-        yield
-        return
-    sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` an ImportError
+def _without_converters() -> Iterator[None]:
+    """Hides the packages of `_FOREIGN` that nobody has imported yet."""
+    hidden = [name for name in _FOREIGN if name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # makes `import name` an ImportError
     try:
         yield
     finally:
-        del sys.modules["torch"]
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _mil() -> Any:
