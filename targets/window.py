@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import get_ints, get_str
+from edgeport.passes.edit import get_ints, get_str, producer
 from edgeport.sample import Array
 from edgeport.targets.lowering import Refused
+from edgeport.targets.values import constant_of
 
 
 @dataclass(frozen=True)
@@ -110,23 +112,42 @@ def places(win: Window, offsets: Sequence[int], by_column: bool) -> Array:
     total = np.zeros(win.out, np.int64)
     for i, size in enumerate(win.size):
         at = np.arange(win.out[i]) * win.strides[i] - win.before[i] + offsets[i] * win.dilations[i]
-        step = int(np.prod(win.size[:i] if by_column else win.size[i + 1 :], dtype=np.int64))
+        step = math.prod(win.size[:i] if by_column else win.size[i + 1 :])
         total = total + (np.clip(at, 0, size - 1) * step).reshape([-1 if k == i else 1 for k in range(len(win.size))])
     return total
 
 
-def unpooled_sizes(node: ir.Node, size: Sequence[int]) -> tuple[int, ...]:
-    """Spatial sizes that the specification derives for a MaxUnpool of data of `size`."""
-    n = len(size)
+def check_unpool(node: ir.Node, shape: Sequence[int], out_shape: Sequence[int], indices: ir.Value) -> None:
+    """Refuses a MaxUnpool whose result depends on which of several writes to one place comes last.
+
+    Args:
+        node: the node.
+        shape: [N, C, ...] of its data.
+        out_shape: of its output.
+        indices: its second input.
+
+    Raises:
+        Refused: the output is of another size than the window gives, or indices repeat, may repeat, or lie outside.
+    """
+    n = len(shape) - 2
     kernel, strides = per_axis(node, "kernel_shape", n), per_axis(node, "strides", n)
     pads = get_ints(node, "pads") or (0,) * 2 * n
-    return tuple((size[i] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n))
+    sizes = ((shape[2 + i] - 1) * strides[i] + kernel[i] - pads[i] - pads[n + i] for i in range(n))
+    if tuple(out_shape) != (*shape[:2], *sizes):
+        raise Refused("output_shape other than the kernel's own is not supported", "leave it out and use Pad")
+    known, total = constant_of(indices), math.prod(out_shape)
+    if known is not None and (np.unique(known).size < known.size or known.min() < 0 or known.max() >= total):
+        raise Refused("its indices repeat or lie outside of the output")
+    if known is None and not _never_repeat(indices):
+        raise Refused(
+            "indices that may repeat are not supported", "take them from a MaxPool whose windows do not overlap"
+        )
 
 
-def never_repeat(indices: ir.Value) -> bool:
+def _never_repeat(indices: ir.Value) -> bool:
     """Whether indices come from a MaxPool no two windows of which share an element."""
-    pool = indices.producer()
-    if pool is None or pool.domain not in ("", "ai.onnx") or pool.op_type != "MaxPool":
+    pool = producer(indices, "MaxPool")
+    if pool is None:
         return False
     kernel = get_ints(pool, "kernel_shape") or ()
     dilated = any(d != 1 for d in get_ints(pool, "dilations") or ())

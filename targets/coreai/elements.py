@@ -48,11 +48,6 @@ def _lower_bits(x: Tensor, dtype: str) -> Tensor:
     return raw_cast(binary("bitwise_xor", low, half) - half if signed else low, dtype)
 
 
-def truth(x: Tensor) -> Tensor:
-    """Whether elements are not zero."""
-    return raw_cast(x, "bool")
-
-
 def where(condition: Tensor, a: Tensor, b: Operand) -> Tensor:
     """`a` where the condition holds, else `b`."""
     b = a.like(b)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -64,10 +65,16 @@ def declared(images: Mapping[str, ImageInput]) -> dict[str, dict[str, object]]:
     }
 
 
-def read_back(said: Mapping[str, Mapping[str, object]]) -> dict[str, ImageInput]:
+def read_back(said: Mapping[str, Mapping[str, Any]]) -> dict[str, ImageInput]:
     """The images that `declared` wrote."""
     return {
-        name: ImageInput(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()})  # type: ignore[arg-type]
+        name: ImageInput(
+            colour=one["colour"],
+            mean=tuple(one["mean"]),
+            std=tuple(one["std"]),
+            size=(one["size"][0], one["size"][1]),
+            channels_last=one["channels_last"],
+        )
         for name, one in said.items()
     }
 

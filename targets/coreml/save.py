@@ -12,7 +12,6 @@ from typing import Any
 
 from edgeport.targets.coreml import mil
 
-_DATE = "com.github.apple.coremltools.conversion_date"
 NAMES_KEY = "edgeport.names"
 """User-defined metadata: identifier -> canonical name, as JSON, where they differ."""
 IMAGES_KEY = "edgeport.images"

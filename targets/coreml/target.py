@@ -91,7 +91,7 @@ class CoremlTarget:
         return with_selftest(replace(artifact, facts={**artifact.facts, "functions": titles}))
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
-        """The evaluator of saved packages; on macOS Core ML itself."""
+        """The evaluator of saved packages, on macOS too; there `selftest/` runs them in Core ML."""
         return PackageRunner(artifact.path, graph)
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> HalfSums | None:
@@ -106,7 +106,7 @@ def _function(graph: ir.Model, plan: Plan, system: str) -> tuple[ir.Model, Lower
         ModelError: a node cannot be lowered.
     """
     if floats_of(plan) == "float16":
-        graph = with_unit_vectors(with_finite_masks(graph), plan)
+        graph = with_unit_vectors(with_finite_masks(graph, plan), plan)
     graph, plan = with_pixels(graph, plan)
     graph = in_own_forms(graph, system)
     lowered = lower_graph(graph, plan, system)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_float, get_int
+from edgeport.targets.attention import ATTENTION_ATTRIBUTES
 from edgeport.targets.coreai import elements as e
 from edgeport.targets.coreai.context import Context
 from edgeport.targets.coreai.folds import matmul, reduce, softmax
@@ -24,22 +25,10 @@ _FORBIDDEN = {"float32": -3.402e38, "float16": -65503.0}
 @lowers(
     "Attention",
     inputs=4,
-    attributes=(
-        "is_causal",
-        "kv_num_heads",
-        "q_num_heads",
-        "qk_matmul_output_mode",
-        "scale",
-        "softcap",
-        "softmax_precision",
-    ),
+    attributes=ATTENTION_ATTRIBUTES,
 )
 def attention(ctx: Context, node: ir.Node) -> None:
-    """softmax(softcap(scale Q K^T) + mask) V for 4-D Q, K, V, as ONNX defines it (opset 24).
-
-    `q_num_heads` and `kv_num_heads` describe 3-D inputs, which are refused; `qk_matmul_output_mode` and
-    `softmax_precision` say what an output that is refused holds, and in which float type at least to compute.
-    """
+    """softmax(softcap(scale Q K^T) + mask) V for 4-D Q, K, V, as ONNX defines it (opset 24)."""
     q, k, v, mask = ctx.read(node, 0), ctx.read(node, 1), ctx.read(node, 2), ctx.optional(node, 3)
     if any(t.rank != 4 for t in (q, k, v)):
         raise Refused("3-D inputs are not supported", "reshape Q, K and V to [batch, heads, length, depth]")

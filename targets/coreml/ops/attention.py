@@ -7,29 +7,18 @@ import math
 import onnx_ir as ir
 
 from edgeport.passes.edit import get_float
+from edgeport.targets.attention import ATTENTION_ATTRIBUTES
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.masks import Mask, attention_mask
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused, lowers
 
-_ATTRIBUTES = (
-    "is_causal",
-    "kv_num_heads",
-    "q_num_heads",
-    "qk_matmul_output_mode",
-    "scale",
-    "softcap",
-    "softmax_precision",
-)
 
-
-@lowers("Attention", attributes=_ATTRIBUTES, inputs=4)
+@lowers("Attention", attributes=ATTENTION_ATTRIBUTES, inputs=4)
 def attention(ctx: Context, node: ir.Node) -> None:
     """softmax(scale * Q K^T + mask) V for 4-D Q, K, V, as ONNX defines it (opset 24).
 
     `scaled_dot_product_attention` from iOS 18 on where no heads share keys, else its products and `softmax`.
-    `q_num_heads` and `kv_num_heads` describe 3-D inputs, which are refused; `qk_matmul_output_mode` and
-    `softmax_precision` say what an output that is refused holds, and in which float type at least to compute.
     """
     q, k, v = node.inputs[:3]
     assert q is not None

@@ -13,7 +13,7 @@ from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused, lowers
 from edgeport.targets.coreml.taps import strided
-from edgeport.targets.window import Window, never_repeat, places, unpooled_sizes
+from edgeport.targets.window import Window, check_unpool, places
 
 
 def max_pool_with_indices(ctx: Context, node: ir.Node, data: Var, win: Window) -> None:
@@ -60,18 +60,10 @@ def max_unpool(ctx: Context, node: ir.Node) -> None:
     assert x is not None
     assert indices is not None
     shape, out_shape = ctx.shape(x), ctx.shape(y)
-    if out_shape != (*shape[:2], *unpooled_sizes(node, shape[2:])):
-        raise Refused("output_shape other than the kernel's own is not supported", "leave it out and use Pad")
-    known, total = ctx.constant(indices), math.prod(out_shape)
-    if known is not None and (np.unique(known).size < known.size or known.min() < 0 or known.max() >= total):
-        raise Refused("its indices repeat or lie outside of the output")
-    if known is None and not never_repeat(indices):
-        raise Refused(
-            "indices that may repeat are not supported", "take them from a MaxPool whose windows do not overlap"
-        )
+    check_unpool(node, shape, out_shape, indices)
     flat = ctx.emit(
         "scatter",
-        data=ctx.floating(np.zeros(total)),
+        data=ctx.floating(np.zeros(math.prod(out_shape))),
         indices=ctx.reshape(ctx.read(indices), (math.prod(shape),)),
         updates=ctx.reshape(ctx.read(x), (math.prod(shape),)),
         axis=np.int32(0),

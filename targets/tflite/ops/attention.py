@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgeport.inner import SCORES, WEIGHTS, inner_name
 from edgeport.quantize.plan import QParams
+from edgeport.targets.attention import ATTENTION_ATTRIBUTES
 from edgeport.targets.tflite.attributes import float_attr
 from edgeport.targets.tflite.context import Context
 from edgeport.targets.tflite.layout_choice import cheaper
@@ -21,15 +22,7 @@ from edgeport.targets.tflite.registry import Refused, lowers
 
 @lowers(
     "Attention",
-    attributes=(
-        "is_causal",
-        "kv_num_heads",
-        "q_num_heads",
-        "qk_matmul_output_mode",
-        "scale",
-        "softcap",
-        "softmax_precision",
-    ),
+    attributes=ATTENTION_ATTRIBUTES,
     inputs=4,
     int8=True,
 )
@@ -37,9 +30,6 @@ def attention(ctx: Context, node: ir.Node) -> None:
     """softmax(scale * Q K^T + mask) V for 4-D Q, K, V, as ONNX defines it (opset 24).
 
     In integers the two products are so; what lies between them, the masked scores before all, is float.
-
-    `q_num_heads` and `kv_num_heads` describe 3-D inputs, which are refused; `qk_matmul_output_mode` and
-    `softmax_precision` say what an output that is refused holds, and in which float type at least to compute.
     """
     q, k, v = node.inputs[:3]
     mask = node.inputs[3] if len(node.inputs) > 3 else None

@@ -15,7 +15,7 @@ from edgeport.targets.tflite.layout import Layout
 from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.registry import Refused, lowers
 from edgeport.targets.tflite.strides import strided
-from edgeport.targets.window import Window, never_repeat, places, unpooled_sizes
+from edgeport.targets.window import Window, check_unpool, places
 
 
 def max_pool_with_indices(ctx: Context, node: ir.Node, padded: Tensor, win: Window, layout: Layout) -> None:
@@ -71,17 +71,8 @@ def max_unpool(ctx: Context, node: ir.Node) -> None:
     assert x is not None
     assert indices is not None
     shape, out_shape = ctx.shape(x), ctx.shape(y)
-    if out_shape != (*shape[:2], *unpooled_sizes(node, shape[2:])):
-        raise Refused("output_shape other than the kernel's own is not supported", "leave it out and use Pad")
+    check_unpool(node, shape, out_shape, indices)
     known = ctx.constant(indices)
-    if known is not None and (
-        np.unique(known).size < known.size or known.min() < 0 or known.max() >= math.prod(out_shape)
-    ):
-        raise Refused("its indices repeat or lie outside of the output")
-    if known is None and not never_repeat(indices):
-        raise Refused(
-            "indices that may repeat are not supported", "take them from a MaxPool whose windows do not overlap"
-        )
     count, total = math.prod(shape), math.prod(out_shape)
     if known is not None:
         where = ctx.builder.constant("const/index", known.astype(np.int32).reshape(-1, 1))
