@@ -20,10 +20,12 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import Array, add_initializer, constant, nodes
 from edgeport.passes.pipeline import rewritten
+from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml.masks import FORBIDDEN
 
 FLOOR = 4e4
 _SINKS = ("Softmax", "LogSoftmax")
+_CHANGED = "/finite"
 _MASK_INPUT = 3
 """Of Attention."""
 _VIEWS = ("Reshape", "Expand", "Transpose", "Unsqueeze", "Squeeze", "Slice", "Identity", "Tile", "Gather", "Cast")
@@ -31,8 +33,12 @@ _MASKING = {"Add": (0, 1), "Where": (1, 2), "Mul": (0, 1), "Sub": (1,)}
 """Operator -> its inputs that may be the constant of a mask."""
 
 
-def with_finite_masks(model: ir.Model) -> ir.Model:
-    """A copy of the graph with such masks, or the graph itself if it has none to change."""
+def with_finite_masks(model: ir.Model, plan: Plan) -> ir.Model:
+    """A copy of the graph with such masks, or the graph itself if it has none to change.
+
+    Values that are another number now have another name, so that nobody compares them with the source's, unless the
+    plan knows them by theirs.
+    """
     if not _masks(model):
         return model
     result = rewritten(model, ())
@@ -44,7 +50,19 @@ def with_finite_masks(model: ir.Model) -> ir.Model:
         floor = np.float32(FLOOR / max(shares))
         value = add_initializer(result, f"{mask.node.name}/mask", np.clip(data, -floor, floor))
         mask.node.replace_input_with(mask.index, value)
+        _rename(mask.node, mask.sinks, plan)
     return result
+
+
+def _rename(node: ir.Node, sinks: frozenset[ir.Node], plan: Plan) -> None:
+    """Renames what a node makes and what is made of it up to the sinks."""
+    value = node.outputs[0]
+    if node in sinks or (value.name or "").endswith(_CHANGED):
+        return
+    if plan.qparams(value.name) is None:
+        value.name = f"{value.name}{_CHANGED}"
+    for use in value.uses():
+        _rename(use.node, sinks, plan)
 
 
 @dataclass(frozen=True)
