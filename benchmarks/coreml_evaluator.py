@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exports import EDGEPORT, seconds
+from exports import export_command, seconds
 from tables import Line, table
 
 _TARGET = 20
@@ -85,21 +85,7 @@ def _measure(make: Callable[[Path], Feed], folder: Path) -> tuple[float, float, 
     source = folder / f"{make.__name__}.onnx"
     feed = make(source)
     out = folder / make.__name__
-    seconds(
-        [
-            *EDGEPORT,
-            "export",
-            str(source),
-            "--target",
-            "coreml",
-            "--precision",
-            "fp16",
-            "--no-cache",
-            "--quiet",
-            "--out",
-            str(out),
-        ]
-    )
+    seconds(export_command(source, "fp16", None, out, target="coreml"))
     (package,) = (out / "coreml").glob("*.mlpackage")
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -16,15 +16,20 @@ EDGEPORT = (_PYTHON, "-m", "edgeport")
 
 
 def export_command(
-    source: Path, precision: str, calibration: Path | None, out: Path, options: Sequence[str] = ()
+    source: Path,
+    precision: str,
+    calibration: Path | None,
+    out: Path,
+    options: Sequence[str] = (),
+    target: str = "tflite",
 ) -> list[str]:
-    """The command that exports a model for TFLite, without the cache of statistics."""
+    """The command that exports a model, without the cache of statistics."""
     command = [
         *EDGEPORT,
         "export",
         str(source),
         "--target",
-        "tflite",
+        target,
         "--precision",
         precision,
         "--no-cache",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import accuracy
 import coreml_evaluator
+import coreml_export
 import encoder_latency
 import export_time
 import latency
@@ -62,6 +63,7 @@ def main() -> None:
         ("layout", layout.report),
         ("export time", export_time.report),
         ("Core ML evaluator", coreml_evaluator.report),
+        ("Core ML export", coreml_export.report),
         ("accuracy", accuracy.report),
     )
     lines = [line for name, benchmark in benchmarks for line in _attempt(name, benchmark)]
