@@ -14,6 +14,7 @@ from edgeport.report.wording import (
     decibels,
     interval,
     is_loud,
+    kernel_word,
     layer_closeness,
     scales,
     size,
@@ -148,11 +149,6 @@ def finding_table(findings: Sequence[Mapping[str, Json]]) -> Table:
     return table
 
 
-def _kernel(name: str) -> str:
-    """A kernel as people read it: `float32` is no integer kernel, whatever floats the target computes in."""
-    return "float" if name == "float32" else name
-
-
 def plan_tables(plan: Mapping[str, Json], *, every: bool = True) -> list[Table]:
     """What `plan_data` made: nodes by kernel and reason, then every node and every tensor.
 
@@ -162,11 +158,11 @@ def plan_tables(plan: Mapping[str, Json], *, every: bool = True) -> list[Table]:
     """
     tables = [new_table(f"Plan ({plan['precision']})", "kernel", "nodes", "because", right=("nodes",))]
     for row in plan["reasons"]:
-        tables[0].add_row(plain_text(_kernel(row["kernel"])), str(row["nodes"]), plain_text(row["reason"]))
+        tables[0].add_row(plain_text(kernel_word(row["kernel"])), str(row["nodes"]), plain_text(row["reason"]))
     if every and plan["nodes"]:
         nodes = new_table("Nodes", "node", "op", "kernel", "because")
         for node in plan["nodes"]:
-            shown = (node["name"], node["op"], _kernel(node["kernel"]), node["reason"])
+            shown = (node["name"], node["op"], kernel_word(node["kernel"]), node["reason"])
             nodes.add_row(*map(plain_text, shown))
         tables.append(nodes)
     if every and plan["tensors"]:

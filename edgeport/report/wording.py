@@ -105,3 +105,8 @@ def scales(tensor: Mapping[str, Json]) -> str:
     low, high = tensor["scale_min"], tensor["scale_max"]
     text = f"{low:.4g}" if low == high else f"{low:.4g} … {high:.4g}"
     return text if tensor["channels"] == 1 else f"{text} ({tensor['channels']} channels)"
+
+
+def kernel_word(kernel: str) -> str:
+    """A kernel of a plan: `float32` is none in integers, whatever floats the target computes in."""
+    return "float" if kernel == "float32" else kernel

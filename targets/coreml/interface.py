@@ -10,6 +10,9 @@ import onnx_ir as ir
 
 from edgeport.findings import Finding
 
+_NAMED = 3
+"""Of how many inputs and outputs a remark tells; the report has all."""
+
 
 @dataclass(frozen=True)
 class End:
@@ -67,11 +70,20 @@ def remarks(ends: Sequence[End]) -> Iterator[Finding]:
     """What an app's code has to know: new names, and integers of fewer bits."""
     renamed = [f"{end.kind} {end.source!r} is {end.name!r}" for end in ends if end.name != end.source]
     if renamed:
-        yield Finding("info", "renamed", f"Core ML's names are identifiers: {', '.join(renamed)}")
+        yield Finding("info", "renamed", f"Core ML's names are identifiers: {_listed(renamed)}")
+    others: dict[tuple[str, str], list[str]] = {}
     for end in ends:
         if end.dtype != end.wants and (end.wants, end.dtype) != ("float32", "float16"):  # which was asked for
-            message = f"{end.kind} {end.source!r} is {end.dtype} in the package, {end.wants} in the source"
-            yield Finding("info", "other-dtype", message, hint=_CAUSES.get(end.wants))
+            others.setdefault((end.dtype, end.wants), []).append(f"{end.kind} {end.source!r}")
+    for (dtype, wants), found in others.items():
+        verb = "is" if len(found) == 1 else "are"
+        message = f"{_listed(found)} {verb} {dtype} in the package, {wants} in the source"
+        yield Finding("info", "other-dtype", message, hint=_CAUSES.get(wants))
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f" and {len(items) - _NAMED} more" if len(items) > _NAMED else ""
+    return ", ".join(items[:_NAMED]) + more
 
 
 _CAUSES = {

@@ -15,7 +15,7 @@ from edgeport.findings import Finding
 from edgeport.targets.coreml.evaluator.package import Package
 from edgeport.targets.coreml.evaluator.program import Block, Constant, Operation, TensorType
 
-_NAMED = 1
+_LONGEST_NAME = 60
 _LARGEST, _MOST_CHANNELS, _WIDEST_KERNEL, _LEAST_LAST = 16384, 65536, 13, 32
 _ENTRIES = ("cast", "const", "identity", "classify", "expand_dims", "squeeze")
 """Operations in float32 that stand at the ends of every program with float32 inputs or outputs."""
@@ -86,10 +86,13 @@ def lint(package: Package, names: Mapping[str, str]) -> tuple[Finding, ...]:
 
 
 def _finding(text: str, met: list[Operation], total: int, names: Mapping[str, str]) -> Finding:
-    shown = [f"{names.get(op.outputs[0].name, op.outputs[0].name)} ({op.kind})" for op in met[:_NAMED]]
-    more = f" and {len(met) - _NAMED} more" if len(met) > _NAMED else ""
-    message = f"Neural Engine: {len(met)} of {total} operations {text}: {', '.join(shown)}{more}"
-    return Finding("info", "neural-engine", message)
+    name = names.get(met[0].outputs[0].name, met[0].outputs[0].name)
+    if len(name) > _LONGEST_NAME:  # TensorFlow's are the names of all operations that were made one
+        name = f"{name[: _LONGEST_NAME // 2]}...{name[-_LONGEST_NAME // 2 :]}"
+    more = f" and {len(met) - 1} more" if len(met) > 1 else ""
+    return Finding(
+        "info", "neural-engine", f"Neural Engine: {len(met)} of {total} operations {text}: {name} ({met[0].kind}){more}"
+    )
 
 
 def _all(block: Block) -> Iterator[Operation]:

@@ -146,6 +146,8 @@ class PackageRunner:
             if array.shape != spec.shape:
                 raise UsageError(f"input {name!r} has shape {array.shape}, {self.path.name} takes {spec.shape}")
             identifier = self._identifiers.get(name, name)
+            if identifier not in self._states and identifier not in self._taken:
+                raise UsageError(f"the model has input {name!r}, {self.path.name} takes {sorted(self._taken)}")
             if name in self._images:
                 array = handed_in(array, self._images[name])
             if identifier in self._states:

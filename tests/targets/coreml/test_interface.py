@@ -14,6 +14,7 @@ from edgeport.quantize.plan import Plan, TensorPlan
 from edgeport.targets.contract import facts_of
 from edgeport.targets.coreml.deployment import deployment, deployment_of
 from edgeport.targets.coreml.evaluator.package import open_package
+from edgeport.targets.coreml.interface import End, remarks
 from edgeport.targets.coreml.target import COREML
 from edgeport.targets.registry import load_profile, profile_names
 from edgeport.validate.onnx_runner import OnnxRunner
@@ -69,11 +70,8 @@ def test_new_names_and_narrower_integers_are_said(tmp_path: Path) -> None:
     graph = canonical(model)
     artifact = lowered(graph, tmp_path, Plan("fp32"))
     assert artifact.facts["renamed"] == {"token ids:0": "token_ids_0"}
-    assert [(f.severity, f.code) for f in artifact.findings] == [
-        ("info", "renamed"),
-        ("info", "other-dtype"),
-        ("info", "other-dtype"),
-    ]
+    assert [(f.severity, f.code) for f in artifact.findings] == [("info", "renamed"), ("info", "other-dtype")]
+    assert artifact.findings[1].message.startswith("input 'token ids:0', output 'back' are int32 in the package")
     assert artifact.dtypes == {"token ids:0": "int32", "back": "int32"}
     sample = {"token ids:0": np.array([-3, 0, 2**31 - 1]), "in_1": np.array([-1, 0, 2], np.float32)}
     got = COREML.runner(artifact, graph).run(sample)
@@ -81,6 +79,16 @@ def test_new_names_and_narrower_integers_are_said(tmp_path: Path) -> None:
     assert got["back"].dtype == np.int64
     with pytest.raises(UsageError, match="beyond int32"):
         COREML.runner(artifact, graph).run(sample | {"token ids:0": np.array([2**31, 0, 0])})
+    other = canonical(parsed("net (float[3] z) => (float[3] y) { y = Relu(z) }"))
+    with pytest.raises(UsageError, match="the model has input 'z', net.mlpackage takes"):
+        COREML.runner(artifact, other).run({"z": sample["in_1"]})
+
+
+def test_many_ends_are_named_in_few_words() -> None:
+    ends = [End("input", f"layers.{i}:0", f"layers_{i}_0", "int64", "int32", (1,)) for i in range(9)]
+    renamed, narrower = (finding.message for finding in remarks(ends))
+    assert renamed.endswith("input 'layers.2:0' is 'layers_2_0' and 6 more")
+    assert narrower.endswith("input 'layers.2:0' and 6 more are int32 in the package, int64 in the source")
 
 
 def test_float16_at_the_ends_of_the_source_stays(tmp_path: Path) -> None:
