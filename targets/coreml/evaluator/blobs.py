@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeport.errors import ModelError
-from edgeport.targets.coreml.evaluator.program import BY_NAME, Constant, TensorType, raw_elements
+from edgeport.targets.coreml.evaluator.program import BY_NAME, Constant, TensorType
+from edgeport.targets.coreml.evaluator.reading import raw_elements
 from edgeport.targets.coreml.evaluator.registry import Array
 
 _HEADER_BYTES = 64

@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from edgeport.errors import ModelError
 from edgeport.targets.coreml.evaluator.blobs import Blobs
-from edgeport.targets.coreml.evaluator.program import Constant, Function, StateType, TensorType, read_function
+from edgeport.targets.coreml.evaluator.program import Constant, Function, StateType, TensorType
+from edgeport.targets.coreml.evaluator.reading import read_function
 from edgeport.targets.coreml.evaluator.schema import model_class
 
 _ARRAY_TYPES = {65568: "fp32", 65552: "fp16", 65600: "fp64", 131104: "int32", 131080: "int8"}
