@@ -86,7 +86,8 @@ class Call:
             return None
         if len(values) > 1:
             raise EvaluationError(f"{name!r} has {len(values)} values, one is expected")
-        return self._array(values[0], name)
+        value = values[0]
+        return self._array(value, name) if isinstance(value, State) else value
 
     def array(self, name: str) -> Array:
         """A required argument."""

@@ -43,6 +43,9 @@ def erf(x: Array) -> Array:
         index = np.clip(position.astype(np.int64), 0, pieces.shape[1] - 1)
     rest = position - index
     constant, linear, square, cube = pieces
-    magnitude = ((cube[index] * rest + square[index]) * rest + linear[index]) * rest + constant[index]
+    magnitude = np.asarray(cube.take(index))
+    for power in (square, linear, constant):
+        magnitude *= rest
+        magnitude += power.take(index)
     result: Array = np.copysign(magnitude, x).astype(np.float32)
     return result

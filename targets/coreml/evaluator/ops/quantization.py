@@ -47,13 +47,13 @@ def dequantize(call: Call) -> Array:
 def _parameters(call: Call, x: Array) -> tuple[Array, Array | None]:
     """Scale and zero point as float32, of rank 0 or along `axis`."""
     scale, zero_point, axis = call.array("scale"), call.maybe("zero_point"), call.maybe("axis")
+    return _along(scale, axis, x), None if zero_point is None else _along(zero_point, axis, x)
 
-    def along(vector: Array) -> Array:
-        vector = vector.astype(np.float32, copy=False)
-        if vector.ndim == 0:
-            return vector
-        if axis is None or vector.ndim != 1 or vector.size != x.shape[int(axis)]:
-            raise EvaluationError(f"a parameter of shape {list(vector.shape)} on {list(x.shape)}, axis {axis}")
-        return vector.reshape([-1 if index == int(axis) % x.ndim else 1 for index in range(x.ndim)])
 
-    return along(scale), None if zero_point is None else along(zero_point)
+def _along(vector: Array, axis: Array | None, x: Array) -> Array:
+    vector = vector.astype(np.float32, copy=False)
+    if vector.ndim == 0:
+        return vector
+    if axis is None or vector.ndim != 1 or vector.size != x.shape[int(axis)]:
+        raise EvaluationError(f"a parameter of shape {list(vector.shape)} on {list(x.shape)}, axis {axis}")
+    return vector.reshape([-1 if index == int(axis) % x.ndim else 1 for index in range(x.ndim)])
