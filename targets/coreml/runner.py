@@ -19,6 +19,7 @@ from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreml.evaluator.package import Package, open_package
 from edgeport.targets.coreml.evaluator.rounding import Arithmetic, Overflow
 from edgeport.targets.coreml.evaluator.run import Evaluator
+from edgeport.targets.coreml.native import Predict, predictor
 from edgeport.targets.coreml.pixels import handed_in, read_back
 from edgeport.targets.coreml.save import IMAGES_KEY, NAMES_KEY, STATES_KEY
 from edgeport.targets.values import dtype_of, shape_of, spec_of
@@ -29,7 +30,7 @@ _INT32 = np.iinfo(np.int32)
 
 @dataclass
 class PackageRunner:
-    """A `Runner` over a saved package: the evaluator, every value rounded to its declared type.
+    """A `Runner` over a saved package: the evaluator, every value rounded to its declared type; on a Mac Core ML.
 
     Args:
         path: the package.
@@ -48,6 +49,11 @@ class PackageRunner:
     @functools.cached_property
     def _evaluator(self) -> Evaluator:
         return Evaluator(self._package, self._function, arithmetic=self.arithmetic)
+
+    @functools.cached_property
+    def _core_ml(self) -> Predict | None:
+        colours = {self._identifiers.get(name, name): image.colour for name, image in self._images.items()}
+        return predictor(self.path, self._function, colours) if self.arithmetic == "declared" else None
 
     @property
     def _function(self) -> str | None:
@@ -74,7 +80,7 @@ class PackageRunner:
     @property
     def verdict(self) -> Verdict:
         """The evaluator is a reference, not Core ML."""
-        return "reference-verified"
+        return "reference-verified" if self._core_ml is None else "measured"
 
     @property
     def remarks(self) -> tuple[Finding, ...]:
@@ -89,13 +95,17 @@ class PackageRunner:
             ModelError: the package is no program that the evaluator can run.
         """
         feeds, state = self._feeds(sample)
+        outputs = self._evaluated(feeds, state) if self._core_ml is None else self._core_ml(feeds, state)
+        kept = {self._identifiers.get(own["output"], own["output"]): state[key] for key, own in self._states.items()}
+        return self._returned({**outputs, **kept})
+
+    def _evaluated(self, feeds: Mapping[str, Array], state: dict[str, Array]) -> Mapping[str, Array]:
         done = self._evaluator.run(feeds, state=state)
         for overflow in done.overflows:
             known = self._overflows.get(overflow.value)
             if known is None or overflow.magnitude > known.magnitude:
                 self._overflows[overflow.value] = overflow
-        kept = {self._identifiers.get(own["output"], own["output"]): state[key] for key, own in self._states.items()}
-        return self._returned({**done.outputs, **kept})
+        return done.outputs
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name, as float; values that the program does not have are left out."""

@@ -91,7 +91,7 @@ class CoremlTarget:
         return with_selftest(replace(artifact, facts={**artifact.facts, "functions": titles}))
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PackageRunner:
-        """The evaluator of saved packages, on macOS too; there `selftest/` runs them in Core ML."""
+        """The evaluator of saved packages; on macOS Core ML itself."""
         return PackageRunner(artifact.path, graph)
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> HalfSums | None:
