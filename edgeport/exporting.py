@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgeport.bundle.manifest import write_manifest
 from edgeport.bundle.publish import check_replaceable, publishing
@@ -39,6 +39,7 @@ from edgeport.work import Work, assign_target, emit_target, plan_target, target_
 
 DEFAULT_RANGES = "mse"
 _CHECKED_SAMPLES = 2
+_T = TypeVar("_T")
 
 
 def export(
@@ -131,7 +132,9 @@ def export(
     progress = progress or Silent()
     if statistics is not None and calib is not None:
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
-    names = [target] if isinstance(target, str) else list(dict.fromkeys(target))
+    names = list(dict.fromkeys(_listed(target)))
+    inputs, budget, layer_precision = _listed(inputs), _listed(budget), _listed(layer_precision)
+    shapes, state = _listed(shapes), _listed(state)
     options = ExportOptions(
         tuple(load_target(name) for name in names),
         load_profile(profile) if profile is not None else None,
@@ -304,6 +307,11 @@ class _Run:
         if self.statistics is not None:
             facts["statistics"] = {"samples": self.statistics.samples, "sha256": self.statistics.digest()}
         return facts
+
+
+def _listed(given: str | Sequence[_T]) -> Sequence[str | _T]:
+    """One text stands for a list of it: a string is a sequence of characters, too."""
+    return [given] if isinstance(given, str) else given
 
 
 def _said(argument: Any) -> str | None:

@@ -210,7 +210,7 @@ def test_a_head_takes_batches_of_any_size(tmp_path: Path) -> None:
         tmp_path / "net.onnx",
         target="coreml",
         precision="fp16",
-        shapes=["x=4x8x4x4"],
+        shapes="x=4x8x4x4",  # one text is a list of one
         shapes_as="ranged",
         out=tmp_path / "out",
     )
