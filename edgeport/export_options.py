@@ -13,7 +13,7 @@ from edgeport.presentation import check_io_dtype
 from edgeport.quantize.plan import InputLayout, IoDtype, ShapesAs
 from edgeport.quantize.scheme import Scheme
 from edgeport.quantize.scheme_options import Storage, mixed, with_storage
-from edgeport.suggest import did_you_mean
+from edgeport.suggest import did_you_mean, takes
 from edgeport.targets.contract import Profile, Target
 from edgeport.targets.registry import require_toolchain
 
@@ -122,7 +122,7 @@ def scheme_passes(targets: Sequence[Target], scheme: str) -> tuple[str, ...]:
     """
     for target in targets:
         if scheme not in target.schemes:
-            raise UsageError(f"--scheme {scheme}: the {target.name} target takes {', '.join(target.schemes)}")
+            raise UsageError(f"--scheme {scheme}: the {target.name} target {takes(scheme, target.schemes)}")
     return tuple(dict.fromkeys(name for target in targets for name in target.schemes[scheme]))
 
 
@@ -133,7 +133,7 @@ def check_precision(target: Target, precision: str, profile: Profile | None, fla
         UsageError: says which there are.
     """
     if precision not in target.precisions:
-        raise UsageError(f"{flag}{precision}: the {target.name} target takes {', '.join(target.precisions)}")
+        raise UsageError(f"{flag}{precision}: the {target.name} target {takes(precision, target.precisions)}")
     if profile is not None and profile.target != target.name:
         raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
     if profile is not None and precision not in profile.facts["precisions"]:
