@@ -4,6 +4,22 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgeport.quantize.plan import Kernel
+
+KERNELS: dict[str, Kernel] = {
+    "fp32": "float32",
+    "fp16": "float32",
+    "int8": "int8",
+    "int8-weights": "int8-weights",
+    "int4-weights": "int4-weights",
+    "palettized-8": "palettized",
+    "palettized-6": "palettized",
+    "palettized-4": "palettized",
+    "palettized-2": "palettized",
+}
+"""Precision -> the kernel of the nodes that hold weights."""
+BLOCK = 32
+"""How many int4 weights share a scale, unless the user gives another number: coremltools' default, too."""
 _SMALL = 1024
 """Elements below which a table is not worth its scales."""
 

@@ -13,23 +13,9 @@ import onnx_ir as ir
 from edgeport.errors import UsageError
 from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
-from edgeport.targets.weight_rules import why_not_filters, why_not_matrix, why_not_table
+from edgeport.targets.weight_rules import BLOCK, KERNELS, why_not_filters, why_not_matrix, why_not_table
 
-KERNELS: dict[str, Kernel] = {
-    "fp32": "float32",
-    "fp16": "float32",
-    "int8": "int8",
-    "int8-weights": "int8-weights",
-    "int4-weights": "int4-weights",
-    "palettized-8": "palettized",
-    "palettized-6": "palettized",
-    "palettized-4": "palettized",
-    "palettized-2": "palettized",
-}
-"""Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
-_BLOCK = 32
-"""Of int4 weights, unless the user gives another."""
 
 
 def floats_of(plan: Plan) -> str:
@@ -56,7 +42,7 @@ def coreai_scheme(precision: str) -> Scheme:
         rules = {op: replace(rule, kernel=None) for op, rule in (_ANCHORS | _WEIGHTS_ONLY).items()}
         return Scheme(precision, kernel, rules, fusible, bits=int(precision.removeprefix("palettized-")), grouped=True)
     rules = {op: replace(rule, kernel=_INT4.get(op, "int8-weights")) for op, rule in (_ANCHORS | _WEIGHTS_ONLY).items()}
-    return Scheme(precision, kernel, rules, fusible, block=_BLOCK)
+    return Scheme(precision, kernel, rules, fusible, block=BLOCK)
 
 
 def fusible(anchor: ir.Node, activation: ir.Node) -> bool:

@@ -16,25 +16,12 @@ from edgeport.errors import UsageError
 from edgeport.passes.recurrence import is_common, recurrence_of, resets_late
 from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
-from edgeport.targets.weight_rules import why_not_filters, why_not_matrix, why_not_table
+from edgeport.targets.weight_rules import BLOCK, why_not_filters, why_not_matrix, why_not_table
+from edgeport.targets.weight_rules import KERNELS as SHARED
 
-KERNELS: dict[str, Kernel] = {
-    "fp32": "float32",
-    "fp16": "float32",
-    "int8": "int8",
-    "int8-weights": "int8-weights",
-    "int4-weights": "int4-weights",
-    "palettized-8": "palettized",
-    "palettized-6": "palettized",
-    "palettized-4": "palettized",
-    "palettized-2": "palettized",
-    "sparse": "sparse",
-}
+KERNELS: dict[str, Kernel] = {**SHARED, "sparse": "sparse"}
 """Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
-_BLOCK = 32
-"""How many int4 weights share a scale, unless the user gives another number; Apple's example of blocks (coremltools
-9.0, opt-quantization-perf) has it, too."""
 
 
 def floats_of(plan: Plan) -> Literal["float16", "float32"]:
@@ -66,7 +53,7 @@ def coreml_scheme(precision: str, *, late_reset: bool = True) -> Scheme:
         rules |= {
             op: replace(rule, kernel="int8-weights") for op, rule in rules.items() if op not in ("MatMul", "Gather")
         }
-        return Scheme(precision, kernel, rules, fusible, block=_BLOCK)
+        return Scheme(precision, kernel, rules, fusible, block=BLOCK)
     bits = int(precision.removeprefix("palettized-")) if kernel == "palettized" else None
     return Scheme(precision, kernel, rules, fusible, bits=bits, grouped=bits is not None)
 
