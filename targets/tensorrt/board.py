@@ -1,0 +1,70 @@
+"""The board that the files are for: a device profile's facts, typed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from edgeport.targets.tensorrt.version import Version
+
+Dialect = Literal["trt8", "trt10"]
+
+FIRST_TYPED = Version(10, 0)
+"""Since then a network may be strongly typed; from 11 on every one is."""
+LAST_CALIBRATED = Version(10, 99)
+"""The last versions that read calibration caches."""
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board with the TensorRT that its JetPack brings.
+
+    Attributes:
+        name: of the profile; empty where none was given.
+        device: in words.
+        sm: compute capability, e.g. `8.7`; empty where any board is meant.
+        jetpack: oldest and newest JetPack, e.g. `("6.0", "6.2")`; empty without a Jetson.
+        oldest: the oldest TensorRT that must take the files.
+        newest: the newest.
+        opset: the newest ONNX opset that all of them read.
+        dialect: how Q/DQ are written.
+        typed: whether a file with float16 tensors is made for strongly typed networks.
+        cache: whether a calibration cache is made.
+        dla: number of deep learning accelerators that can be used.
+        precisions: the `--precision` values that run as such.
+    """
+
+    name: str = ""
+    device: str = "any board"
+    sm: str = ""
+    jetpack: tuple[str, ...] = ()
+    oldest: Version = Version(8, 6)
+    newest: Version = Version(11, 99)
+    opset: int = 17
+    dialect: Dialect = "trt8"
+    typed: bool = True
+    cache: bool = True
+    dla: int = 0
+    precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+
+
+def board_of(facts: Mapping[str, Any]) -> Board:
+    """The board that a profile describes; empty facts mean any board with TensorRT 8.6 or newer."""
+    if not facts:
+        return Board()
+    oldest, newest = (Version.parse(text) for text in facts["tensorrt"])
+    return Board(
+        facts.get("name", ""),
+        facts["device"],
+        facts["sm"],
+        tuple(facts.get("jetpack", ())),
+        oldest,
+        newest,
+        facts["opset"],
+        facts["dialect"],
+        facts["typed"],
+        facts["cache"],
+        facts.get("dla", 0),
+        tuple(facts["precisions"]),
+    )
