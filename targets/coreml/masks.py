@@ -14,14 +14,13 @@ import onnx_ir as ir
 from edgeport.passes.attention_mask import lower_bound
 from edgeport.passes.edit import get_int
 from edgeport.sample import Array
+from edgeport.targets.attention import FORBIDDEN
 from edgeport.targets.coreml import mil
 from edgeport.targets.coreml.context import Context
 from edgeport.targets.coreml.mil import Var
 from edgeport.targets.coreml.registry import Refused
 
 _NEVER = {"float32": np.float32(-1e30), "float16": np.float32(-4e4)}
-FORBIDDEN = np.float32(-3.402e38)
-"""A mask below forbids a key even if nothing else is left: minus infinity and, as in ONNX Runtime, the lowest float."""
 
 
 class Mask(NamedTuple):

@@ -15,16 +15,16 @@ from edgeport.shapes import Shaped
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.coreml.band import HalfSums, half_sums
 from edgeport.targets.coreml.deployment import deployment, deployment_of, is_at_least
-from edgeport.targets.coreml.finite_masks import with_finite_masks
 from edgeport.targets.coreml.forms import in_own_forms
 from edgeport.targets.coreml.lower import Lowered, lower_graph
 from edgeport.targets.coreml.on_the_mac import with_selftest
 from edgeport.targets.coreml.pixels import with_pixels
 from edgeport.targets.coreml.runner import PackageRunner
 from edgeport.targets.coreml.scheme import PRECISIONS, coreml_scheme, floats_of
-from edgeport.targets.coreml.unit_vectors import with_unit_vectors
 from edgeport.targets.coreml.write import write
+from edgeport.targets.finite_masks import with_finite_masks
 from edgeport.targets.lowering import refusal
+from edgeport.targets.unit_vectors import with_unit_vectors
 
 
 @dataclass(frozen=True)

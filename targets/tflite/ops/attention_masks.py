@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from edgeport.passes.attention_mask import lower_bound
 from edgeport.sample import Array
+from edgeport.targets.attention import FORBIDDEN
 from edgeport.targets.tflite.attributes import int_attr
 from edgeport.targets.tflite.builder import Tensor
 from edgeport.targets.tflite.context import Context
@@ -16,8 +17,6 @@ from edgeport.targets.tflite.ops.elementwise import cast
 from edgeport.targets.tflite.registry import Refused
 
 _NEVER = np.float32(-1e30)
-_FORBIDDEN = np.float32(-3.402e38)
-"""A mask below forbids a key even if nothing else is left: minus infinity and, as in ONNX Runtime, the lowest float."""
 
 
 class Mask(NamedTuple):
@@ -74,7 +73,7 @@ def spreads_masks_only(ctx: Context, expand: ir.Node) -> bool:
 
 def _constant_mask(ctx: Context, mask: ir.Value, data: Array, causal: Array | None) -> Mask:
     boolean = data.dtype == bool
-    seen = data if boolean else data > _FORBIDDEN
+    seen = data if boolean else data > FORBIDDEN
     allowed = data if boolean else data > _NEVER
     if causal is not None:
         seen, allowed = seen & causal, allowed & causal
@@ -100,14 +99,14 @@ def _float_mask(ctx: Context, y: ir.Value, mask: ir.Value, data: Tensor, causal:
     Beside a causal term the floor lies above it: a row of which only floored keys are left has their mean.
     """
     lowest = lower_bound(mask)
-    alive, floor, floored = None, -3e38, lowest is not None and lowest > _FORBIDDEN
+    alive, floor, floored = None, -3e38, lowest is not None and lowest > FORBIDDEN
     if not floored:
         seen = data
         if causal is not None:
             future = np.where(causal, np.float32(0), np.float32(-np.inf))
             seen = ctx.step(y, "ADD", [data, ctx.builder.constant("const/future", future)], "AddOptions")
         best = _row_maximum(ctx, y, seen)  # minus infinity becomes 0, anything above -1e38 becomes 1
-        above = ctx.step(y, "ADD", [best, ctx.number(-float(_FORBIDDEN))], "AddOptions")
+        above = ctx.step(y, "ADD", [best, ctx.number(-float(FORBIDDEN))], "AddOptions")
         steep = ctx.step(y, "MUL", [above, ctx.number(1e-30)], "MulOptions")
         alive = ctx.step(y, "MINIMUM", [ctx.step(y, "MAXIMUM", [steep, ctx.number(0)]), ctx.number(1)])
     if causal is not None:

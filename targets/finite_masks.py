@@ -8,7 +8,7 @@ exp(-4e4) is 0 in every float type, so weights stay what they were wherever a ro
 The Neural Engine's softmax mishandles minus infinity (Apple's rules for models on it), and a product with -3.4e38
 would have to run in float32, outside of it. Where several masks are added they share the 4e4, so that their sum stays
 finite. Only constants are changed whose every reader is a mask of a Softmax or of an Attention; for Attention minus
-infinity stays, as it may leave a query without any key (`masks`).
+infinity stays, as it may leave a query without any key.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import onnx_ir as ir
 from edgeport.passes.edit import Array, add_initializer, constant, nodes
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
-from edgeport.targets.coreml.masks import FORBIDDEN
+from edgeport.targets.attention import FORBIDDEN
 
 FLOOR = 4e4
 _SINKS = ("Softmax", "LogSoftmax")
