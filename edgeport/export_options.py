@@ -137,9 +137,11 @@ def check_precision(target: Target, precision: str, profile: Profile | None, fla
     if profile is not None and profile.target != target.name:
         raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
     if profile is not None and precision not in profile.facts["precisions"]:
+        why = profile.facts.get("lacks", {}).get(precision)
         raise UsageError(
-            f"{flag}{precision} does not run as such on {profile.name}; "
-            f"it takes {', '.join(profile.facts['precisions'])}"
+            f"{flag}{precision} does not run as such on {profile.name}"
+            + (f": {why}; " if why is not None else "; ")
+            + f"it takes {', '.join(profile.facts['precisions'])}"
         )
 
 

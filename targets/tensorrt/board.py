@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from edgeport.findings import Finding
 from edgeport.targets.tensorrt.version import Version
 
 Dialect = Literal["trt8", "trt10"]
@@ -14,6 +15,12 @@ FIRST_TYPED = Version(10, 0)
 """Since then a network may be strongly typed; from 11 on every one is."""
 LAST_CALIBRATED = Version(10, 99)
 """The last versions that read calibration caches."""
+_OLDEST, _NEWEST = Version(8, 6), Version(11, 99)
+"""What is assumed where no board is named."""
+OLDEST = Version(8, 6)
+"""Of boards that are not named."""
+NEWEST = Version(11, 99)
+"""Of boards that are not named."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +40,22 @@ class Board:
         cache: whether a calibration cache is made.
         dla: number of deep learning accelerators that can be used.
         precisions: the `--precision` values that run as such.
+        no_int8: why int8 is not among them; empty where it is.
     """
 
     name: str = ""
     device: str = "any board"
     sm: str = ""
     jetpack: tuple[str, ...] = ()
-    oldest: Version = Version(8, 6)
-    newest: Version = Version(11, 99)
+    oldest: Version = OLDEST
+    newest: Version = NEWEST
     opset: int = 17
     dialect: Dialect = "trt8"
     typed: bool = True
     cache: bool = True
     dla: int = 0
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
+    no_int8: str = ""
 
 
 def board_of(facts: Mapping[str, Any]) -> Board:
@@ -67,4 +76,13 @@ def board_of(facts: Mapping[str, Any]) -> Board:
         facts["cache"],
         facts.get("dla", 0),
         tuple(facts["precisions"]),
+        facts.get("lacks", {}).get("int8", ""),
     )
+
+
+def remarks_on_board(board: Board) -> list[Finding]:
+    """What a user should know about the board whatever the model is: that it has no int8, and why."""
+    if not board.no_int8:
+        return []
+    message = f"{board.device} takes {' and '.join(board.precisions)} only: {board.no_int8}"
+    return [Finding("info", "no-int8-on-board", message)]
