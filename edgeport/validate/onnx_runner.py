@@ -46,16 +46,19 @@ class OnnxRunner:
         threads: threads inside one operator; operators run one after the other.
         simulate: compute QuantizeLinear and DequantizeLinear where they stand, in float, instead of fusing them
             into integer kernels, whose rounding differs from one processor to the next.
+        optimize: False runs every node as it is written; ONNX Runtime's rewritings are wrong for some quantized files.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model, or an input or output is not a tensor that numpy knows.
     """
 
-    def __init__(self, model: ir.Model | Path | bytes, *, threads: int = 1, simulate: bool = False) -> None:
+    def __init__(
+        self, model: ir.Model | Path | bytes, *, threads: int = 1, simulate: bool = False, optimize: bool = True
+    ) -> None:
         # Serialized at once: later changes of a graph that the caller goes on to rewrite must not reach this runner.
         self._model = _serialized(model) if isinstance(model, ir.Model) else model
         self._threads = threads
-        self._simulate = simulate
+        self._simulate, self._optimize = simulate, optimize
         self._session = self._open(())
         self._inputs = tuple(_spec(i, "input") for i in self._session.get_inputs())
         self._output_specs = tuple(_spec(o, "output") for o in self._session.get_outputs())
@@ -143,7 +146,7 @@ class OnnxRunner:
         return self._internal
 
     def _open(self, extra: Sequence[str]) -> ort.InferenceSession:
-        options = _options(self._threads, self._simulate)
+        options = _options(self._threads, self._simulate, self._optimize)
         model = self._model
         if isinstance(model, Path) and not extra:
             return _session(str(model), options)
@@ -208,8 +211,10 @@ def _closing(text: str, start: int) -> int:
     return len(text)
 
 
-def _options(threads: int, simulate: bool) -> ort.SessionOptions:
+def _options(threads: int, simulate: bool, optimize: bool) -> ort.SessionOptions:
     options = session_options(threads)
+    if not optimize:
+        options.graph_optimization_level = type(options.graph_optimization_level).ORT_DISABLE_ALL
     if simulate:
         # Without the first, Q/DQ are moved and fused into QLinear kernels, and weights between them quantized anew;
         # without the second, DQ -> Q pairs in the middle of Q -> DQ -> Q -> DQ are dropped.

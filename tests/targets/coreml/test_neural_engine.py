@@ -13,9 +13,9 @@ from edgeport.quantize.plan import Plan
 from edgeport.targets.coreml.evaluator.package import open_package
 from edgeport.targets.coreml.evaluator.program import Constant
 from edgeport.targets.coreml.evaluator.run import Evaluator
-from edgeport.targets.finite_masks import with_finite_masks
 from edgeport.targets.coreml.lint import lint
 from edgeport.targets.coreml.target import COREML
+from edgeport.targets.finite_masks import with_finite_masks
 from edgeport.targets.unit_vectors import with_unit_vectors
 
 ALLOWED = np.tril(np.ones((1, 6, 6), np.float32))

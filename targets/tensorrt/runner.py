@@ -1,0 +1,77 @@
+"""Runs an emitted ONNX file on the CPU, as it is written: what can be measured of a TensorRT model without a GPU."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgeport.errors import ModelError
+from edgeport.findings import Finding
+from edgeport.sample import Array, InputSpec, Sample
+from edgeport.targets.values import dtype_of, spec_of
+from edgeport.validate.onnx_runner import OnnxRunner
+from edgeport.validate.runner import Verdict
+
+
+@dataclass
+class OnnxFileRunner:
+    """A `Runner` over an emitted file: ONNX Runtime without any rewriting, since some of it is wrong for Q/DQ files.
+
+    Args:
+        path: the file.
+        graph: the canonical graph it was lowered from; gives names, shapes and dtypes.
+    """
+
+    path: Path
+    graph: ir.Model
+
+    @property
+    def inputs(self) -> tuple[InputSpec, ...]:
+        """The graph's inputs."""
+        return tuple(spec_of(v) for v in self.graph.graph.inputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The graph's output names."""
+        return tuple(v.name or "" for v in self.graph.graph.outputs)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The arithmetic of the file was checked on a CPU; no engine ran."""
+        return "checked-not-run"
+
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """There are none."""
+        return ()
+
+    def run(self, sample: Sample) -> dict[str, Array]:
+        """Runs one sample (batch axis included) and returns every output by name.
+
+        Raises:
+            CalibrationError: the sample does not fit the model's inputs.
+            ModelError: the file is damaged, or belongs to another model.
+        """
+        found = self._session.run(sample)
+        missing = [name for name in self.outputs if name not in found]
+        if missing:
+            raise ModelError(
+                f"{self.path.name} has no output {missing[0]!r}; it was made from another model: give that as the source"
+            )
+        return {v.name or "": found[v.name or ""].astype(dtype_of(v), copy=False) for v in self.graph.graph.outputs}
+
+    def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
+        """Internal tensors by canonical name; names that the file does not have are left out."""
+        values = {v.name or "": v for node in self.graph.graph for v in node.outputs}
+        found = self._session.intermediates(sample, [name for name in names if name in values])
+        return {
+            name: array.astype(dtype_of(values[name]), copy=False) for name, array in found.items() if name in values
+        }
+
+    @functools.cached_property
+    def _session(self) -> OnnxRunner:
+        return OnnxRunner(self.path, optimize=False)
