@@ -83,7 +83,7 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
 
     if statistics is None or not scheme.needs_data:
         return make_plan(assigned.assignment, scheme, None, method, channels=channels)
-    if scheme.wide:  # with 65,536 steps there is nothing to gain from clipping
+    if scheme.wide or scheme.eight_bit_floats:  # with 65,536 steps, or relative ones, clipping wins nothing
         method = "min-max"
 
     def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:

@@ -141,7 +141,7 @@ def _first_guess(
             reasons[node] = cost
         elif kernel in INTEGERS and not integer_inputs(group, rule):
             reasons[node] = "it has no float input"
-        elif kernel == "int8" and node in relative:
+        elif kernel in ("int8", "fp8") and node in relative:
             reasons[node] = "it computes a spectrum, where relative errors of small values count"
         elif kernel in INTEGERS and (names := _touched(group, rule) & set(unbounded)):
             reasons[node] = f"{min(names)} {unbounded[min(names)]}"
@@ -159,7 +159,7 @@ def _constants(node: ir.Node, rule: OpRule) -> tuple[Array, ...]:
 
 
 def _touched(group: KernelGroup, rule: OpRule) -> set[str]:
-    names = {v.name or "" for v in (*integer_inputs(group, rule), *integer_outputs(group))}
+    names = {v.name or "" for v in (*integer_inputs(group, rule), *integer_outputs(group, rule))}
     return names | {inner_name(group.anchor, part.role) for part in rule.inner}
 
 
@@ -203,7 +203,7 @@ def _alone(kernels: _Kernels, groups: Mapping[ir.Node, KernelGroup], scheme: Sch
         if rule.alone is None or scheme.everywhere:
             continue
         fed = any(_made_in_integers(v, kernels, groups) for v in integer_inputs(group, rule))
-        read = any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group))
+        read = any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group, rule))
         if not fed and not read:
             found[node] = rule.alone
     return found
@@ -223,12 +223,15 @@ def _out_of_place(
             return f"{value.name} needs zero point 0, and its producer fixes another"
     if rule.role == "anchor":
         return None
+    if rule.within is not None:
+        host = rule.within(group.anchor)
+        return None if host is not None and groups[host].anchor in kernels else "its kernel computes in floats"
     inputs = integer_inputs(group, rule)
     if not any(_made_in_integers(v, kernels, groups) for v in inputs):
         return "nothing before it runs in integers"
     if rule.role == "passthrough":
         return None
-    if not any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group)):
+    if not any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group, rule)):
         return "nothing after it runs in integers"
     return None
 
@@ -251,7 +254,7 @@ def _read_in_integers(
             continue
         if rule.role != "passthrough":
             return True
-        if any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group)):
+        if any(_read_in_integers(v, kernels, groups, scheme) for v in integer_outputs(group, rule)):
             return True
     return False
 

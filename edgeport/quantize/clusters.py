@@ -51,7 +51,7 @@ def find_clusters(kernels: Iterable[KernelGroup], scheme: Scheme) -> tuple[Clust
 
     for group in kernels:
         rule = rule_of(group.anchor, scheme)
-        inputs, outputs = integer_inputs(group, rule), integer_outputs(group)
+        inputs, outputs = integer_inputs(group, rule), integer_outputs(group, rule)
         for value in (*inputs, *outputs):
             assert value.name is not None
             parent.setdefault(value.name, value.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx_ir as ir
 
 from edgeport.quantize.groups import KernelGroup
@@ -20,7 +22,10 @@ def rule_of(node: ir.Node, scheme: Scheme) -> OpRule:
 def integer_inputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
     """The anchor's inputs that carry integers as activations."""
     inputs = group.anchor.inputs
-    indices = range(len(inputs)) if rule.activations is None else rule.activations
+    if rule.activations is None:
+        indices: Iterable[int] = range(len(inputs))
+    else:
+        indices = rule.activations(group.anchor) if callable(rule.activations) else rule.activations
     picked = (inputs[i] for i in indices if i < len(inputs) and i != rule.weight)
     return tuple(v for v in picked if v is not None and v.dtype == ir.DataType.FLOAT)
 
@@ -31,6 +36,8 @@ def symmetric_inputs(node: ir.Node, rule: OpRule) -> tuple[ir.Value, ...]:
     return tuple(v for v in picked if v is not None)
 
 
-def integer_outputs(group: KernelGroup) -> tuple[ir.Value, ...]:
+def integer_outputs(group: KernelGroup, rule: OpRule) -> tuple[ir.Value, ...]:
     """The quantized values an integer kernel leaves behind: one, but for operators like Split; indices are plain."""
+    if rule.gives_floats:
+        return ()
     return tuple(v for v in group.nodes[-1].outputs if v.dtype not in _PLAIN)

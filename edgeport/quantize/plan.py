@@ -26,6 +26,7 @@ Kernel = Literal[
     "float32",
     "int8",
     "int16x8",
+    "fp8",
     "int8-dynamic",
     "int4-dynamic",
     "int8-weights",
@@ -34,10 +35,11 @@ Kernel = Literal[
     "palettized",
     "sparse",
 ]
-"""How a node runs: in float; in integers (activations of 8 or 16 bits); in integers with activations quantized at run
-time; or in float on weights that are stored as int8, int4, fp16, indices into a palette, or without their zeros."""
-INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8")
-"""Kernels whose activations are integers with parameters of the plan."""
+"""How a node runs: in float; in integers (activations of 8 or 16 bits) or in floats of 8 bits; in integers with
+activations quantized at run time; or in float on weights that are stored as int8, int4, fp16, indices into a palette,
+or without their zeros."""
+INTEGERS: tuple[Kernel, ...] = ("int8", "int16x8", "fp8")
+"""Kernels whose activations are integers, or floats of 8 bits, with parameters of the plan."""
 
 InputLayout = Literal["source", "nhwc"]
 ShapesAs = Literal["functions", "enumerated", "ranged"]
@@ -50,6 +52,7 @@ _LIMITS = {
     "int16": (-32768, 32767),
     "int32": (-(2**31), 2**31 - 1),
     "int64": (-(2**62), 2**62),
+    "float8e4m3fn": (-448, 448),
 }
 
 
@@ -58,7 +61,8 @@ class QParams:
     """Affine quantization parameters: real = scale * (q - zero_point).
 
     Attributes:
-        dtype: `int4`, `int8`, `uint8`, `int16`, `int32` or `int64`.
+        dtype: `int4`, `int8`, `uint8`, `int16`, `int32` or `int64`; or `float8e4m3fn` (Micikevicius et al. 2022,
+            arXiv:2209.05433), whose numbers take the place of integers and whose zero point is 0.
         scale: float32, shape () per tensor, (channels,) per channel, or with blocks that of the tensor with `axis`
             divided by `block`, and 1 where an axis beside it shares the scale.
         zero_point: int32, same shape as `scale`.
@@ -67,7 +71,7 @@ class QParams:
         block: how many elements along `axis` share a scale; None without blocks.
     """
 
-    dtype: Literal["int4", "int8", "uint8", "int16", "int32", "int64"]
+    dtype: Literal["int4", "int8", "uint8", "int16", "int32", "int64", "float8e4m3fn"]
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int32]
     axis: int | None = None
@@ -76,7 +80,7 @@ class QParams:
 
     @property
     def limits(self) -> tuple[int, int]:
-        """Smallest and largest stored integer."""
+        """Smallest and largest stored number."""
         low, high = _LIMITS[self.dtype]
         return (low + 1 if self.narrow else low), high
 
@@ -90,10 +94,14 @@ class QParams:
     def quantize(self, x: Array) -> Array:
         """Rounds half to even and saturates, as ONNX QuantizeLinear does (x/scale in float32).
 
-        int4 comes as int8 with values in [-8, 7].
+        int4 comes as int8 with values in [-8, 7], float8e4m3fn as ml_dtypes' type of it.
         """
         scale, zero = self._along_axis(self.scale, x.ndim), self._along_axis(self.zero_point, x.ndim)
         low, high = self.limits
+        if self.dtype == "float8e4m3fn":
+            import ml_dtypes
+
+            return np.clip(x / scale, low, high).astype(ml_dtypes.float8_e4m3fn)
         ratio = x.astype(np.float64) / scale if self.dtype in ("int32", "int64") else x / scale
         stored: Array = np.clip(np.rint(ratio) + zero, low, high).astype("int8" if self.dtype == "int4" else self.dtype)
         return stored
@@ -101,6 +109,8 @@ class QParams:
     def dequantize(self, q: Array) -> npt.NDArray[np.float32]:
         """The real values that stored integers stand for."""
         scale, zero = self._along_axis(self.scale, q.ndim), self._along_axis(self.zero_point, q.ndim)
+        if self.dtype == "float8e4m3fn":
+            return np.asarray(q.astype(np.float32) * scale, np.float32)
         real: npt.NDArray[np.float32] = ((q.astype(np.int64) - zero) * scale).astype(np.float32)
         return real
 

@@ -19,7 +19,7 @@ from edgeport.quantize.importance import ChannelMoments, Channels, added_means, 
 from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.operands import integer_inputs, rule_of
 from edgeport.quantize.plan import Plan, QParams, TensorPlan
-from edgeport.quantize.ranges import activation_qparams, weight_qparams
+from edgeport.quantize.ranges import activation_qparams, float8_qparams, weight_qparams
 from edgeport.quantize.rounding_shift import Moments, rounding_shifts
 from edgeport.quantize.saturation import Interval
 from edgeport.quantize.scheme import OpRule, Scheme
@@ -126,8 +126,11 @@ def _weight(
         return TensorPlan(name, "weight", None, said, sparse)
     if kernel.startswith("int4") and axis is not None and (entry := _four_bits(value, axis, here)) is not None:
         return entry
+    if kernel == "fp8":
+        low, high = _extremes(constant(value))
+        return TensorPlan(name, "weight", float8_qparams(low, high), "8-bit floats, per tensor")
     granularity = "per tensor" if axis is None else f"one scale a channel (axis {axis})"
-    qparams = weight_qparams(constant(value), axis, _biases(groups, tensors))
+    qparams = weight_qparams(constant(value), axis, _biases(groups, tensors, scheme))
     return TensorPlan(name, "weight", qparams, f"symmetric int8, {granularity}")
 
 
@@ -192,16 +195,19 @@ def _finest(group: KernelGroup, rule: OpRule, tensors: Mapping[str, TensorPlan],
     if weight is None or weight.const_value is None or not math.isfinite(scheme.max_product_gain):
         return 0.0
     axis = rule.weight_axis if scheme.at(group.anchor).per_channel else None
-    steps = weight_qparams(constant(weight), axis, _biases((group,), tensors)).scale
+    steps = weight_qparams(constant(weight), axis, _biases((group,), tensors, scheme)).scale
     return scales[0] * float(np.max(steps, initial=0.0)) / scheme.max_product_gain
 
 
-def _biases(groups: Iterable[KernelGroup], tensors: Mapping[str, TensorPlan]) -> list[tuple[QParams | None, Array]]:
-    """Of every group that has a constant bias: the parameters of its input, and the bias."""
+def _biases(
+    groups: Iterable[KernelGroup], tensors: Mapping[str, TensorPlan], scheme: Scheme
+) -> list[tuple[QParams | None, Array]]:
+    """Of every group whose bias is constant and must fit integers: the parameters of its input, and the bias."""
     return [
         (_input_qparams(group, tensors), constant(group.bias_value))
         for group in groups
         if group.bias_value is not None and group.bias_value.const_value is not None
+        if not rule_of(group.anchor, scheme).gives_floats
     ]
 
 
@@ -222,7 +228,10 @@ def _cluster_qparams(cluster: Cluster, scheme: Scheme, ranges: Ranges | None, me
         return cluster.fixed, "fixed by the kernel"
     symmetric = scheme.symmetric_activations or cluster.symmetric
     low, high = _spread(cluster, ranges, symmetric)
-    qparams = activation_qparams(low, high, symmetric=symmetric, wide=scheme.wide)
+    if scheme.eight_bit_floats:
+        qparams = float8_qparams(low, high)
+    else:
+        qparams = activation_qparams(low, high, symmetric=symmetric, wide=scheme.wide)
     sources = [v.name or "" for v in cluster.sources]
     if len(cluster.members) == 1:
         origin = "its own values" if cluster.sources[0].const_value is not None else method
@@ -241,10 +250,13 @@ def _spread(cluster: Cluster, ranges: Ranges | None, symmetric: bool = False) ->
     return low, high
 
 
+def _extremes(array: Array) -> Interval:
+    return (float(np.min(array)), float(np.max(array))) if array.size else (0.0, 0.0)
+
+
 def _interval(value: ir.Value, ranges: Ranges | None, within: Interval, symmetric: bool) -> Interval:
     if value.const_value is not None:
-        array = constant(value)
-        return (float(np.min(array)), float(np.max(array))) if array.size else (0.0, 0.0)
+        return _extremes(constant(value))
     if ranges is None:
         raise CalibrationError(f"tensor {value.name}: int8 needs a range, and no calibration data was given (--calib)")
     try:

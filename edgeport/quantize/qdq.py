@@ -26,8 +26,9 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
     """Returns a copy of a canonical graph in which every edge that the plan quantizes goes through Q/DQ.
 
     Graph inputs and outputs keep their names, dtypes and shapes. Biases become int32 with scale = input scale
-    * weight scale. fp16 weights become float16 constants behind a Cast; palettes and masked weights become the float
-    constants that they restore. An Attention in integers is spelled out.
+    * weight scale, but those of kernels that give floats stay float. fp16 weights become float16 constants behind a
+    Cast; palettes and masked weights become the float constants that they restore. An Attention in integers is
+    spelled out.
     """
     copy = model.clone()
     graph = copy.graph
@@ -42,13 +43,14 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
         x = None
         if kernel in INTEGERS:
             first = group.anchor.inputs[0]
-            x = plan.qparams(first.name) if first is not None else None
+            if first is not None and not rule.gives_floats:
+                x = plan.qparams(first.name)
             for value in integer_inputs(group, rule):
                 writer.replace(group.anchor, value, writer.round_trip(value, _qparams(plan, value)))
             if group.anchor.op_type == "Attention":
                 made.append(spell_out(copy, group.anchor, lambda v: writer.round_trip(v, _qparams(plan, v))))
             else:
-                made.extend(integer_outputs(group))
+                made.extend(integer_outputs(group, rule))
         if kernel.endswith("-dynamic") and group.anchor.op_type == "MatMul":
             rows = group.anchor.inputs[0]
             assert rows is not None
@@ -172,8 +174,8 @@ def _axis(qparams: QParams) -> dict[str, int]:
 
 
 def _stored(qparams: QParams, integers: Array) -> Array:
-    if qparams.dtype != "int4":
+    if qparams.dtype not in ("int4", "float8e4m3fn"):
         return integers.astype(qparams.dtype)
     import ml_dtypes
 
-    return integers.astype(ml_dtypes.int4)
+    return integers.astype(ml_dtypes.int4 if qparams.dtype == "int4" else ml_dtypes.float8_e4m3fn)

@@ -31,6 +31,17 @@ def activation_qparams(low: float, high: float, *, symmetric: bool = False, wide
     return QParams("int16" if wide else "int8", np.asarray(scale32), np.asarray(zero, np.int32))
 
 
+def float8_qparams(low: float, high: float) -> QParams:
+    """float8e4m3fn parameters for [low, high]: the scale takes the largest magnitude to 448, the largest number.
+
+    A range of only zeros gets scale 1. Clipping would win nothing, because steps are relative.
+    """
+    scale = np.float32(max(-low, high, 0.0) / 448)
+    if scale < np.finfo(np.float32).tiny:
+        scale = np.float32(1)
+    return QParams("float8e4m3fn", np.asarray(scale), np.asarray(0, np.int32))
+
+
 def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QParams | None, Array]] = ()) -> QParams:
     """Symmetric int8 parameters of a constant weight, values in [-127, 127].
 

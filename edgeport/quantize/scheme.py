@@ -46,7 +46,11 @@ class OpRule:
         kernel: what these nodes run as where the scheme's kernel is not to be had or not worth having; None: the
             scheme's kernel.
         activations: indices of the inputs that carry integers; None means every input that is not constant
-            data. A constant among them (Add with a constant operand) is quantized like an activation.
+            data. A constant among them (Add with a constant operand) is quantized like an activation. A function where
+            that depends on the node.
+        gives_floats: results leave the kernel as floats, and its bias is float, too: integers are only what it reads.
+        within: gives the node at the end of whose kernel this one runs, None if there is none; glue for which that is
+            known is in integers where that node is.
         output: fixed output parameters (Sigmoid, Softmax, Tanh); None means chosen from the statistics.
         shared: every input and the output have the same parameters (Concat).
         result_step: from the scales of the inputs that carry integers, the step in which results come before they
@@ -63,7 +67,9 @@ class OpRule:
     weight_axis: int = 0
     more_weights: tuple[int, ...] = ()
     kernel: Kernel | None = None
-    activations: tuple[int, ...] | None = None
+    activations: tuple[int, ...] | Callable[[ir.Node], tuple[int, ...]] | None = None
+    gives_floats: bool = False
+    within: Callable[[ir.Node], ir.Node | None] | None = None
     output: QParams | None = None
     shared: bool = False
     result_step: Callable[[Sequence[float]], float] | None = None
@@ -132,6 +138,11 @@ class Scheme:
     def wide(self) -> bool:
         """Whether activations are int16."""
         return any(scheme.kernel == "int16x8" for scheme in self.parts)
+
+    @property
+    def eight_bit_floats(self) -> bool:
+        """Whether activations are floats of 8 bits."""
+        return any(scheme.kernel == "fp8" for scheme in self.parts)
 
     @property
     def weighs(self) -> bool:

@@ -47,8 +47,10 @@ def mixed(base: Scheme, layers: Mapping[str, Scheme]) -> Scheme:
     parts = (base, *layers.values())
     if base.everywhere:
         raise UsageError("--layer-precision needs --scheme default: full-integer leaves no choice of precision")
-    if len({part.kernel for part in parts if part.kernel in INTEGERS}) > 1:
-        raise UsageError("--layer-precision: int8 and int16x8 do not mix; activations have one width in all of a model")
+    kinds = dict.fromkeys(part.kernel for part in parts if part.kernel in INTEGERS)
+    if len(kinds) > 1:
+        both = " and ".join(sorted(kinds))
+        raise UsageError(f"--layer-precision: {both} do not mix; activations have one type in all of a model")
 
     def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
         return layers.get(anchor.name or "", base).fusible(anchor, activation)
