@@ -60,7 +60,7 @@ class OnnxFileRunner:
         missing = [name for name in self.outputs if name not in found]
         if missing:
             raise ModelError(
-                f"{self.path.name} has no output {missing[0]!r}; it was made from another model: give that as the source"
+                f"{self.path.name} has no output {missing[0]!r}; give the model it was made from as the source"
             )
         return {v.name or "": found[v.name or ""].astype(dtype_of(v), copy=False) for v in self.graph.graph.outputs}
 
