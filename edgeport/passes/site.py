@@ -59,3 +59,9 @@ def is_read(node: ir.Node, output: int) -> bool:
         return False
     value = node.outputs[output]
     return bool(value.uses()) or value.is_graph_output()
+
+
+def number(site: Site, value: float, like: ir.Value | None, role: str) -> ir.Value:
+    """A scalar constant of the element type of `like`; float32 where that is not known."""
+    dtype = np.dtype(np.float32) if like is None or like.dtype is None else like.dtype.numpy()
+    return site.constant(role, np.asarray(value, dtype))
