@@ -67,6 +67,9 @@ def with_halves(model: ir.Model, canonical: ir.Graph, plan: Plan, opset: int) ->
             name, value.name = value.name, f"{value.name}/half"
             graph.outputs[index] = casts.to(value, _FLOAT)
             graph.outputs[index].name = name
+    for value in tuple(graph.initializers.values()):
+        if not value.uses() and not value.is_graph_output():
+            del graph.initializers[value.name or ""]
     return result
 
 

@@ -1,0 +1,26 @@
+"""From a model to a file: the same bytes every time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx_ir as ir
+
+_LARGEST_FILE = 2**31 - 2**26
+"""Bytes of constants up to which a file holds them: protobuf stops at 2 GiB, nodes need the rest."""
+
+
+def save(model: ir.Model, path: Path) -> tuple[Path, ...]:
+    """Writes a model, with its constants beside it where one file cannot hold them.
+
+    Returns:
+        The file, and the one with the constants if there is one.
+    """
+    model.producer_name, model.producer_version = "edgeport", None
+    size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
+    if size < _LARGEST_FILE:
+        path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+        return (path,)
+    constants = path.with_suffix(".data")
+    ir.save(model, path, external_data=constants.name)
+    return path, constants

@@ -1,0 +1,71 @@
+"""The TensorRT target: ONNX files for Jetson boards, checked as far as it goes without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx_ir as ir
+
+from edgeport.findings import Finding
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.scheme import Scheme
+from edgeport.targets.contract import Artifact, Profile, facts_of
+from edgeport.targets.tensorrt.board import board_of, remarks_on_board
+from edgeport.targets.tensorrt.forms import in_own_forms
+from edgeport.targets.tensorrt.models import models_of
+from edgeport.targets.tensorrt.opset.lower import attempt
+from edgeport.targets.tensorrt.runner import OnnxFileRunner
+from edgeport.targets.tensorrt.save import save
+from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
+
+
+@dataclass(frozen=True)
+class TensorrtTarget:
+    """TensorRT: a folder with ONNX files and the scripts that build an engine from them on the board."""
+
+    name: str = "tensorrt"
+    suffix: str = ".onnx"
+    precisions: tuple[str, ...] = PRECISIONS
+    schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
+    ends: tuple[str, ...] = ()
+    toolchain: Mapping[str, str] = field(default_factory=dict)
+
+    def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
+        """Where TensorRT's explicit quantization wants Q/DQ at that precision.
+
+        Raises:
+            UsageError: there is no such precision.
+        """
+        return tensorrt_scheme(precision, board_of(facts_of(profile)))
+
+    def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
+        """Every node that the board's opset or parser does not have."""
+        board = board_of(facts_of(profile))
+        _, refused = attempt(in_own_forms(graph, board), board.opset)
+        return [*remarks_on_board(board), *refused]
+
+    def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
+        """Writes `out/name.fp32.onnx`, its twins and the files of the plan's precision.
+
+        Raises:
+            ModelError: the board's opset cannot express a node.
+        """
+        board = board_of(plan.device)
+        models = models_of(graph, plan, board)
+        paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
+        main = paths[plan.precision if plan.precision in paths else "fp32"][0]
+        files = tuple(sorted(path for written in paths.values() for path in written))
+        facts = {"opset": board.opset, "dialect": board.dialect, "bytes": main.stat().st_size}
+        return Artifact(self.name, plan.precision, main, files, (), facts)
+
+    def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxFileRunner:
+        """The file in ONNX Runtime, as it is written."""
+        return OnnxFileRunner(artifact.path, graph)
+
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
+        """There is none."""
+
+
+TENSORRT = TensorrtTarget()
