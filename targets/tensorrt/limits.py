@@ -1,0 +1,126 @@
+"""What stands against a lowered graph on a board: nodes and tensors that its oldest TensorRT does not take.
+
+Sources: docs/operators.md and docs/Changelog.md of onnx/onnx-tensorrt (see `operators.toml`) for operators, element
+types and their restrictions; the TensorRT developer guide for tensors of up to eight axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.findings import Finding
+from edgeport.targets.lowering import Refused, finding
+from edgeport.targets.tensorrt import operators
+from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.restrictions import broken
+from edgeport.targets.tensorrt.version import Version
+
+MOST_AXES = 8
+"""`nvinfer1::Dims::MAX_DIMS`."""
+
+_FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.DOUBLE})
+_INTS = frozenset({ir.DataType.INT32, ir.DataType.INT64})
+_SINCE = {
+    ir.DataType.UINT8: Version(8, 5),
+    ir.DataType.BFLOAT16: Version(10, 0),
+    ir.DataType.FLOAT8E4M3FN: Version(10, 0),
+    ir.DataType.INT4: Version(10, 0),
+    ir.DataType.FLOAT4E2M1: Version(10, 8),
+}
+"""Element types that came after 8.0."""
+_KNOWN = _FLOATS | _INTS | {ir.DataType.INT8, ir.DataType.BOOL} | _SINCE.keys()
+_QUANTIZED = frozenset(
+    {ir.DataType.INT8, ir.DataType.INT4, ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT4E2M1, ir.DataType.UINT8}
+)
+"""Element types of quantized tensors, and of ends of the network; no layer calculates with them."""
+_CARRIERS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "CastLike"})
+_WIDE = Version(10, 0)
+"""Since then int64 is no longer narrowed to int32 (the first Jetson release after 8.6)."""
+_INT32 = np.iinfo(np.int32)
+
+
+def objections(model: ir.Model, board: Board) -> list[Finding]:
+    """Every node, bodies of loops included, that the board's oldest TensorRT does not take.
+
+    Args:
+        model: the graph as it will be saved, of the board's opset and with known shapes.
+        board: the board.
+
+    Returns:
+        errors with node, operator, reason and way out; empty if there is none.
+    """
+    return [finding(refused, node) for node in model.graph.all_nodes() for refused in objections_to(node, board.oldest)]
+
+
+def objections_to(node: ir.Node, version: Version) -> Iterator[Refused]:
+    """What that TensorRT has against one node."""
+    if node.domain not in ("", "ai.onnx"):
+        yield Refused(f"operator {node.domain}::{node.op_type} is not ONNX's own", code="unsupported-op")
+        return
+    if not operators.imports(node.op_type, version):
+        yield _not_imported(node.op_type, version)
+        return
+    yield from _tensors(node, version)
+    yield from _kind(node, version)
+    for message, since in broken(node, version):
+        hint = None if since is None else f"TensorRT {since.major}.{since.minor} and later take it"
+        yield Refused(message, hint)
+
+
+def _not_imported(op_type: str, version: Version) -> Refused:
+    since = operators.first(op_type)
+    message = f"the ONNX parser of TensorRT {version.major}.{version.minor} has no {op_type}"
+    if since is None:
+        return Refused(message, "end the model before it, or write it in other operators", "unsupported-op")
+    return Refused(message, f"TensorRT {since.major}.{since.minor} and later have it", "unsupported-op")
+
+
+def _tensors(node: ir.Node, version: Version) -> Iterator[Refused]:
+    """Element types, ranks and values of what the node reads and gives."""
+    for value in (*node.inputs, *node.outputs):
+        if value is None or value.dtype is None:
+            continue
+        dtype = value.dtype
+        if dtype not in _KNOWN:
+            yield Refused(f"TensorRT has no {dtype.name} tensors, such as {value.name!r}", code="unsupported-dtype")
+        elif dtype in _SINCE and version < _SINCE[dtype]:
+            since = _SINCE[dtype]
+            hint = f"TensorRT {since.major}.{since.minor} and later have it"
+            message = f"TensorRT {version.major}.{version.minor} has no {dtype.name} tensors, such as {value.name!r}"
+            yield Refused(message, hint, "unsupported-dtype")
+        elif dtype in _QUANTIZED and node.op_type not in _CARRIERS:
+            message = f"{value.name!r} is {dtype.name}: TensorRT only quantizes to it and casts from it"
+            yield Refused(message, "cast it to int32 or float32 first", "unsupported-dtype")
+        if value.shape is not None and len(value.shape) > MOST_AXES:
+            yield Refused(f"{value.name!r} has {len(value.shape)} axes; TensorRT has tensors of up to {MOST_AXES}")
+    if version < _WIDE:
+        yield from _too_large(node)
+
+
+def _too_large(node: ir.Node) -> Iterator[Refused]:
+    """int64 constants that older parsers clamp; ends of slices mean the same when clamped."""
+    for index, value in enumerate(node.inputs):
+        if value is None or value.const_value is None or value.dtype != ir.DataType.INT64:
+            continue
+        if node.op_type == "Slice" and index in (1, 2):
+            continue
+        data = value.const_value.numpy()
+        if data.size and (data.min() < _INT32.min or data.max() > _INT32.max):
+            message = f"constant {value.name!r} does not fit int32, to which TensorRT before 10 narrows int64"
+            yield Refused(message, "TensorRT 10.0 and later keep int64", "unsupported-dtype")
+
+
+def _kind(node: ir.Node, version: Version) -> Iterator[Refused]:
+    """Whether the operator takes the element type of its data, its first input."""
+    takes = operators.kinds(node.op_type, version)
+    data = node.inputs[0] if node.inputs else None
+    if takes is None or data is None or data.dtype is None or data.dtype in _QUANTIZED:
+        return
+    dtype = data.dtype
+    kind = "float" if dtype in _FLOATS else "int" if dtype in _INTS else "bool" if dtype == ir.DataType.BOOL else None
+    if kind is not None and kind not in takes:
+        message = f"{node.op_type} of {dtype.name} data is not in TensorRT {version.major}.{version.minor}"
+        yield Refused(message, f"cast its input {data.name!r} to {takes[0]}", "unsupported-dtype")
