@@ -1,5 +1,13 @@
-"""TensorRT's rules for ONNX models, quantized or not: one function a rule."""
+"""TensorRT's rules for ONNX models, quantized or not: one function a rule. Importing this registers all of them."""
 
-from edgeport.targets.tensorrt.rules import parameters, types
+from edgeport.targets.tensorrt.rules import (
+    blocks,
+    dialect,
+    integer_operators,
+    parameters,
+    placement,
+    types,
+    weights,
+)
 
-__all__ = ["parameters", "types"]
+__all__ = ["blocks", "dialect", "integer_operators", "parameters", "placement", "types", "weights"]
