@@ -47,6 +47,7 @@ def test_int8_export_is_proven_and_says_what_it_did(cnn: Path, images: Path, tmp
         "report.json",
         "statistics.safetensors",
         "tflite/golden/golden.safetensors",
+        "tflite/golden/golden.sha256",
         "tflite/small_cnn.tflite",
     }
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())

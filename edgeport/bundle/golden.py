@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,6 +46,7 @@ def write_golden(
 
     Keys: `input/INDEX/NAME` (as the artifact takes it), `output/INDEX/NAME` (what the artifact gave here) and
     `reference/INDEX/NAME` (what the float source gives, in its dtype); the shapes of outputs are those of the graph.
+    Beside it `golden.sha256`, as `sha256sum -c` reads it: a device that compares with the samples can check them first.
     """
     from safetensors.numpy import save
 
@@ -57,7 +59,9 @@ def write_golden(
             tensors |= {f"{kind}/{index}/{name}": np.asarray(array, order="C") for name, array in arrays.items()}
     path = folder / "golden" / "golden.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(save(tensors))
+    data = save(tensors)
+    path.write_bytes(data)
+    path.with_suffix(".sha256").write_text(f"{hashlib.sha256(data).hexdigest()}  {path.name}\n", "ascii", newline="\n")
     return path
 
 
