@@ -7,12 +7,11 @@ It reads pickled requests from its standard input and answers each on what was i
 
 from __future__ import annotations
 
-import os
-import pickle
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from edgeport.targets.worker_process import DECLINED, DONE, serve
 
 _KEPT = 4
 """Compiled models kept open; the one not used for longest is closed."""
@@ -20,18 +19,8 @@ _KEPT = 4
 
 def main() -> None:
     """Serves until the input ends."""
-    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)  # the runtime writes there past Python
-    os.dup2(quiet, 2)
     desk = _Desk()
-    while True:
-        try:
-            request = pickle.load(requests)
-        except EOFError:
-            break
-        pickle.dump(desk.answer(request), answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
+    serve(desk.answer)
     desk.close()
 
 
@@ -46,23 +35,23 @@ class _Desk:
         try:
             from edgeport.targets.coreai import aicore
         except Exception as error:  # a toolchain of another version may fail in any way
-            return "declined", f"coreai-core cannot be loaded: {type(error).__name__}: {error}"
+            return DECLINED, f"coreai-core cannot be loaded: {type(error).__name__}: {error}"
         try:
             match request:
                 case "write", program, path, notes:
                     self._forget(path)
                     aicore.write(program, Path(path), notes)
-                    return "done", None
+                    return DONE, None
                 case "inspect", path:
                     model = self._model(path)
-                    return "done", (model.inputs, model.outputs)
+                    return DONE, (model.inputs, model.outputs)
                 case "watch", path, names, feeds:
-                    return "done", self._watched(path, names, feeds)
+                    return DONE, self._watched(path, names, feeds)
                 case "run", path, feeds:
-                    return "done", self._model(path).run(feeds)
+                    return DONE, self._model(path).run(feeds)
         except aicore.ProgramError as error:
-            return "declined", str(error)
-        return "declined", f"there is no request {request[0]!r}"
+            return DECLINED, str(error)
+        return DECLINED, f"there is no request {request[0]!r}"
 
     def close(self) -> None:
         self._stop_watching()

@@ -115,14 +115,17 @@ def test_a_death_of_the_toolchain_is_an_error_and_the_next_request_starts_it_ane
     artifact = COREAI.lower(model, Plan("fp32"), tmp_path, "m")
     runner = COREAI.runner(artifact, model)
     want = runner.run(g.inputs)["out/1"]
-    process = engine._PROCESS[0]
+    process = engine.WORKER.process
+    assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     threading.Timer(0.2, os.kill, (process.pid, signal.SIGKILL)).start()  # it dies with the request in hand
     with pytest.raises(ModelError, match=r"does not run m.aimodel: its process ended with SIGKILL"):
         runner.run(g.inputs)
     np.testing.assert_array_equal(runner.run(g.inputs)["out/1"], want)
-    os.kill(engine._PROCESS[0].pid, signal.SIGKILL)  # one that is found dead is replaced
-    engine._PROCESS[0].wait()
+    process = engine.WORKER.process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)  # one that is found dead is replaced
+    process.wait()
     np.testing.assert_array_equal(runner.run(g.inputs)["out/1"], want)
 
 
