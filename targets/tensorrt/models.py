@@ -5,19 +5,22 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgeport.quantize.plan import Plan
-from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.opset import lower_opset
 from edgeport.targets.tensorrt.typed import half_ready, with_halves
 
+TWIN = "-fp16"
+"""Ends the key of a quantized model whose other floats are halves."""
 _FLOATS = ("fp32", "fp16")
 
 
 def models_of(graph: ir.Model, plan: Plan, board: Board) -> dict[str, ir.Model]:
     """The models by what they compute in, the key of a file's name.
 
-    `fp32` is always there, `fp16` where the board may want types in the file and more than fp32 was asked for.
+    `fp32` is always there, `fp16` where the board may want types in the file and more than fp32 was asked for. Where it
+    always has a TensorRT that wants them, a quantized model has a twin with halves, too, e.g. `int8-fp16`.
 
     Raises:
         ModelError: the board's opset cannot express a node.
@@ -29,4 +32,9 @@ def models_of(graph: ir.Model, plan: Plan, board: Board) -> dict[str, ir.Model]:
     if plan.precision not in _FLOATS:
         quantized = in_own_forms(quantized_graph(graph, plan), board)
         found[plan.precision] = lower_opset(quantized, board.opset)
+        if board.typed and board.oldest >= FIRST_TYPED:
+            formed = in_own_forms(quantized_graph(half_ready(graph, plan), plan), board)
+            found[f"{plan.precision}{TWIN}"] = lower_opset(
+                with_halves(formed, graph.graph, plan, board.opset), board.opset
+            )
     return found

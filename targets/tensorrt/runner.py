@@ -15,6 +15,7 @@ from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.values import dtype_of, spec_of
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.runner import Verdict
+from edgeport.validate.second import SecondRun
 
 
 @dataclass
@@ -75,3 +76,22 @@ class OnnxFileRunner:
     @functools.cached_property
     def _session(self) -> OnnxRunner:
         return OnnxRunner(self.path, optimize=False)
+
+
+@dataclass(frozen=True)
+class TwinRunner:
+    """A `SecondRunner` over the file for strongly typed networks that stands beside an artifact.
+
+    Args:
+        first: the twin, as the artifact itself is run.
+        name: what the report calls it.
+        samples: of the held-out ones; float16 is slow on a CPU.
+    """
+
+    first: OnnxFileRunner
+    name: str = "halves"
+    samples: int = 16
+
+    def run_all(self, samples: Sequence[Sample]) -> SecondRun:
+        """Runs samples; there are no facts but the file's name."""
+        return SecondRun(tuple(self.first.run(sample) for sample in samples), {"file": self.first.path.name})

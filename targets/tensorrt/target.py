@@ -14,9 +14,10 @@ from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.tensorrt.board import board_of, remarks_on_board
 from edgeport.targets.tensorrt.forms import in_own_forms
-from edgeport.targets.tensorrt.models import models_of
+from edgeport.targets.tensorrt.limits import objections
+from edgeport.targets.tensorrt.models import TWIN, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
-from edgeport.targets.tensorrt.runner import OnnxFileRunner
+from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
 from edgeport.targets.tensorrt.save import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
 
@@ -43,8 +44,8 @@ class TensorrtTarget:
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that the board's opset or parser does not have."""
         board = board_of(facts_of(profile))
-        _, refused = attempt(in_own_forms(graph, board), board.opset)
-        return [*remarks_on_board(board), *refused]
+        lowered, refused = attempt(in_own_forms(graph, board), board.opset)
+        return [*remarks_on_board(board), *(refused or objections(lowered, board))]
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes `out/name.fp32.onnx`, its twins and the files of the plan's precision.
@@ -64,8 +65,11 @@ class TensorrtTarget:
         """The file in ONNX Runtime, as it is written."""
         return OnnxFileRunner(artifact.path, graph)
 
-    def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
-        """There is none."""
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> TwinRunner | None:
+        """The quantized file's twin with halves, where there is one."""
+        path = artifact.path
+        twin = path.with_name(f"{path.name.removesuffix(self.suffix)}{TWIN}{self.suffix}")
+        return TwinRunner(OnnxFileRunner(twin, graph)) if twin.exists() else None
 
 
 TENSORRT = TensorrtTarget()

@@ -6,7 +6,8 @@
 
 Inputs and outputs keep their types. Norms, what float16 cannot hold (`edgeport.targets.halves`), operators without
 float16 in the file's opset and control flow compute in float32; so does what stands in for a norm that an older opset
-lacks. TensorRT's guide to strongly typed networks asks for the same (inference-library/strongly-typed).
+lacks. TensorRT's guide to strongly typed networks asks for the same (inference-library/strongly-typed). Q/DQ give and
+take float16, with scales in float16, from opset 19 on; where a scale is below what float16 holds precisely they do not.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
+from edgeport.passes.edit import constant
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
 from edgeport.targets.finite_masks import with_finite_masks
-from edgeport.targets.halves import wide_nodes
+from edgeport.targets.halves import MOST_HALF, wide_nodes
+from edgeport.targets.tensorrt.opset.schema import schema_of
 from edgeport.targets.unit_vectors import with_unit_vectors
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _NORMS = frozenset(
     {"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization", "LpNormalization"}
 )
+
+_LEAST_SCALE = 2.0**-14
+"""The smallest float16 with all of its bits; a scale that is rounded further makes other numbers of the integers."""
 
 
 def half_ready(graph: ir.Model, plan: Plan) -> ir.Model:
@@ -35,20 +40,20 @@ def half_ready(graph: ir.Model, plan: Plan) -> ir.Model:
 
 
 def with_halves(model: ir.Model, canonical: ir.Graph, plan: Plan, opset: int) -> ir.Model:
-    """A copy of a float graph in which all that can be is float16.
+    """A copy of a graph in which all floats that can be are float16.
 
     Args:
-        model: the graph in the target's forms, at the canonical opset.
+        model: the graph in the target's forms, quantized or not, at the canonical opset.
         canonical: the graph before them, whose norms are still single nodes.
         plan: nodes for which it has fp32 keep float32.
         opset: of the file that it becomes.
     """
     result = rewritten(model, ())
     graph = result.graph
-    wide = wide_nodes(graph, plan) | _norms(graph, canonical)
+    wide = wide_nodes(graph, plan) | _norms(graph, canonical) | {node for node in graph if _fine_scale(node)}
     narrow = [node for node in graph if node not in wide and _takes_halves(node, opset)]
     halves = {
-        out for node in narrow for i, out in enumerate(node.outputs) if out.dtype == _FLOAT and _half_out(node, i)
+        out for node in narrow for i, out in enumerate(node.outputs) if out.dtype == _FLOAT and _half_out(node, i, opset)
     }
     for value in halves:
         value.type = ir.TensorType(_HALF)
@@ -89,6 +94,14 @@ def _norms(graph: ir.Graph, canonical: ir.Graph) -> frozenset[ir.Node]:
     return frozenset(found)
 
 
+def _fine_scale(node: ir.Node) -> bool:
+    """Whether a Q or DQ has a scale that float16 does not hold precisely."""
+    if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+        return False
+    scale = constant(node.inputs[1])
+    return scale is None or bool(scale.min() < _LEAST_SCALE) or bool(scale.max() > MOST_HALF)
+
+
 def _reads(node: ir.Node) -> Iterator[tuple[ir.Node, int, ir.Value]]:
     """What a node reads, and what its subgraphs do: the reading node, the index of the input, the value."""
     yield from ((node, index, value) for index, value in enumerate(tuple(node.inputs)) if value is not None)
@@ -106,26 +119,18 @@ def _takes_halves(node: ir.Node, opset: int) -> bool:
         return False
     ends = [(value, _half_in(node, i, opset)) for i, value in enumerate(node.inputs) if value is not None]
     floats = [half for value, half in ends if value.dtype == _FLOAT]
-    made = [_half_out(node, i) for i, out in enumerate(node.outputs) if out.dtype == _FLOAT]
+    made = [_half_out(node, i, opset) for i, out in enumerate(node.outputs) if out.dtype == _FLOAT]
     return all(made) and (any(floats) or bool(made))
 
 
 def _half_in(node: ir.Node, index: int, opset: int) -> bool:
-    schema = _schema(node, opset)
+    schema = schema_of(node.op_type, opset)
     return schema is not None and "tensor(float16)" in schema.inputs[min(index, len(schema.inputs) - 1)].types
 
 
-def _half_out(node: ir.Node, index: int) -> bool:
-    schema = _schema(node, None)
+def _half_out(node: ir.Node, index: int, opset: int) -> bool:
+    schema = schema_of(node.op_type, opset)
     return schema is not None and "tensor(float16)" in schema.outputs[min(index, len(schema.outputs) - 1)].types
-
-
-def _schema(node: ir.Node, opset: int | None) -> onnx.defs.OpSchema | None:
-    version = opset or onnx.defs.onnx_opset_version()
-    try:
-        return onnx.defs.get_schema(node.op_type, version, "")
-    except onnx.defs.SchemaError:
-        return None
 
 
 def _retype(node: ir.Node, halves: set[ir.Value]) -> None:
