@@ -1,0 +1,117 @@
+"""NVIDIA's ONNX parser and engine builder for other processes, which survive when this one does not.
+
+    python -P -m edgeport.targets.tensorrt.oracle_worker
+
+TensorRT for RTX parses and builds on a machine without a GPU; its parser is of the TensorRT 11 generation. What it logs
+is collected and never printed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgeport.targets.worker_process import DECLINED, DONE, serve
+
+_PLACE = re.compile(r"^\S*\.(?:cpp|h|cu):\d+: ")
+"""Where in NVIDIA's sources a message comes from."""
+
+
+Said = tuple[str, str, str, str]
+"""One sentence of NVIDIA's parser: `rejects` or `warns`, its words in one line, node and operator (empty if none)."""
+
+
+@dataclass
+class _Log:
+    """Warnings and errors since the last `clear`."""
+
+    lines: list[tuple[str, str]] = field(default_factory=list)
+
+    def words(self, severity: str) -> list[str]:
+        found = (_PLACE.sub("", " ".join(text.split())) for kind, text in self.lines if kind == severity)
+        return list(dict.fromkeys(found))
+
+
+def main() -> None:
+    """Serves until the input ends."""
+    serve(answer)
+
+
+def answer(request: tuple[Any, ...]) -> tuple[str, Any]:
+    """Answers `("parse", path or bytes)` and `("build", path, target, compute capabilities)`."""
+    try:
+        import tensorrt_rtx as trt
+    except Exception as error:  # a toolchain of another version may fail in any way
+        return DECLINED, f"tensorrt-rtx cannot be loaded: {type(error).__name__}: {error}"
+    try:
+        match request:
+            case "parse", model:
+                return DONE, _parse(trt, model)[0]
+            case "build", model, path, capabilities:
+                return _build(trt, model, path, capabilities)
+    except Exception as error:  # what its bindings raise is no part of their documentation
+        return DECLINED, f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return DECLINED, f"there is no request {request[0]!r}"
+
+
+def _parse(trt: Any, model: str | bytes) -> tuple[list[Said], Any]:
+    """What the parser says of a file (a path, whose external data lies beside it) or of its bytes; and the network."""
+    log, logger = _logger(trt)
+    builder = trt.Builder(logger)
+    network = builder.create_network(0)
+    parser = trt.OnnxParser(network, logger)
+    parsed = parser.parse(model) if isinstance(model, bytes) else parser.parse_from_file(model)
+    said: list[Said] = [("warns", text, "", "") for text in log.words("WARNING")]
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        said.append(("rejects", _words(error), error.node_name(), error.node_operator()))
+    if parsed and not network.num_outputs:
+        said.append(("rejects", "it finds no graph in it", "", ""))
+    if not parsed and not parser.num_errors:
+        said.append(("rejects", "; ".join(log.words("ERROR")) or "it gives no reason", "", ""))
+    return said, (log, builder, network, parser)
+
+
+def _words(error: Any) -> str:
+    """The parser's words; where they are a bare `false`, the name of its check stands for them."""
+    text = " ".join(error.desc().split())
+    return f"{error.func()} fails" if text in ("", "false") else text
+
+
+def _build(trt: Any, model: str | bytes, path: str, capabilities: tuple[str, ...]) -> tuple[str, Any]:
+    """Builds an engine for GPUs of these compute capabilities (`SM86`, ...) and writes it to `path`."""
+    said, (log, builder, network, _parser) = _parse(trt, model)
+    for kind, text, node, op in said:
+        if kind == "rejects":
+            return DECLINED, f"its parser says at {op} {node!r}: {text}" if op else f"its parser says: {text}"
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = len(capabilities)
+    for index, name in enumerate(capabilities):
+        config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
+    log.lines.clear()
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        return DECLINED, "; ".join(log.words("ERROR")) or "it gives no reason"
+    Path(path).write_bytes(bytes(engine))
+    return DONE, None
+
+
+def _logger(trt: Any) -> tuple[_Log, Any]:
+    log = _Log()
+
+    class Collecting(trt.ILogger):  # type: ignore[misc]  # NVIDIA's interface is a class to derive from
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            kind = str(severity).rsplit(".", 1)[-1]
+            if kind in ("WARNING", "ERROR", "INTERNAL_ERROR"):
+                log.lines.append(("WARNING" if kind == "WARNING" else "ERROR", text))
+
+    return log, Collecting()
+
+
+if __name__ == "__main__":
+    main()
