@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
@@ -27,3 +28,16 @@ class Finding:
     node: str | None = None
     op: str | None = None
     hint: str | None = None
+
+
+def gathered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """One finding for each code and severity, in order: the first, with the number of all; errors come first."""
+    by_code: dict[tuple[str, Severity], list[Finding]] = {}
+    for finding in findings:
+        by_code.setdefault((finding.code, finding.severity), []).append(finding)
+    told = [
+        same[0] if len(same) == 1 else replace(same[0], message=f"{same[0].message} (the first of {len(same)} places)")
+        for same in by_code.values()
+    ]
+    order = ("error", "warning", "info")
+    return tuple(sorted(told, key=lambda finding: order.index(finding.severity)))

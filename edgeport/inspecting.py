@@ -9,7 +9,9 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgeport.errors import UsageError
 from edgeport.findings import Finding
+from edgeport.linting import lint_for
 from edgeport.preparation import prepare
 from edgeport.results import Result
 from edgeport.sample import InputSpec
@@ -22,6 +24,7 @@ def inspect(
     *,
     target: str | Sequence[str] = (),
     inputs: Sequence[str | InputSpec] = (),
+    for_device: str | None = None,
     drop_passes: Sequence[str] = (),
     add_passes: Sequence[str] = (),
 ) -> Result:
@@ -31,6 +34,8 @@ def inspect(
         source: as for `export`.
         target: targets to ask; by default all whose toolchain is installed.
         inputs: `NAME:DTYPE[SHAPE]`, to fix open dimensions.
+        for_device: a profile: check the ONNX file as it is against that device's rules (`edgeport.linting.lint_for`
+            says what comes back), and ask nobody else.
         drop_passes: names of graph passes to leave out.
         add_passes: names of graph passes to run as well.
 
@@ -40,6 +45,10 @@ def inspect(
     Raises:
         EdgeportError: the model cannot be captured, a name is unknown, or a toolchain is missing.
     """
+    if for_device is not None:
+        if target or inputs or drop_passes or add_passes:
+            raise UsageError("--for reads the file as it is; leave out --target, --input and --passes-*")
+        return lint_for(source, for_device)
     names = [target] if isinstance(target, str) else list(target)
     targets = [load_target(name) for name in names] or _installed()
     for asking in targets:

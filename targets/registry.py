@@ -58,14 +58,14 @@ def profile_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _PROFILES.glob("*.toml")))
 
 
-def load_profile(name: str) -> Profile:
-    """The device profile of that name.
+def load_profile(name: str, flag: str = "--profile") -> Profile:
+    """The device profile of that name; `flag` is where the name was given.
 
     Raises:
         UsageError: there is no such profile.
     """
     if name not in profile_names():
-        raise UsageError(f"--profile {name}: no such device; {did_you_mean(name, profile_names())}")
+        raise UsageError(f"{flag} {name}: no such device; {did_you_mean(name, profile_names())}")
     facts = tomllib.loads((_PROFILES / f"{name}.toml").read_text(encoding="utf-8"))
     return Profile(name, facts["target"], facts)
 

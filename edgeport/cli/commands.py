@@ -65,16 +65,22 @@ def export(config: str | None, dry_run: bool, quiet: bool, as_json: bool, **flag
 
 
 @cli.command(short_help="Show what a model consists of.")
-@o.flags(o.SOURCE, o.ASKED, o.INPUT, o.CONFIG, o.PASSES_DROP, o.PASSES_ADD, o.QUIET, o.JSON)
-def inspect(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
-    """Show what SOURCE takes, gives and consists of, and what each target would refuse."""
-    arguments = merge(flags, read_config(config, quiet))
+@o.flags(o.SOURCE, o.FOR, o.ASKED, o.INPUT, o.CONFIG, o.PASSES_DROP, o.PASSES_ADD, o.QUIET, o.JSON)
+def inspect(config: str | None, for_device: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
+    """Show what SOURCE takes, gives and consists of, and what each target would refuse.
+
+    With --for, SOURCE is an .onnx file that any tool wrote: exit code 3 where the device would not take it.
+    """
+    settings = read_config(config, quiet)
+    if for_device is not None:  # what the file says of targets and inputs is for exports
+        settings = type(settings)(source=settings.source)
+    arguments = merge(flags, settings)
     source = required(arguments, "source", "SOURCE")
 
     def call(progress: TerminalProgress | None) -> Result:
         from edgeport import api
 
-        return api.inspect(source, **arguments)
+        return api.inspect(source, for_device=for_device, **arguments)
 
     return Job("inspect", call, as_json, quiet)
 

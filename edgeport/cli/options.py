@@ -24,6 +24,9 @@ TARGET = click.option(
 ASKED = click.option(
     "--target", metavar="A,B", multiple=True, callback=_split, help="Targets to ask [default: all that are installed]."
 )
+FOR = click.option(
+    "--for", "for_device", metavar="DEVICE", help="Check an .onnx file as it is, Q/DQ or not, against a device's rules."
+)
 PROFILE = click.option("--profile", metavar="DEVICE", help="The device, by the name of its profile.")
 PRECISION = click.option(
     "--precision", metavar="NAME", help="fp32, fp16, int8, ... ; `edgeport targets` lists them [default: int8]."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,9 @@ def _validate(result: Result, console: Console) -> None:
 def _inspect(result: Result, console: Console) -> None:
     """Inputs and outputs, operators before and after the graph passes, and each target's answer."""
     facts = result.facts
+    if "device" in facts:
+        _lint(result, console)
+        return
     _pairs(
         console,
         [
@@ -91,6 +95,24 @@ def _inspect(result: Result, console: Console) -> None:
         table.add_row(plain_text(name), str(source.get(name, 0)), str(canonical.get(name, 0)))
     table.add_row("all", str(sum(source.values())), str(sum(canonical.values())), style="bold")
     console.print(table)
+    _findings(result.findings, console)
+
+
+def _lint(result: Result, console: Console) -> None:
+    """What a device has against a file, one row a rule."""
+    facts = result.facts
+    counts = Counter(finding["severity"] for finding in facts["findings"])
+    said = [f"{counts[kind]} {kind}(s)" for kind in ("error", "warning") if counts[kind]]
+    _pairs(
+        console,
+        [
+            ("model", facts["name"]),
+            ("opset", str(facts["opset"])),
+            ("inputs", "\n".join(facts["inputs"])),
+            ("outputs", "\n".join(facts["outputs"])),
+            (f"for {facts['device']}", ", ".join(said) + ", see below" if said else "nothing against it"),
+        ],
+    )
     _findings(result.findings, console)
 
 

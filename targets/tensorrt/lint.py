@@ -1,7 +1,7 @@
 """Any ONNX model, quantized by whatever tool or not at all, against TensorRT's rules.
 
-The rules are in `rules/`; what they rest on is NVIDIA's documentation, the sources of its ONNX parser, and what that
-parser did with models that break them.
+The rules of quantization are in `rules/`; what they rest on is NVIDIA's documentation, the sources of its ONNX parser,
+and what that parser did with models that break them. Operators that a board's parser lacks are in `limits.py`.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ import onnx_ir as ir
 from edgeport.findings import Finding
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.inline_functions import inline_functions
+from edgeport.passes.lift_constants import lift_constants
 from edgeport.targets.tensorrt import rules  # noqa: F401 - registers them
 from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.rules.reading import Reading
 from edgeport.targets.tensorrt.rules.registry import broken
 
 
 def lint(model: ir.Model, board: Board) -> list[Finding]:
-    """Every place where a model breaks a rule, in the order of the rules.
+    """Every place where a model breaks a rule of quantization, in the order of the rules.
 
     Args:
         model: any ONNX model in any opset; it is not changed. Nodes should have names.
@@ -27,7 +29,21 @@ def lint(model: ir.Model, board: Board) -> list[Finding]:
     Raises:
         ModelError: the model's own functions call each other in a circle.
     """
+    return broken(Reading(_plain(model), board))
+
+
+def lint_all(model: ir.Model, board: Board) -> list[Finding]:
+    """As `lint`, and every node that the board's parser does not take; nodes in error are named once."""
+    plain = _plain(model)
+    found = broken(Reading(plain, board))
+    known = {finding.node for finding in found if finding.severity == "error"}
+    return [*found, *(objection for objection in objections(plain, board) if objection.node not in known)]
+
+
+def _plain(model: ir.Model) -> ir.Model:
+    """A copy as the parser sees it: without functions, constants as initializers, with shapes where they follow."""
     copy = model.clone()
     inline_functions(copy)
+    lift_constants(copy)
     infer_shapes(copy)
-    return broken(Reading(copy, board))
+    return copy

@@ -15,6 +15,7 @@ from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.tensorrt.board import board_of, remarks_on_board
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
+from edgeport.targets.tensorrt.lint import lint_all
 from edgeport.targets.tensorrt.models import TWIN, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
@@ -60,6 +61,11 @@ class TensorrtTarget:
         files = tuple(sorted(path for written in paths.values() for path in written))
         facts = {"opset": board.opset, "dialect": board.dialect, "bytes": main.stat().st_size}
         return Artifact(self.name, plan.precision, main, files, (), facts)
+
+    def lint(self, model: ir.Model, path: Path, profile: Profile) -> list[Finding]:
+        """What any ONNX file, quantized by whatever tool, breaks of TensorRT's rules (`edgeport.linting.Lints`)."""
+        board = board_of(facts_of(profile))
+        return [*remarks_on_board(board), *lint_all(model, board)]
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxFileRunner:
         """The file in ONNX Runtime, as it is written."""
