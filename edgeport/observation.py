@@ -10,7 +10,7 @@ from edgeport.calibration import Statistics, cached_collect, check_samples, grap
 from edgeport.datasets import Datasets
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
-from edgeport.planning import Assigned, powers_to_observe, tensors_to_observe
+from edgeport.planning import Assigned, forms_to_observe, powers_to_observe, tensors_to_observe
 from edgeport.preparation import Prepared
 from edgeport.progress import Progress, counter
 
@@ -38,7 +38,8 @@ def observe(
     Raises:
         CalibrationError: the data or the file cannot be used.
     """
-    names = tensors_to_observe([a for a in assigned if a.scheme.needs_data])
+    needing = [a for a in assigned if a.scheme.needs_data]
+    names = tensors_to_observe(needing)
     powers = powers_to_observe(assigned)
     if not names and not powers:
         return Observed(None)
@@ -61,6 +62,7 @@ def observe(
         datasets.calibration,
         dict.fromkeys(names, "histogram"),
         powers=powers,
+        forms=forms_to_observe(needing),
         progress=count,
         use_cache=cache,
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from edgeport.calibration import ChannelPowers, Statistics, choose_range
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
+from edgeport.observed_form import ObservedForm, form_ranges, observed_form
 from edgeport.quantize.assign import Assignment, assign, left_in_float
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import UnsettledError, make_plan
@@ -20,10 +21,17 @@ from edgeport.quantize.scheme_options import by_kernel
 
 @dataclass(frozen=True)
 class Assigned:
-    """A target's scheme and what it wants of the graph, before any data."""
+    """A target's scheme and what it wants of the graph, before any data.
+
+    Attributes:
+        scheme: the scheme.
+        assignment: kernels, and the tensors that must get parameters.
+        form: another form of the graph every tensor of which gets a range as well; None: none is wanted.
+    """
 
     scheme: Scheme
     assignment: Assignment
+    form: ObservedForm | None = None
 
 
 def assign_for(graph: ir.Model, scheme: Scheme) -> Assigned:
@@ -33,7 +41,8 @@ def assign_for(graph: ir.Model, scheme: Scheme) -> Assigned:
         ModelError: the scheme wants integers everywhere, and a node has no integer kernel.
     """
     scheme = by_kernel(graph.graph, scheme)
-    return Assigned(scheme, _checked(graph, scheme, assign(graph.graph, scheme)))
+    form = None if scheme.observed is None else observed_form(graph, scheme.observed)
+    return Assigned(scheme, _checked(graph, scheme, assign(graph.graph, scheme)), form)
 
 
 def _checked(graph: ir.Model, scheme: Scheme, assignment: Assignment) -> Assignment:
@@ -54,7 +63,13 @@ def _checked(graph: ir.Model, scheme: Scheme, assignment: Assignment) -> Assignm
 
 def tensors_to_observe(assigned: Sequence[Assigned]) -> tuple[str, ...]:
     """The union of what all targets ask for, in a stable order."""
-    return tuple(dict.fromkeys(name for a in assigned for name in a.assignment.requests))
+    forms = [name for a in assigned if a.form is not None for name in a.form.requests]
+    return tuple(dict.fromkeys((*(name for a in assigned for name in a.assignment.requests), *forms)))
+
+
+def forms_to_observe(assigned: Sequence[Assigned]) -> tuple[ir.Model, ...]:
+    """The forms of the graph that compute what it does not compute itself and a target asks for."""
+    return tuple(a.form.model for a in assigned if a.form is not None)
 
 
 def powers_to_observe(assigned: Sequence[Assigned]) -> dict[str, int]:
@@ -97,9 +112,14 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     while True:
         assignment = _without(graph, assigned, unbounded, statistics)
         try:
-            return make_plan(assignment, scheme, ranges, method, moments, channels)
+            plan = make_plan(assignment, scheme, ranges, method, moments, channels)
+            break
         except UnsettledError as error:
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
+    if assigned.form is None:
+        return plan
+    beside = form_ranges(assigned.form, statistics, method, symmetric=scheme.symmetric_activations)
+    return replace(plan, ranges=beside)
 
 
 def nothing_stored(assigned: Assigned) -> tuple[Finding, ...]:

@@ -169,7 +169,8 @@ class Plan:
     in `states` (`--state`) are what the artifact keeps between runs, each the output of that name in the run before.
     `description` is what the artifact says about itself, `device` the facts of the device's profile (empty without
     one). `shifts` are taken off the biases of the kernels with these anchors (see `rounding_shift`). `layers` holds
-    the precision of the nodes for which another than `precision` was asked.
+    the precision of the nodes for which another than `precision` was asked. `ranges` are those of all float tensors of
+    the form that the scheme wants to be observed, None for one that was NaN or infinite.
     """
 
     precision: str
@@ -184,6 +185,7 @@ class Plan:
     image_input: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
     shapes_as: ShapesAs = "functions"
+    ranges: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
 
     @property
     def pixels(self) -> Mapping[str, ImageInput]:

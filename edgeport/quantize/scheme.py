@@ -110,6 +110,8 @@ class Scheme:
         grouped: whether palettes of groups of channels can be stored at all.
         sparsity: the share of `sparse` weights that is made zero; None: none but those that are.
         layers: node name -> the scheme that decides about that node in place of this one (see `mixed`).
+        observed: writes a canonical graph in a form every float tensor of which needs a range, whatever runs how (for
+            calibration caches); None: only what kernels need.
     """
 
     precision: str
@@ -128,6 +130,7 @@ class Scheme:
     grouped: bool = False
     sparsity: float | None = None
     layers: Mapping[str, Scheme] = field(default_factory=dict)
+    observed: Callable[[ir.Model], ir.Model] | None = None
 
     @property
     def parts(self) -> tuple[Scheme, ...]:

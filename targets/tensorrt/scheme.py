@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import onnx_ir as ir
 
@@ -18,6 +19,7 @@ from edgeport.quantize.plan import Kernel, Plan
 from edgeport.quantize.scheme import OpRule, Scheme
 from edgeport.quantize.scheme_options import mixed
 from edgeport.targets.tensorrt.board import Board, board_of
+from edgeport.targets.tensorrt.cache_form import in_cache_form
 
 KERNELS: Mapping[str, Kernel] = {
     "fp32": "float32",
@@ -52,6 +54,7 @@ def tensorrt_scheme(precision: str, board: Board) -> Scheme:
             symmetric_activations=True,
             per_channel=kernel == "int8",
             needs_data=True,
+            observed=partial(in_cache_form, board=board) if kernel == "int8" and board.cache else None,
         )
     weights = {op: replace(rule, activations=()) for op, rule in _ANCHORS.items()}
     if kernel == "int4-weights":

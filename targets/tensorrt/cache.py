@@ -1,0 +1,215 @@
+"""TensorRT's calibration cache: the scale of every float tensor, for implicit int8 and the deep learning accelerators.
+
+TRT-8502-EntropyCalibration2          TensorRT 8.5.2; it takes the file of its own version only
+images: 3c010a14                      name, then the scale as a big-endian float32: largest magnitude / 127
+conv1/convolution:0: 3d0b7086         a name may hold colons: the last one ends it
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from edgeport.errors import UsageError
+from edgeport.findings import Finding
+from edgeport.observed_form import same_elements
+from edgeport.quantize.plan import Plan
+from edgeport.quantize.ranges import activation_qparams
+from edgeport.targets.tensorrt.board import Board
+
+Algorithm = Literal["EntropyCalibration2", "MinMaxCalibration"]
+_ALGORITHMS: dict[str, Algorithm] = {
+    "EntropyCalibration2": "EntropyCalibration2",
+    "MinMaxCalibration": "MinMaxCalibration",
+}
+_HEADER = re.compile(r"TRT-(\d+)-(\w+)")
+_SEPARATOR = ": "
+_SHOWN = 8
+_MASKING = -1e3
+"""Scores as low as this are masked: no sum of products gets there."""
+_BETWEEN = frozenset({"Add", "Where", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Slice", "Expand"})
+"""What may stand between a mask and its Softmax."""
+_PARTS = frozenset({
+    "Conv", "ConvTranspose", "BatchNormalization", "InstanceNormalization", "LSTM", "GRU", "RNN", "Clip", "Pad",
+    "Resize", "Upsample", "OneHot", "Range", "ConstantOfShape", "NonMaxSuppression", "RoiAlign",
+})  # fmt: skip
+"""Operators whose constants are part of the layer; those of others are layers of their own."""
+
+
+@dataclass(frozen=True)
+class CalibrationCache:
+    """What a calibration cache holds.
+
+    Attributes:
+        token: TensorRT's version as the header spells it, see `Version.calibration_token`.
+        scales: tensor -> scale, positive and finite, in the order of the file.
+        algorithm: of the calibrator that is to read it. trtexec's, and the only one for the accelerators, is
+            EntropyCalibration2, however the ranges were chosen.
+    """
+
+    token: str
+    scales: Mapping[str, float]
+    algorithm: Algorithm = "EntropyCalibration2"
+
+    def to_bytes(self) -> bytes:
+        """The file.
+
+        Raises:
+            UsageError: a name or a scale cannot be written.
+        """
+        lines = [f"TRT-{self.token}-{self.algorithm}"]
+        for name, scale in self.scales.items():
+            if not can_name(name):
+                raise UsageError(f"tensor {name!r}: a calibration cache cannot hold this name; rename it in the model")
+            stored = np.float32(scale)
+            if not (np.isfinite(stored) and stored > 0):
+                raise UsageError(f"tensor {name}: scale {scale:g} is not positive and finite; leave the tensor out")
+            lines.append(f"{name}{_SEPARATOR}{struct.pack('>f', stored).hex()}")
+        return "".join(line + "\n" for line in lines).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> CalibrationCache:
+        """Reads what `to_bytes`, or TensorRT, wrote.
+
+        Raises:
+            UsageError: it is no calibration cache, or a damaged one.
+        """
+        try:
+            lines = data.decode().split("\n")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"calibration cache: no text (byte {error.start}); calibrate again") from error
+        header = _HEADER.fullmatch(lines[0].rstrip("\r"))
+        if header is None or header[2] not in _ALGORITHMS:
+            raise UsageError(f"calibration cache: line 1 is {lines[0][:60]!r}, not e.g. TRT-8502-EntropyCalibration2")
+        scales: dict[str, float] = {}
+        for number, line in enumerate(lines[1:], 2):
+            if not line.strip():
+                continue
+            name, separator, digits = line.rstrip("\r").rpartition(_SEPARATOR)
+            if not separator or re.fullmatch(r"[0-9a-fA-F]{1,8}", digits) is None or name in scales:
+                raise UsageError(f"calibration cache: line {number} is not one more NAME: HEX; calibrate again")
+            # Some writers print the number in hexadecimal, without leading zeros.
+            scales[name] = struct.unpack(">f", bytes.fromhex(digits.zfill(8)))[0]
+        return cls(header[1], scales, _ALGORITHMS[header[2]])
+
+
+def can_name(name: str) -> bool:
+    """Whether a cache can hold the scale of a tensor of this name.
+
+    A colon is harmless (`input:0`), TensorRT itself writes such names. Readers split lines at ": ", and end them at any
+    line break.
+    """
+    return bool(name) and _SEPARATOR not in name and not any(end in name for end in "\n\r\0")
+
+
+def calibration_cache(float_model: ir.Model, plan: Plan, board: Board) -> tuple[bytes, tuple[Finding, ...]]:
+    """The cache that goes with a float file, and what it does not cover.
+
+    A tensor that the Q/DQ file quantizes has the same scale there. One that was 0 in every sample gets scale 1, as
+    there: 0 is exact at any scale, while TensorRT refuses scale 0, and its own calibrator gives such a tensor none, so
+    that its neighbours fall back to float. The constants of layers that are not part of them have an entry under the
+    name that parsers since TensorRT 10 give them; older ones number them, and nobody knows how.
+
+    Args:
+        float_model: the graph of the file, see `cache_form.in_cache_form`; its opset may be lowered.
+        plan: with the `ranges` of that graph's tensors.
+        board: whose oldest TensorRT the header names; the script on the board writes its own there.
+
+    Returns:
+        The bytes of the file; findings about tensors without a scale: layers that read or write them run in float.
+    """
+    scales: dict[str, float] = {}
+    missing: dict[str, list[str]] = {}
+    masked = _masked(float_model.graph, plan)
+    groups = same_elements(float_model.graph)
+    for name, group in groups.items():
+        found = _scale(name, group, plan, masked)
+        if isinstance(found, str):
+            missing.setdefault(found, []).append(name)
+        else:
+            scales[name] = found
+    for name, array in _constant_tensors(float_model.graph, board):
+        peak = float(np.abs(array).max(initial=0.0))
+        if name not in scales and can_name(name) and np.isfinite(peak):
+            scales[name] = _symmetric((-peak, peak))
+    findings = [_uncovered(reason, names) for reason, names in missing.items()]
+    return CalibrationCache(board.oldest.calibration_token, scales).to_bytes(), (*findings, *_for_accelerators(board))
+
+
+def _scale(name: str, group: Sequence[str], plan: Plan, masked: set[str]) -> float | str:
+    """The scale of a tensor, or why it has none."""
+    if not can_name(name):
+        return "a cache cannot hold their names"
+    if name in masked:
+        return "a mask takes the step from all other scores"
+    for one in (name, *group):
+        qparams = plan.qparams(one)
+        if qparams is not None and qparams.dtype == "int8" and qparams.scale.size == 1:
+            return float(qparams.scale.reshape(()))
+    known = next((one for one in (name, *group) if one in plan.ranges), None)
+    if known is None:
+        return "the statistics do not cover them"
+    interval = plan.ranges[known]
+    return "they were NaN or infinite in calibration" if interval is None else _symmetric(interval)
+
+
+def _symmetric(interval: tuple[float, float]) -> float:
+    return float(activation_qparams(*interval, symmetric=True).scale)
+
+
+def _masked(graph: ir.Graph, plan: Plan) -> set[str]:
+    """Attention scores with what is added to them so that some do not count, and what that is."""
+    leading = {node.inputs[0] for node in graph if node.op_type == "Softmax"}
+    for node in reversed(graph):
+        if node.op_type in _BETWEEN and not leading.isdisjoint(node.outputs):
+            leading.update(node.inputs)
+    low: set[ir.Value | None] = set()
+    for value in (*graph.initializers.values(), *graph.inputs, *(v for node in graph for v in node.outputs)):
+        maker = value.producer()
+        if value not in leading or value.dtype != ir.DataType.FLOAT:
+            continue
+        passed_on = maker is not None and maker.op_type in _BETWEEN and not low.isdisjoint(maker.inputs)
+        if passed_on or _reaches_a_mask(value, plan):
+            low.add(value)
+    return {value.name or "" for value in low if value is not None}
+
+
+def _reaches_a_mask(value: ir.Value, plan: Plan) -> bool:
+    if value.const_value is not None:
+        return value.const_value.size > 0 and float(value.const_value.numpy().min()) < _MASKING
+    interval = plan.ranges.get(value.name or "", (0.0, 0.0))
+    return interval is None or interval[0] < _MASKING
+
+
+def _constant_tensors(graph: ir.Graph, board: Board) -> Iterator[tuple[str, np.ndarray]]:
+    """The float constants for which the parser makes a layer of its own, by the name of its output."""
+    if board.newest.major < 10:
+        return
+    for name, value in graph.initializers.items():
+        readers: Iterable[ir.Node] = (use.node for use in value.uses())
+        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
+            continue
+        if any(node.op_type not in _PARTS for node in readers):
+            yield f"{name}_output", value.const_value.numpy()
+
+
+def _uncovered(reason: str, names: Sequence[str]) -> Finding:
+    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    message = f"{len(names)} tensor(s) have no scale in the calibration cache, because {reason}: {shown}"
+    return Finding("warning", "no-scale", message, hint="layers that read or write them run in float16 or float32")
+
+
+def _for_accelerators(board: Board) -> tuple[Finding, ...]:
+    if not board.dla:
+        return ()
+    message = (
+        f"{board.device} has {board.dla} deep learning accelerator(s): they take the float32 file with "
+        "calibration.cache, not the file with Q/DQ"
+    )
+    return (Finding("info", "dla", message),)
