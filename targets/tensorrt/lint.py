@@ -6,13 +6,16 @@ and what that parser did with models that break them. Operators that a board's p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import onnx_ir as ir
 
 from edgeport.findings import Finding
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.inline_functions import inline_functions
 from edgeport.passes.lift_constants import lift_constants
-from edgeport.targets.tensorrt import rules  # noqa: F401 - registers them
+from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.rules.reading import Reading
@@ -32,12 +35,33 @@ def lint(model: ir.Model, board: Board) -> list[Finding]:
     return broken(Reading(_plain(model), board))
 
 
-def lint_all(model: ir.Model, board: Board) -> list[Finding]:
-    """As `lint`, and every node that the board's parser does not take; nodes in error are named once."""
+def lint_file(model: ir.Model, path: Path, board: Board) -> list[Finding]:
+    """As `lint`, and every node that the board's parser does not take, and what NVIDIA's own parser says if it is here.
+
+    Args:
+        model: what is in the file; it is not changed.
+        path: the file, for NVIDIA's parser.
+        board: where it is to run.
+
+    Raises:
+        ModelError: as `lint`.
+    """
     plain = _plain(model)
     found = broken(Reading(plain, board))
     known = {finding.node for finding in found if finding.severity == "error"}
-    return [*found, *(objection for objection in objections(plain, board) if objection.node not in known)]
+    objected = [objection for objection in objections(plain, board) if objection.node not in known]
+    return [*found, *objected, *_opinion(path)]
+
+
+def _opinion(path: Path) -> Sequence[Finding]:
+    if not oracle.installed():
+        return ()
+    try:
+        said = oracle.parse(path)
+    except oracle.WorkerError as error:
+        return (Finding("info", "tensorrt-parser-absent", f"NVIDIA's ONNX parser could not be asked: {error}"),)
+    taken = Finding("info", "tensorrt-takes", f"NVIDIA's ONNX parser ({oracle.REQUIREMENT}) takes the file")
+    return said if any(finding.code != "tensorrt-warns" for finding in said) else (*said, taken)
 
 
 def _plain(model: ir.Model) -> ir.Model:

@@ -13,14 +13,18 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.tensorrt.board import board_of, remarks_on_board
+from edgeport.targets.tensorrt.cache import calibration_cache
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
-from edgeport.targets.tensorrt.lint import lint_all
-from edgeport.targets.tensorrt.models import TWIN, models_of
+from edgeport.targets.tensorrt.lint import lint_file
+from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
+from edgeport.targets.tensorrt.proof import linted, parsed
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
 from edgeport.targets.tensorrt.save import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
+
+CACHE = "calibration.cache"
 
 
 @dataclass(frozen=True)
@@ -56,16 +60,18 @@ class TensorrtTarget:
         """
         board = board_of(plan.device)
         models = models_of(graph, plan, board)
+        remarks = linted(models, board)
         paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
         main = paths[plan.precision if plan.precision in paths else "fp32"][0]
-        files = tuple(sorted(path for written in paths.values() for path in written))
+        files = [path for written in paths.values() for path in written]
+        if has_cache(plan, board):
+            content, uncovered = calibration_cache(models["fp32"], plan, board)
+            files.append(out / CACHE)
+            files[-1].write_bytes(content)
+            remarks = (*remarks, *uncovered)
+        remarks = (*remarks, *parsed(written[0] for written in paths.values()))
         facts = {"opset": board.opset, "dialect": board.dialect, "bytes": main.stat().st_size}
-        return Artifact(self.name, plan.precision, main, files, (), facts)
-
-    def lint(self, model: ir.Model, path: Path, profile: Profile) -> list[Finding]:
-        """What any ONNX file, quantized by whatever tool, breaks of TensorRT's rules (`edgeport.linting.Lints`)."""
-        board = board_of(facts_of(profile))
-        return [*remarks_on_board(board), *lint_all(model, board)]
+        return Artifact(self.name, plan.precision, main, tuple(sorted(files)), remarks, facts)
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxFileRunner:
         """The file in ONNX Runtime, as it is written."""
