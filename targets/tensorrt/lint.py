@@ -16,7 +16,7 @@ from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.passes.inline_functions import inline_functions
 from edgeport.passes.lift_constants import lift_constants
 from edgeport.targets.tensorrt import oracle
-from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.board import Board, remarks_on_board
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.rules.reading import Reading
 from edgeport.targets.tensorrt.rules.registry import broken
@@ -50,7 +50,7 @@ def lint_file(model: ir.Model, path: Path, board: Board) -> list[Finding]:
     found = broken(Reading(plain, board))
     known = {finding.node for finding in found if finding.severity == "error"}
     objected = [objection for objection in objections(plain, board) if objection.node not in known]
-    return [*found, *objected, *_opinion(path)]
+    return [*remarks_on_board(board), *found, *objected, *_opinion(path)]
 
 
 def _opinion(path: Path) -> Sequence[Finding]:
