@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +22,7 @@ from edgeport.observed_form import same_elements
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.ranges import activation_qparams
 from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.version import Version
 
 Algorithm = Literal["EntropyCalibration2", "MinMaxCalibration"]
 _ALGORITHMS: dict[str, Algorithm] = {
@@ -30,7 +31,8 @@ _ALGORITHMS: dict[str, Algorithm] = {
 }
 _HEADER = re.compile(r"TRT-(\d+)-(\w+)")
 _SEPARATOR = ": "
-_SHOWN = 8
+_SHOWN = 3
+_NAMES_LAYERS = Version(10, 0)
 _MASKING = -1e3
 """Scores as low as this are masked: no sum of products gets there."""
 _BETWEEN = frozenset({"Add", "Where", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Identity", "Slice", "Expand"})
@@ -113,8 +115,9 @@ def calibration_cache(float_model: ir.Model, plan: Plan, board: Board) -> tuple[
 
     A tensor that the Q/DQ file quantizes has the same scale there. One that was 0 in every sample gets scale 1, as
     there: 0 is exact at any scale, while TensorRT refuses scale 0, and its own calibrator gives such a tensor none, so
-    that its neighbours fall back to float. The constants of layers that are not part of them have an entry under the
-    name that parsers since TensorRT 10 give them; older ones number them, and nobody knows how.
+    that its neighbours fall back to float. What the parser makes by itself has an entry under the name that parsers
+    since TensorRT 10 give it: constants that are no part of a layer, and what Softmax gives before it has its name.
+    Older ones number such tensors with the layers.
 
     Args:
         float_model: the graph of the file, see `cache_form.in_cache_form`; its opset may be lowered.
@@ -134,10 +137,9 @@ def calibration_cache(float_model: ir.Model, plan: Plan, board: Board) -> tuple[
             missing.setdefault(found, []).append(name)
         else:
             scales[name] = found
-    for name, array in _constant_tensors(float_model.graph, board):
-        peak = float(np.abs(array).max(initial=0.0))
-        if name not in scales and can_name(name) and np.isfinite(peak):
-            scales[name] = _symmetric((-peak, peak))
+    for name, scale in _parsers_own(float_model.graph, scales):
+        if name not in groups and can_name(name) and board.newest >= _NAMES_LAYERS:
+            scales.setdefault(name, scale)
     findings = [_uncovered(reason, names) for reason, names in missing.items()]
     return CalibrationCache(board.oldest.calibration_token, scales).to_bytes(), (*findings, *_for_accelerators(board))
 
@@ -187,16 +189,20 @@ def _reaches_a_mask(value: ir.Value, plan: Plan) -> bool:
     return interval is None or interval[0] < _MASKING
 
 
-def _constant_tensors(graph: ir.Graph, board: Board) -> Iterator[tuple[str, np.ndarray]]:
-    """The float constants for which the parser makes a layer of its own, by the name of its output."""
-    if board.newest.major < 10:
-        return
+def _parsers_own(graph: ir.Graph, scales: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Tensors that the parser makes beside those of the graph, with their scales."""
+    found = []
     for name, value in graph.initializers.items():
-        readers: Iterable[ir.Node] = (use.node for use in value.uses())
         if value.const_value is None or value.dtype != ir.DataType.FLOAT:
             continue
-        if any(node.op_type not in _PARTS for node in readers):
-            yield f"{name}_output", value.const_value.numpy()
+        peak = float(np.abs(value.const_value.numpy()).max(initial=0.0))
+        if np.isfinite(peak) and any(use.node.op_type not in _PARTS for use in value.uses()):
+            found.append((f"{name}_output", _symmetric((-peak, peak))))
+    for node in graph:
+        name = node.outputs[0].name or ""
+        if node.op_type == "Softmax" and name in scales:
+            found.append((f"{node.name}_output", scales[name]))
+    return found
 
 
 def _uncovered(reason: str, names: Sequence[str]) -> Finding:

@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from edgeport.quantize.plan import Plan
 from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
+from edgeport.targets.tensorrt.cache_form import in_cache_form
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.opset import lower_opset
@@ -14,6 +15,11 @@ from edgeport.targets.tensorrt.typed import half_ready, with_halves
 TWIN = "-fp16"
 """Ends the key of a quantized model whose other floats are halves."""
 _FLOATS = ("fp32", "fp16")
+
+
+def has_cache(plan: Plan, board: Board) -> bool:
+    """Whether a calibration cache goes with the float32 model, so that its tensors are those of the parser."""
+    return plan.precision == "int8" and board.cache
 
 
 def models_of(graph: ir.Model, plan: Plan, board: Board) -> dict[str, ir.Model]:
@@ -25,7 +31,8 @@ def models_of(graph: ir.Model, plan: Plan, board: Board) -> dict[str, ir.Model]:
     Raises:
         ModelError: the board's opset cannot express a node.
     """
-    found = {"fp32": lower_opset(in_own_forms(graph, board), board.opset)}
+    form = in_cache_form if has_cache(plan, board) else in_own_forms
+    found = {"fp32": lower_opset(form(graph, board), board.opset)}
     if board.typed and plan.precision != "fp32":
         formed = in_own_forms(half_ready(graph, plan), board)
         found["fp16"] = lower_opset(with_halves(formed, graph.graph, plan, board.opset), board.opset)

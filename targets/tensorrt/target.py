@@ -17,6 +17,7 @@ from edgeport.targets.tensorrt.cache import calibration_cache
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file
+from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.proof import linted, parsed
@@ -72,6 +73,10 @@ class TensorrtTarget:
         remarks = (*remarks, *parsed(written[0] for written in paths.values()))
         facts = {"opset": board.opset, "dialect": board.dialect, "bytes": main.stat().st_size}
         return Artifact(self.name, plan.precision, main, tuple(sorted(files)), remarks, facts)
+
+    def lint(self, model: ir.Model, path: Path, profile: Profile) -> list[Finding]:
+        """What any ONNX file breaks of TensorRT's rules on that device, see `edgeport.linting.Lints`."""
+        return lint_file(model, path, board_of(facts_of(profile)))
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxFileRunner:
         """The file in ONNX Runtime, as it is written."""

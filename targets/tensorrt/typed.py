@@ -53,7 +53,10 @@ def with_halves(model: ir.Model, canonical: ir.Graph, plan: Plan, opset: int) ->
     wide = wide_nodes(graph, plan) | _norms(graph, canonical) | {node for node in graph if _fine_scale(node)}
     narrow = [node for node in graph if node not in wide and _takes_halves(node, opset)]
     halves = {
-        out for node in narrow for i, out in enumerate(node.outputs) if out.dtype == _FLOAT and _half_out(node, i, opset)
+        out
+        for node in narrow
+        for i, out in enumerate(node.outputs)
+        if out.dtype == _FLOAT and _half_out(node, i, opset)
     }
     for value in halves:
         value.type = ir.TensorType(_HALF)
@@ -72,9 +75,6 @@ def with_halves(model: ir.Model, canonical: ir.Graph, plan: Plan, opset: int) ->
             name, value.name = value.name, f"{value.name}/half"
             graph.outputs[index] = casts.to(value, _FLOAT)
             graph.outputs[index].name = name
-    for value in tuple(graph.initializers.values()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[value.name or ""]
     return result
 
 
