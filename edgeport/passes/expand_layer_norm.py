@@ -10,6 +10,8 @@ Sennrich 2019, arXiv 1910.07467, equation 4.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import onnx_ir as ir
 
@@ -21,10 +23,20 @@ from edgeport.passes.site import Site, is_read, number
 @register("expand_layer_norm")
 def expand_layer_norm(model: ir.Model) -> bool:
     """Expands every LayerNormalization over known axes."""
+    return _expand(model, lambda node: True)
+
+
+@register("expand_layer_norm_statistics")
+def expand_layer_norm_statistics(model: ir.Model) -> bool:
+    """Expands those whose mean or deviation is read: most kernels give neither."""
+    return _expand(model, lambda node: is_read(node, 1) or is_read(node, 2))
+
+
+def _expand(model: ir.Model, wanted: Callable[[ir.Node], bool]) -> bool:
     changed = False
     for node in nodes(model, "LayerNormalization"):
         site, x = Site(model, node), node.inputs[0]
-        axes = _trailing(site)
+        axes = _trailing(site) if wanted(node) else None
         if axes is None:
             continue
         mean = site.op("ReduceMean", [x, axes], "mean", keepdims=1)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from edgeport.passes.edit import nodes
 from edgeport.passes.pipeline import rewritten
 from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.limits import objections_to
 from edgeport.targets.tensorrt.operators import imports
 from edgeport.targets.tensorrt.opset.schema import schema_of
+from edgeport.targets.tensorrt.passes import plain_pools, resize_products  # noqa: F401  (they register themselves)
+from edgeport.targets.tensorrt.version import Version
 
-FORMS: tuple[tuple[str, tuple[str, ...]], ...] = (
+ALWAYS: tuple[str, ...] = ("resize_all_axes", "resize_as_products", "plain_pools", "expand_layer_norm_statistics")
+"""Passes for what no TensorRT takes, or not all alike; they leave everything else alone."""
+LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Attention", ("expand_attention", "spell_out_attention")),
     ("LayerNormalization", ("expand_layer_norm",)),
     ("RMSNormalization", ("expand_rms_norm",)),
@@ -18,10 +24,32 @@ FORMS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Swish", ("expand_swish",)),
     ("HardSwish", ("expand_hard_swish",)),
     ("Mish", ("expand_mish",)),
+    ("TensorScatter", ("expand_tensor_scatter",)),
+    ("Hardmax", ("expand_hardmax",)),
+    ("OneHot", ("expand_one_hot",)),
+    ("Trilu", ("expand_trilu",)),
+    ("Reciprocal", ("expand_reciprocal",)),
+    ("Celu", ("expand_celu",)),
+    ("Shrink", ("expand_shrink",)),
+    ("Round", ("expand_round",)),
+    ("Sign", ("expand_sign",)),
+    ("Xor", ("expand_xor",)),
+    ("IsNaN", ("expand_is_nan",)),
+    ("IsInf", ("expand_is_inf",)),
+    ("Mod", ("expand_mod",)),
 )
 """Operator -> the passes that write it in older ones, in order: a later pass may take up what an earlier one wrote."""
+UNFIT: tuple[tuple[str, str], ...] = (
+    ("CumSum", "expand_integer_cum_sum"),
+    ("Pow", "expand_integer_pow"),
+)
+"""Operator -> the pass that rewrites those of its nodes to which a parser that has the operator objects."""
 _ANOTHER_BEFORE = {"GroupNormalization": 21}
 """Operators that had the same name and another meaning before an opset."""
+_WRAPS = Version(10, 0), 19
+"""TensorRT and opset since which Pad wraps around."""
+_MIRRORS = Version(8, 2)
+_CUBIC = Version(8, 5)
 
 
 def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
@@ -34,8 +62,17 @@ def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
         model: the canonical graph, quantized or not.
         board: with the opset and the oldest TensorRT that must take the file.
     """
-    passes = [name for op_type, names in FORMS if _is_lacking(op_type, board) for name in names]
-    return rewritten(model, passes)
+    passes = [*ALWAYS, *(name for op_type, names in LACKING if _is_lacking(op_type, board) for name in names)]
+    if board.oldest < _MIRRORS:
+        passes.append("gather_pads")
+    elif (board.oldest, board.opset) < _WRAPS:
+        passes.append("gather_wrapped_pads")
+    if board.oldest < _CUBIC:
+        passes.append("cubic_resize_as_products")
+    for op_type, name in UNFIT:
+        if any(True for node in nodes(model, op_type) for _ in objections_to(node, board.oldest)):
+            passes.append(name)
+    return rewritten(model, [*passes, "widen_integers", "remove_identities"])
 
 
 def _is_lacking(op_type: str, board: Board) -> bool:

@@ -22,7 +22,7 @@ from edgeport.passes.convert_version import CANONICAL_OPSET
 from edgeport.passes.edit import nodes
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.targets.lowering import Refused, finding, refusal
-from edgeport.targets.tensorrt.opset import shapes  # noqa: F401  (registers its functions)
+from edgeport.targets.tensorrt.opset import elements, resampling, shapes  # noqa: F401  (they register their functions)
 from edgeport.targets.tensorrt.opset.registry import CHANGES, Descent
 from edgeport.targets.tensorrt.opset.schema import defaults_dropped, differences
 
