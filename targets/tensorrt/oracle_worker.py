@@ -17,6 +17,8 @@ from edgeport.targets.worker_process import DECLINED, DONE, serve
 
 _PLACE = re.compile(r"^\S*\.(?:cpp|h|cu):\d+: ")
 """Where in NVIDIA's sources a message comes from."""
+_OF_COURSE = re.compile(r"cudaError|Make sure (?:in|out)put .* has Int64 binding")
+"""Lines about the GPU that is not there, and that int64 stays int64."""
 
 
 Said = tuple[str, str, str, str]
@@ -30,8 +32,8 @@ class _Log:
     lines: list[tuple[str, str]] = field(default_factory=list)
 
     def words(self, severity: str) -> list[str]:
-        found = (_PLACE.sub("", " ".join(text.split())) for kind, text in self.lines if kind == severity)
-        return list(dict.fromkeys(found))
+        found = (_PLACE.sub("", _one_line(text)) for kind, text in self.lines if kind == severity)
+        return [text for text in dict.fromkeys(found) if text]
 
 
 def main() -> None:
@@ -74,9 +76,14 @@ def _parse(trt: Any, model: str | bytes) -> tuple[list[Said], Any]:
     return said, (log, builder, network, parser)
 
 
+def _one_line(text: str) -> str:
+    """Without the lines that say nothing of the model."""
+    return " ".join(" ".join(line for line in text.splitlines() if not _OF_COURSE.search(line)).split())
+
+
 def _words(error: Any) -> str:
     """The parser's words; where they are a bare `false`, the name of its check stands for them."""
-    text = " ".join(error.desc().split())
+    text = _one_line(error.desc())
     return f"{error.func()} fails" if text in ("", "false") else text
 
 
