@@ -15,8 +15,6 @@ FIRST_TYPED = Version(10, 0)
 """Since then a network may be strongly typed; from 11 on every one is."""
 LAST_CALIBRATED = Version(10, 99)
 """The last versions that read calibration caches."""
-_OLDEST, _NEWEST = Version(8, 6), Version(11, 99)
-"""What is assumed where no board is named."""
 OLDEST = Version(8, 6)
 """Of boards that are not named."""
 NEWEST = Version(11, 99)

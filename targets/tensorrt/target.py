@@ -17,7 +17,6 @@ from edgeport.targets.tensorrt.cache import calibration_cache
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file
-from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.proof import linted, parsed
