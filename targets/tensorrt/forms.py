@@ -10,10 +10,20 @@ from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.limits import objections_to
 from edgeport.targets.tensorrt.operators import imports
 from edgeport.targets.tensorrt.opset.schema import schema_of
-from edgeport.targets.tensorrt.passes import plain_pools, resize_products  # noqa: F401  (they register themselves)
+from edgeport.targets.tensorrt.passes import (  # noqa: F401  (they register themselves)
+    plain_pools,
+    read_otherwise,
+    resize_products,
+)
 from edgeport.targets.tensorrt.version import Version
 
-ALWAYS: tuple[str, ...] = ("resize_all_axes", "resize_as_products", "plain_pools", "expand_layer_norm_statistics")
+ALWAYS: tuple[str, ...] = (
+    "resize_all_axes",
+    "resize_as_products",
+    "plain_pools",
+    "expand_layer_norm_statistics",
+    "matrix_products",
+)
 """Passes for what no TensorRT takes, or not all alike; they leave everything else alone."""
 LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Attention", ("expand_attention", "spell_out_attention")),
@@ -50,6 +60,8 @@ _WRAPS = Version(10, 0), 19
 """TensorRT and opset since which Pad wraps around."""
 _MIRRORS = Version(8, 2)
 _CUBIC = Version(8, 5)
+_SMALLEST = Version(10, 0)
+"""TensorRT since which TopK certainly looks for the smallest where it is told to."""
 
 
 def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
@@ -67,6 +79,8 @@ def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
         passes.append("gather_pads")
     elif (board.oldest, board.opset) < _WRAPS:
         passes.append("gather_wrapped_pads")
+    if board.oldest < _SMALLEST:
+        passes.append("largest_top_k")
     if board.oldest < _CUBIC:
         passes.append("cubic_resize_as_products")
     for op_type, name in UNFIT:

@@ -28,6 +28,8 @@ from edgeport.targets.tensorrt.opset.schema import defaults_dropped, differences
 
 OLDEST = 13
 """Opsets before it write quantization, Softmax and axes in other ways; TensorRT 8.0 reads this one."""
+_ALLOWS_ZERO = 14
+"""Opset of `allowzero`. TensorRT up to 8.4.1 stops at a Reshape without it (github.com/NVIDIA/TensorRT/issues/1598)."""
 
 
 def lower_opset(model: ir.Model, opset: int) -> ir.Model:
@@ -63,6 +65,8 @@ def attempt(model: ir.Model, opset: int) -> tuple[ir.Model, Sequence[Finding]]:
             infer_shapes(copy)
     for node in nodes(copy):
         defaults_dropped(node, opset)
+        if node.op_type == "Reshape" and opset >= _ALLOWS_ZERO:
+            node.attributes.setdefault("allowzero", ir.AttrInt64("allowzero", 0))
         if node not in findings:
             for reason in differences(node, opset):
                 findings[node] = finding(reason, node)
