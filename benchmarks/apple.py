@@ -73,15 +73,15 @@ def measure(case: Case, target: str, precisions: Sequence[str]) -> tuple[str, fl
             except EdgeportError as error:
                 found[precision] = str(error)
                 continue
-            run = _artifact_run(case.model, target, path, outputs)
+            run = artifact_run(case.model, target, path, outputs)
             pairs = [(reference(s), run(s)) for s in case.held_out[:_COMPARED]]
-            sqnr, worst = _distance(pairs)
+            sqnr, worst = distance(pairs)
             size = sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
             found[precision] = Figures(size, sqnr, worst, case.metric(run)[name])
     return name, value, found
 
 
-def _artifact_run(model: Path, target: str, path: Path, outputs: Sequence[str]) -> Run:
+def artifact_run(model: Path, target: str, path: Path, outputs: Sequence[str]) -> Run:
     canonical = prepare(str(model)).canonical
     runner = load_target(target).runner(Artifact(target, "", path, ()), canonical)
 
@@ -92,7 +92,7 @@ def _artifact_run(model: Path, target: str, path: Path, outputs: Sequence[str]) 
     return run
 
 
-def _distance(pairs: Sequence[tuple[Sequence[Array], Sequence[Array]]]) -> tuple[float, float]:
+def distance(pairs: Sequence[tuple[Sequence[Array], Sequence[Array]]]) -> tuple[float, float]:
     """SQNR in dB over all outputs, and the largest difference relative to the largest magnitude of its output."""
     signal = noise = worst = 0.0
     for wanted, got in pairs:
