@@ -9,6 +9,9 @@ import onnx_ir as ir
 
 from edgeport.targets.tensorrt.rules.reading import Quantizer, Reading, constant, dims, label
 from edgeport.targets.tensorrt.rules.registry import Broken, rule
+from edgeport.targets.tensorrt.version import Version
+
+_TENSORRT_11 = Version(11, 0)
 
 
 @rule("trt-nonzero-zero-point", "error")
@@ -55,16 +58,26 @@ def bad_scale(reading: Reading) -> Iterator[Broken]:
 def dynamic_scale(reading: Reading) -> Iterator[Broken]:
     """Scales and zero points must be known when the engine is built.
 
-    IQuantizeLayer and IDequantizeLayer: the subgraphs that end in them must be build-time constants.
+    IQuantizeLayer and IDequantizeLayer: the subgraphs that end in them must be build-time constants. The builder of the
+    TensorRT 11 generation takes others all the same (measured), which is another rule's.
     """
+    if reading.board.oldest < _TENSORRT_11:
+        yield from _computed(reading, "TensorRT needs a constant")
+
+
+@rule("trt-computed-scale", "warning")
+def computed_scale(reading: Reading) -> Iterator[Broken]:
+    """As `dynamic_scale` for TensorRT 11, which builds such engines although its documentation excludes them."""
+    if reading.board.oldest >= _TENSORRT_11:
+        yield from _computed(reading, "NVIDIA documents constants only")
+
+
+def _computed(reading: Reading, said: str) -> Iterator[Broken]:
     for q in reading.quantizers:
         for what, value in (("scale", q.scale), ("zero point", q.zero_point)):
             if value is not None and not reading.is_constant(value):
-                yield Broken(
-                    q.node,
-                    f"the {what} {label(value)} of {label(q.data)} is computed at run time; TensorRT needs a constant",
-                    "calibrate a static scale and store it in the file",
-                )
+                message = f"the {what} {label(value)} of {label(q.data)} is computed at run time; {said}"
+                yield Broken(q.node, message, "calibrate a static scale and store it in the file")
 
 
 @rule("trt-scale-count", "error")
