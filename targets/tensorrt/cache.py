@@ -1,8 +1,12 @@
 """TensorRT's calibration cache: the scale of every float tensor, for implicit int8 and the deep learning accelerators.
 
-TRT-8502-EntropyCalibration2          TensorRT 8.5.2; it takes the file of its own version only
-images: 3c010a14                      name, then the scale as a big-endian float32: largest magnitude / 127
-conv1/convolution:0: 3d0b7086         a name may hold colons: the last one ends it
+One line says for which TensorRT and calibrator it is, then there is one a tensor:
+
+    TRT-8502-EntropyCalibration2          TensorRT 8.5.2, which takes the file of no other version
+    images: 3c010a14                      the scale, largest magnitude / 127, as a big-endian float32
+    conv1/convolution:0: 3d0b7086         the last colon ends the name
+
+No specification of it is published; this is what TensorRT writes.
 """
 
 from __future__ import annotations
