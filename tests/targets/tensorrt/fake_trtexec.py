@@ -103,7 +103,7 @@ if "--onnx" in given:
             sys.exit(99)
         header = read(given["--calib"]).split(b"\n")[0].decode()
         if header != "TRT-%s-EntropyCalibration2" % TOKEN:
-            fail("[TRT] Calibration table does not match calibrator algorithm type.", "[TRT] Tensor x is bound to nullptr")
+            fail("[TRT] Calibration table does not match calibrator algorithm type.", "[TRT] Tensor x is nullptr")
     if "--useDLACore" in given and not {"--int8", "--fp16"} & set(given):
         fail("[TRT] DLA needs --fp16 or --int8")
     built = json.dumps({"tensorrt": VERSION, "model": hashlib.sha256(model).hexdigest(), "flags": sorted(given)})
@@ -182,7 +182,7 @@ def install(path: Path, version: str) -> Path:
 def answer(
     path: Path, samples: Sequence[tuple[Mapping[str, np.ndarray[Any, Any]], Mapping[str, np.ndarray[Any, Any]]]]
 ) -> None:
-    """What `--exportOutput` says for which inputs: a pair (inputs, outputs) a sample; inputs are compared bit by bit."""
+    """What `--exportOutput` says for which inputs: a pair (inputs, outputs) a sample; inputs match bit by bit."""
     entries = [
         {
             "inputs": {
