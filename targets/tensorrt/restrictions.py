@@ -1,7 +1,9 @@
 """What TensorRT's ONNX parser demands of single operators, checked on nodes.
 
 Sources: the column of restrictions in docs/operators.md of onnx/onnx-tensorrt, by version, and for what the tables do
-not say the assertions of builtin_op_importers.cpp and builtin_op_static_checkers.cpp of its releases.
+not say builtin_op_importers.cpp and builtin_op_static_checkers.cpp of its releases: their assertions, and for 8.4 what
+they read otherwise than ONNX means it. The missing allowzero is github.com/NVIDIA/TensorRT/issues/1598; that vectors do
+not meet batches is what TensorRT for RTX 1.7.1 (the generation of 11) says.
 """
 
 from __future__ import annotations
@@ -161,6 +163,41 @@ def _recurrent(node: ir.Node, version: Version) -> Iterator[Broken]:
         yield "its two directions have different activations", None
 
 
+@_checks("MatMul")
+def _matmul(node: ir.Node, version: Version) -> Iterator[Broken]:
+    ranks = [_rank(node, index) for index in (0, 1)]
+    if 1 in ranks and max(rank or 0 for rank in ranks) > 2:
+        yield "a vector and more than a matrix: TensorRT aligns the vector with the batch", None
+
+
+@_checks("Constant")
+def _constant(node: ir.Node, version: Version) -> Iterator[Broken]:
+    if any(name in node.attributes for name in ("sparse_value", "value_string", "value_strings")):
+        yield "it is sparse or of strings", None
+    if version < Version(8, 5) and any(name in node.attributes for name in ("value_int", "value_ints")):
+        yield "value_int is read as the bits of a float", Version(8, 5)
+
+
+@_checks("Reshape")
+def _reshape(node: ir.Node, version: Version) -> Iterator[Broken]:
+    opset = node.graph.opset_imports.get("", 0) if node.graph is not None else 0
+    if opset >= 14 and "allowzero" not in node.attributes and version < Version(8, 4, 2):
+        yield "allowzero is not said", Version(8, 5)
+
+
+@_checks("Shape")
+def _shape(node: ir.Node, version: Version) -> Iterator[Broken]:
+    if version < Version(8, 5) and ("start" in node.attributes or "end" in node.attributes):
+        yield "it gives a part of the shape; older parsers give all of it", Version(8, 5)
+
+
+@_checks("Where")
+def _where(node: ir.Node, version: Version) -> Iterator[Broken]:
+    value = node.inputs[1]
+    if version < Version(8, 5) and value is not None and value.dtype == ir.DataType.BOOL:
+        yield "it chooses between bools", Version(8, 5)
+
+
 @_checks("Pad")
 def _pad(node: ir.Node, version: Version) -> Iterator[Broken]:
     mode = _attribute(node, "mode", "constant")
@@ -172,6 +209,8 @@ def _pad(node: ir.Node, version: Version) -> Iterator[Broken]:
     number = None if fill is None or fill.const_value is None else fill.const_value.numpy()
     if number is not None and number.any() and version < Version(8, 2):
         yield "it pads with another number than zero", Version(8, 2)
+    elif number is not None and number.any() and number.dtype.kind in "iu" and version < Version(8, 5):
+        yield "it pads integers with another number than zero, which is read as the bits of a float", Version(8, 5)
     if len(node.inputs) > 3 and node.inputs[3] is not None and version < Version(10, 4):
         yield "its axes are an input", Version(10, 4)
 
@@ -206,3 +245,5 @@ def _top_k(node: ir.Node, version: Version) -> Iterator[Broken]:
     count = node.inputs[1] if len(node.inputs) > 1 else None
     if count is not None and count.const_value is not None and count.const_value.numpy().max() > MOST_K:
         yield f"K is above {MOST_K:,}", None
+    if not _attribute(node, "largest", 1) and version < Version(8, 5):
+        yield "it looks for the smallest; older parsers look for the largest whatever it says", Version(8, 5)

@@ -1,0 +1,80 @@
+"""ONNX's node tests as the tensorrt target writes them, against NVIDIA's own parser: who takes which.
+
+    python benchmarks/tensorrt_oracle.py                           each case that is not taken, why, and the counts
+    python benchmarks/tensorrt_oracle.py --only Resize,test_abs    of some operators or tests
+    python benchmarks/tensorrt_oracle.py --build                   what both take is also built, for SM 8.6
+
+TensorRT for RTX (the extra `tensorrt`) parses without a GPU. Its parser is of the TensorRT 11 generation, so what it
+says is compared with what `edgeport.targets.tensorrt.limits` knows of TensorRT 11.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the cases, which are the tests'
+
+from edgeport.errors import EdgeportError
+from edgeport.preparation import prepare
+from edgeport.targets.tensorrt import oracle
+from edgeport.targets.tensorrt.board import board_of
+from edgeport.targets.tensorrt.forms import in_own_forms
+from edgeport.targets.tensorrt.limits import objections
+from edgeport.targets.tensorrt.opset.lower import attempt
+from edgeport.targets.tensorrt.version import Version
+from tests.conformance.cases import Case, load_cases
+
+BOARD = replace(board_of({}), oldest=Version(11, 2))
+"""Any board, with the oldest TensorRT that has the parser that is asked."""
+
+
+def verdict_on(case: Case, build: bool) -> tuple[str, str]:
+    """Who takes the case, and the reason of who does not."""
+    try:
+        canonical = prepare(onnx.ModelProto.FromString(case.model)).canonical
+    except EdgeportError as error:
+        return "not read", str(error)
+    lowered, refused = attempt(in_own_forms(canonical, BOARD), BOARD.opset)
+    if refused:
+        return "not in this opset", refused[0].message
+    data = ir.to_proto(lowered).SerializeToString()
+    ours, theirs = objections(lowered, BOARD), oracle.rejections(data)
+    if ours and theirs:
+        return "refused by both", f"{ours[0].op}: {ours[0].message} / {theirs[0].op}: {theirs[0].message}"
+    if ours:
+        return "we refuse, the parser takes it", f"{ours[0].op}: {ours[0].message}"
+    if theirs:
+        return "we take it, the parser rejects", f"{theirs[0].op}: {theirs[0].message}"
+    if build:
+        try:
+            oracle.build(data, ("SM86",))
+        except oracle.WorkerError as error:
+            return "parsed, not built", str(error)
+    return "taken by both", ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="operators or tests, comma-separated")
+    parser.add_argument("--build", action="store_true", help="also build what both take")
+    args = parser.parse_args()
+    if not oracle.installed():
+        parser.error(f"TensorRT for RTX is not installed: pip install {oracle.REQUIREMENT}")
+    counts: Counter[str] = Counter()
+    for case in load_cases([word for word in args.only.split(",") if word]):
+        verdict, reason = verdict_on(case, args.build)
+        counts[verdict] += 1
+        if reason:
+            print(f"{verdict:32} {case.op:22} {case.name}: {reason[:300]}", flush=True)
+    print(", ".join(f"{count} {verdict}" for verdict, count in counts.most_common()))
+
+
+if __name__ == "__main__":
+    main()
