@@ -61,6 +61,7 @@ class Config(BaseModel):
     sparsity: float | None = None
     layer_precision: Entries = None
     image_input: bool | None = None
+    build_engine: bool | None = None
     labels: str | None = None
     metric: str | None = None
     budget: Entries = None

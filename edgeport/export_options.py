@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import cast, get_args
 
 from edgeport.calibration import METHODS
 from edgeport.errors import ToolchainError, UsageError
@@ -14,7 +14,7 @@ from edgeport.quantize.plan import InputLayout, IoDtype, ShapesAs
 from edgeport.quantize.scheme import Scheme
 from edgeport.quantize.scheme_options import Storage, mixed, with_storage
 from edgeport.suggest import did_you_mean, takes
-from edgeport.targets.contract import Profile, Target
+from edgeport.targets.contract import BuildsEngines, Profile, Target
 from edgeport.targets.registry import require_toolchain
 
 _NO_LAYERS: Mapping[str, str] = {}
@@ -38,6 +38,7 @@ class ExportOptions:
     shapes: tuple[str, ...] = ()
     shapes_as: ShapesAs = "functions"
     states: tuple[str, ...] = ()
+    build_engine: bool = False
 
     def scheme_of(self, target: Target, layers: Mapping[str, str] = _NO_LAYERS) -> Scheme:
         """What the target's kernels demand under these options.
@@ -101,7 +102,7 @@ def check_options(options: ExportOptions, *, has_data: bool) -> None:
             )
         check_ends(target, options)
         check_io_dtype(options.io_dtype, scheme.kernel, options.precision)
-    _check_toolchains(options.targets)
+    _check_toolchains(options)
 
 
 def _needs_data(target: Target, precision: str, options: ExportOptions) -> bool:
@@ -174,6 +175,8 @@ def check_ends(target: Target, options: ExportOptions) -> None:
         raise UsageError(f"--shapes-as {options.shapes_as} needs --shapes")
     if options.states and "states" not in target.ends:
         raise UsageError(f"--state: artifacts of the {target.name} target keep nothing between runs; leave it out")
+    if options.build_engine and "engine" not in target.ends:
+        raise UsageError(f"--build-engine: the {target.name} target has no engines; leave it out")
     if options.states and options.shapes:
         raise UsageError("--state goes with one shape; leave --shapes out")
     profile = options.profile
@@ -182,12 +185,23 @@ def check_ends(target: Target, options: ExportOptions) -> None:
         raise UsageError(f"--io-dtype {options.io_dtype} is not for {profile.name}; it takes {', '.join(taken)}")
 
 
-def _check_toolchains(targets: Sequence[Target]) -> None:
+def check_machine(target: Target, options: ExportOptions) -> None:
+    """Refuses a target that this machine cannot build in the way that was asked for.
+
+    Raises:
+        ToolchainError: what is missing, and what would fix it.
+    """
+    require_toolchain(target)
+    if options.build_engine:
+        cast("BuildsEngines", target).check_device(options.profile)
+
+
+def _check_toolchains(options: ExportOptions) -> None:
     missing = []
-    for target in targets:
+    for target in options.targets:
         try:
-            require_toolchain(target)
+            check_machine(target, options)
         except ToolchainError as error:
             missing.append(error)
-    if len(missing) == len(targets):
+    if len(missing) == len(options.targets):
         raise missing[0]

@@ -63,6 +63,7 @@ def export(
     sparsity: float | None = None,
     layer_precision: Sequence[str] = (),
     image_input: bool = False,
+    build_engine: bool = False,
     labels: str | Path | None = None,
     metric: Any = None,
     budget: Sequence[str] = (),
@@ -110,6 +111,8 @@ def export(
             the last match decides.
         image_input: inputs that `preprocessing` describes are images: the artifact takes pixels (Core ML). Samples stay
             normalized.
+        build_engine: build an engine for the GPU of this machine, run it and judge it (TensorRT). It is for this GPU
+            and this version of TensorRT only, and differs from one build to the next.
         labels: a text file with the names of the classes, one a line, which the artifact is to carry.
         metric: `file.py:callable` or a callable, run on the float model and on the artifact.
         budget: e.g. `sqnr>=25`; over it, BudgetError.
@@ -149,6 +152,7 @@ def export(
         tuple(shapes),
         shapes_as,
         tuple(state),
+        build_engine,
     )
     check_options(options, has_data=statistics is not None or calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
@@ -191,7 +195,7 @@ def export(
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
     presentation = Presentation(
-        input_layout, io_dtype, description, facts_of(options.profile), image_input, states, shapes_as
+        input_layout, io_dtype, description, facts_of(options.profile), image_input, states, shapes_as, build_engine
     )
     works = [plan_target(w, prepared, further, observed.statistics, ranges, presentation) for w in works]
 
@@ -214,6 +218,7 @@ def export(
         "sparsity": sparsity,
         "layer_precision": list(layer_precision),
         "image_input": image_input,
+        "build_engine": build_engine,
         "labels": _said(labels),
         "metric": _said(metric),
         "budget": list(budget),

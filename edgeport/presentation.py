@@ -28,6 +28,7 @@ class Presentation:
     image_input: bool = False
     states: Mapping[str, str] = field(default_factory=dict)
     shapes_as: ShapesAs = "functions"
+    build_engine: bool = False
 
     def of(self, plan: Plan) -> Plan:
         """The plan of an artifact that shows itself so."""
@@ -40,6 +41,7 @@ class Presentation:
             image_input=self.image_input,
             states=self.states,
             shapes_as=self.shapes_as,
+            build_engine=self.build_engine,
         )
 
 

@@ -11,7 +11,7 @@ from edgeport.bundle.manifest import describe_file
 from edgeport.calibration import Statistics
 from edgeport.emission import Emitted, Evidence, check_target, emit
 from edgeport.errors import BudgetError, CalibrationError, EdgeportError, ModelError, ToolchainError
-from edgeport.export_options import ExportOptions
+from edgeport.export_options import ExportOptions, check_machine
 from edgeport.findings import Finding
 from edgeport.further_runs import measure_shapes, measure_steps
 from edgeport.planning import Assigned, assign_for, nothing_stored, plan_for
@@ -23,7 +23,6 @@ from edgeport.quantize.scheme import Scheme
 from edgeport.report.contents import ArtifactFile, Status, TargetReport
 from edgeport.shapes import Shaped
 from edgeport.targets.contract import Profile, Target
-from edgeport.targets.registry import require_toolchain
 from edgeport.validate.budgets import over_budget
 
 
@@ -58,7 +57,7 @@ def assign_target(target: Target, prepared: Prepared, options: ExportOptions, la
     """Checks the graph against the target and decides the kernels; `layers` are nodes with their own precision."""
     findings: tuple[Finding, ...] = ()
     try:
-        require_toolchain(target)
+        check_machine(target, options)
         findings = check_target(target, prepared, options.precision, options.profile)
         assigned = assign_for(prepared.canonical, options.scheme_of(target, layers))
     except EdgeportError as error:

@@ -77,7 +77,8 @@ class Target(Protocol):
         """What it can do about inputs and outputs when asked to.
 
         `nhwc` of `--input-layout`; `int8`, `uint8`, `int16` and `float16` of `--io-dtype`; `images` of `--image-input`;
-        `shapes` of `--shapes` (see `edgeport.shapes.TakesShapes`); `states` of `--state`.
+        `shapes` of `--shapes` (see `edgeport.shapes.TakesShapes`); `states` of `--state`; `engine` of `--build-engine`
+        (see `BuildsEngines`).
         """
 
     @property
@@ -102,3 +103,14 @@ class Target(Protocol):
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> SecondRunner | None:
         """Another runtime for the same file, None where there is none, or it is not installed or not meant for it."""
+
+
+class BuildsEngines(Protocol):
+    """A target with `engine` in its `ends`; its `lower` builds one where the plan says `build_engine`."""
+
+    def check_device(self, profile: Profile | None) -> None:
+        """Refuses a machine on which the engine could not be built and run.
+
+        Raises:
+            ToolchainError: says what is missing, or is not that of the device.
+        """

@@ -37,6 +37,7 @@ def cli() -> None:
     o.SPARSITY,
     o.LAYER_PRECISION,
     o.IMAGE_INPUT,
+    o.BUILD_ENGINE,
     o.LABELS,
     o.METRIC,
 )

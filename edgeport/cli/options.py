@@ -63,6 +63,9 @@ BLOCK_SIZE = click.option(
 IMAGE_INPUT = click.option(
     "--image-input", is_flag=True, default=None, help="Take pixels where [preprocessing] describes an image (Core ML)."
 )
+BUILD_ENGINE = click.option(
+    "--build-engine", is_flag=True, default=None, help="Build and run an engine on this machine's GPU (TensorRT)."
+)
 GROUP_SIZE = click.option(
     "--group-size", metavar="N", type=int, help="Channels that share a palette; 0: all [default: the target's choice]."
 )

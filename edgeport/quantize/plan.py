@@ -170,7 +170,8 @@ class Plan:
     `description` is what the artifact says about itself, `device` the facts of the device's profile (empty without
     one). `shifts` are taken off the biases of the kernels with these anchors (see `rounding_shift`). `layers` holds
     the precision of the nodes for which another than `precision` was asked. `ranges` are those of all float tensors of
-    the form that the scheme wants to be observed, None for one that was NaN or infinite.
+    the form that the scheme wants to be observed, None for one that was NaN or infinite. With `build_engine` the
+    artifact is an engine for the GPU of this machine.
     """
 
     precision: str
@@ -186,6 +187,7 @@ class Plan:
     states: Mapping[str, str] = field(default_factory=dict)
     shapes_as: ShapesAs = "functions"
     ranges: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
+    build_engine: bool = False
 
     @property
     def pixels(self) -> Mapping[str, ImageInput]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -14,6 +15,7 @@ from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.tensorrt.board import board_of, remarks_on_board
 from edgeport.targets.tensorrt.cache import calibration_cache
+from edgeport.targets.tensorrt.engine import SUFFIX, EngineRunner, build_engine, check_device
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file
@@ -35,7 +37,7 @@ class TensorrtTarget:
     suffix: str = ".onnx"
     precisions: tuple[str, ...] = PRECISIONS
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
-    ends: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ("engine",)
     toolchain: Mapping[str, str] = field(default_factory=dict)
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
@@ -56,7 +58,7 @@ class TensorrtTarget:
         """Writes `out/name.fp32.onnx`, its twins and the files of the plan's precision.
 
         Raises:
-            ModelError: the board's opset cannot express a node.
+            ModelError: the board's opset cannot express a node, or TensorRT builds no engine of the file.
         """
         board = board_of(plan.device)
         models = models_of(graph, plan, board)
@@ -70,15 +72,30 @@ class TensorrtTarget:
             files[-1].write_bytes(content)
             remarks = (*remarks, *uncovered)
         remarks = (*remarks, *parsed(written[0] for written in paths.values()))
-        facts = {"opset": board.opset, "dialect": board.dialect, "bytes": main.stat().st_size}
+        facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect}
+        if plan.build_engine:
+            main, built = build_engine(out)
+            files.append(main)
+            facts |= built
+        facts["bytes"] = main.stat().st_size
         return Artifact(self.name, plan.precision, main, tuple(sorted(files)), remarks, facts)
 
     def lint(self, model: ir.Model, path: Path, profile: Profile) -> list[Finding]:
         """What any ONNX file breaks of TensorRT's rules on that device, see `edgeport.linting.Lints`."""
         return lint_file(model, path, board_of(facts_of(profile)))
 
-    def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxFileRunner:
-        """The file in ONNX Runtime, as it is written."""
+    def check_device(self, profile: Profile | None) -> None:
+        """Refuses `--build-engine` where TensorRT or a GPU is missing, or is not that of the device.
+
+        Raises:
+            ToolchainError: says which.
+        """
+        check_device(board_of(facts_of(profile)))
+
+    def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxFileRunner | EngineRunner:
+        """The file in ONNX Runtime, as it is written; an engine on the GPU."""
+        if artifact.path.suffix == SUFFIX:
+            return EngineRunner(artifact.path, graph)
         return OnnxFileRunner(artifact.path, graph)
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> TwinRunner | None:

@@ -214,7 +214,7 @@ def main() -> int:
         return 2
     try:
         with np.load(sys.argv[2]) as arrays:
-            outputs = Engine(sys.argv[1]).run({name: arrays[name] for name in arrays.files})
+            outputs: Dict[str, Any] = Engine(sys.argv[1]).run({name: arrays[name] for name in arrays.files})
     except (EngineError, ImportError, OSError, ValueError) as error:
         print(f"cannot run: {error}")
         return 2
