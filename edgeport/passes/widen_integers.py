@@ -3,8 +3,8 @@
     a int8, b int8 --> Add --> y int8    ==>    a, b --> Cast(int32) --> Add --> Cast(int8) --> y
 
 TensorRT calculates with no 8-bit integer. Every 8- and 16-bit integer is exact in both, and the last Cast wraps as the
-arithmetic does. Left alone: what belongs to quantization (its integers come from a QuantizeLinear or go to a
-DequantizeLinear), casts, and operators that compute in control flow.
+arithmetic does. ReduceMax and ReduceMin of booleans are rewritten likewise. Left alone: what belongs to quantization
+(its integers come from a QuantizeLinear or go to a DequantizeLinear), casts, and control flow.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from edgeport.passes.registry import register
 _SMALL = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
 _IN_FLOATS = frozenset({"MaxPool", "Relu", "ArgMax", "ArgMin", "Resize", "TopK"})
 """Their kernels take floats."""
+_OF_BOOLEANS = frozenset({"ReduceMax", "ReduceMin"})
+"""They compare booleans since opset 20; other kernels compare numbers only."""
 _LEFT = frozenset(
     {"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Loop", "Scan", "If", "Constant", "BitShift"}
 )
@@ -40,12 +42,13 @@ def _is_quantized(node: ir.Node) -> bool:
 
 
 def _widen(node: ir.Node) -> bool:
+    small = (*_SMALL, ir.DataType.BOOL) if node.op_type in _OF_BOOLEANS else _SMALL
     wide = ir.DataType.FLOAT if node.op_type in _IN_FLOATS else ir.DataType.INT32
     graph = node.graph
     assert graph is not None
     changed = False
     for index, value in enumerate(node.inputs):
-        if value is not None and value.dtype in _SMALL:
+        if value is not None and value.dtype in small:
             name = f"{node.outputs[0].name}/wide{index}"
             new = ir.node("Cast", [value], {"to": int(wide)}, name=f"{name}/Cast")
             new.outputs[0].name, new.outputs[0].type, new.outputs[0].shape = name, ir.TensorType(wide), value.shape
@@ -53,7 +56,7 @@ def _widen(node: ir.Node) -> bool:
             node.replace_input_with(index, new.outputs[0])
             changed = True
     for value in node.outputs:
-        if value.dtype in _SMALL and value.name:
+        if value.dtype in small and value.name:
             _narrowed(node, value, wide)
             changed = True
     return changed

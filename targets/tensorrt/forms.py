@@ -35,6 +35,7 @@ LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("HardSwish", ("expand_hard_swish",)),
     ("Mish", ("expand_mish",)),
     ("TensorScatter", ("expand_tensor_scatter",)),
+    ("GridSample", ("expand_grid_sample",)),
     ("Hardmax", ("expand_hardmax",)),
     ("OneHot", ("expand_one_hot",)),
     ("Trilu", ("expand_trilu",)),
@@ -51,7 +52,11 @@ LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
 """Operator -> the passes that write it in older ones, in order: a later pass may take up what an earlier one wrote."""
 UNFIT: tuple[tuple[str, str], ...] = (
     ("CumSum", "expand_integer_cum_sum"),
+    ("GridSample", "expand_grid_sample"),
+    ("GRU", "expand_uncommon_recurrence"),
+    ("LSTM", "expand_uncommon_recurrence"),
     ("Pow", "expand_integer_pow"),
+    ("RNN", "expand_uncommon_recurrence"),
 )
 """Operator -> the pass that rewrites those of its nodes to which a parser that has the operator objects."""
 _ANOTHER_BEFORE = {"GroupNormalization": 21}
@@ -83,10 +88,9 @@ def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
         passes.append("largest_top_k")
     if board.oldest < _CUBIC:
         passes.append("cubic_resize_as_products")
-    for op_type, name in UNFIT:
-        if any(True for node in nodes(model, op_type) for _ in objections_to(node, board.oldest)):
-            passes.append(name)
-    return rewritten(model, [*passes, "widen_integers", "remove_identities"])
+    unfit = {node.op_type for node in nodes(model, *dict(UNFIT)) if next(objections_to(node, board.oldest), None)}
+    passes += [name for op_type, name in UNFIT if op_type in unfit]
+    return rewritten(model, [*dict.fromkeys(passes), "widen_integers", "remove_identities"])
 
 
 def _is_lacking(op_type: str, board: Board) -> bool:

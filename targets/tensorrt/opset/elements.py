@@ -8,21 +8,6 @@ from edgeport.passes.edit import get_int, take_over
 from edgeport.targets.lowering import Refused
 from edgeport.targets.tensorrt.opset.registry import Descent, since
 
-
-@since(20, "ReduceMax", "ReduceMin")
-def _no_booleans(at: Descent) -> None:
-    """Only numbers were compared."""
-    node, x = at.node, at.node.inputs[0]
-    if x is None or x.dtype != ir.DataType.BOOL:
-        return
-    numbers = at.op("Cast", [x], "numbers", to=int(ir.DataType.INT32))
-    numbers.type, numbers.shape = ir.TensorType(ir.DataType.INT32), x.shape
-    attributes = {name: attribute.value for name, attribute in node.attributes.items()}
-    extreme = at.op(node.op_type, [numbers, *node.inputs[1:]], "extreme", **attributes)
-    extreme.type = ir.TensorType(ir.DataType.INT32)
-    take_over(node.outputs[0], "Cast", [extreme], {"to": int(ir.DataType.BOOL)})
-
-
 _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 

@@ -1,29 +1,23 @@
 """Pools without dilations and without ceil_mode: TensorRT knows no pool with the first, and rounds the second its way.
 
     MaxPool(ceil_mode)       ==>    MaxPool(pads as far as the windows reach)
-    MaxPool(dilations)       ==>    Pad(-inf) --> Slice for each tap --> Max
+    MaxPool(dilations)       ==>    Pad(lowest) --> Slice for each tap --> Max, one axis after the other
     AveragePool(dilations)   ==>    Conv(ones, a group a channel) --> Mul(1 / taps on the data)
 
-An average that excludes pads becomes one with longer pads likewise; one that counts them keeps its ceil_mode where
-its last window would count other elements. Needs the shapes. Left alone: a MaxPool whose indices are read. ONNX
-operators AveragePool-22 and MaxPool-22.
+An average that counts pads, and whose last window reaches beyond them, becomes a Conv as well. Needs the shapes. Left
+alone: a MaxPool whose indices are read. ONNX operators AveragePool-22 and MaxPool-22.
 """
 
 from __future__ import annotations
 
-import itertools
-import math
-
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import get_int, get_ints, nodes, static_shape, take_over
+from edgeport.passes.edit import get_int, get_ints, get_str, nodes, static_shape, take_over
 from edgeport.passes.registry import register
 from edgeport.passes.site import Site, is_read
 from edgeport.targets.lowering import Refused
 from edgeport.targets.window import Window, declared_after, window
-
-_MOST_TAPS = 64
 
 
 @register("plain_pools")
@@ -40,45 +34,49 @@ def plain_pools(model: ir.Model) -> bool:
         except Refused:
             continue
         site = Site(model, node)
-        if any(d != 1 for d in win.dilations):
+        if any(d != 1 for d in win.dilations) or (get_int(node, "ceil_mode", 0) and not _explicit(node, win)):
             changed |= _largest(site, x, win) if node.op_type == "MaxPool" else _average(site, x, win, size[1])
-        elif get_int(node, "ceil_mode", 0):
-            changed |= _explicit(node, win)
+        elif get_str(node, "auto_pad", "NOTSET") == "NOTSET":
+            changed |= bool(node.attributes.pop("ceil_mode", None))
     return changed
 
 
 def _explicit(node: ir.Node, win: Window) -> bool:
-    """Pads that the windows reach exactly, in place of ceil_mode."""
+    """Pads that the windows reach, so that nothing has to be rounded up; False where other elements would count."""
     after = tuple(max(a, 0) for a in win.after)
     counted = node.op_type == "AveragePool" and get_int(node, "count_include_pad", 0)
-    if counted and after != tuple(max(a, 0) for a in declared_after(node, win)):
+    if counted and any(a > b for a, b in zip(after, declared_after(node, win), strict=True)):
         return False
     if any(pad >= k for pad, k in zip(after, win.kernel, strict=True)):
         return False
-    for name in ("ceil_mode", "auto_pad"):
-        node.attributes.pop(name, None)
+    node.attributes.pop("auto_pad", None)
     node.attributes["pads"] = ir.AttrInt64s("pads", [*win.before, *after])
     return True
 
 
 def _largest(site: Site, x: ir.Value, win: Window) -> bool:
-    if math.prod(win.kernel) > _MOST_TAPS or x.dtype is None or not x.dtype.is_floating_point():
+    """The largest of shifted slices, one axis after the other."""
+    if x.dtype is None or not x.dtype.is_floating_point():
         return False
     n = len(win.size)
     after = tuple(max(a, 0) for a in win.after)
-    padded = x
+    value = x
     if any((*win.before, *after)):
         pads = site.constant("pads", np.asarray([0, 0, *win.before, 0, 0, *after], np.int64))
-        lowest = np.asarray(np.finfo(x.dtype.numpy()).min, x.dtype.numpy())
-        padded = site.op("Pad", [x, pads, site.constant("lowest", lowest)], "padded", mode="constant")
-    axes = site.constant("axes", np.arange(2, 2 + n, dtype=np.int64))
-    steps = site.constant("steps", np.asarray(win.strides, np.int64))
-    parts = []
-    for number, tap in enumerate(itertools.product(*map(range, win.kernel))):
-        starts = [t * d for t, d in zip(tap, win.dilations, strict=True)]
-        ends = [s + (o - 1) * step + 1 for s, o, step in zip(starts, win.out, win.strides, strict=True)]
-        bounds = [site.constant(f"tap{number}/bound", np.asarray(b, np.int64)) for b in (starts, ends)]
-        parts.append(site.op("Slice", [padded, *bounds, axes, steps], f"tap{number}"))
+        lowest = site.constant("lowest", np.asarray(np.finfo(x.dtype.numpy()).min, x.dtype.numpy()))
+        value = site.op("Pad", [x, pads, lowest], "padded", mode="constant")
+    for i in range(n):
+        parts: list[ir.Value | None] = []
+        for tap in range(win.kernel[i]):
+            start, role = tap * win.dilations[i], f"axis{i}/tap{tap}"
+            bounds = (start, start + (win.out[i] - 1) * win.strides[i] + 1, 2 + i, win.strides[i])
+            names = ("start", "end", "axis", "step")
+            slots = [
+                site.constant(f"{role}/{k}", np.asarray([b], np.int64)) for k, b in zip(names, bounds, strict=True)
+            ]
+            parts.append(site.op("Slice", [value, *slots], role))
+        if i < n - 1:
+            value = site.op("Max", parts, f"axis{i}")
     take_over(site.node.outputs[0], "Max", parts)
     return True
 
