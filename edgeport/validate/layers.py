@@ -66,6 +66,7 @@ def measure_layers(
                 signal[name] += power
                 noise[name] += error
                 seen[name] += 1
+        del kept, want  # or else they would live on while the next sample's are made
     layers: dict[str, Layer] = {}
     worst: dict[ir.Value, float] = {}  # the lowest SQNR of a value, or of what it is computed from where it is not kept
     for node in graph.graph:

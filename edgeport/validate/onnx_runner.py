@@ -147,6 +147,8 @@ class OnnxRunner:
 
     def _open(self, extra: Sequence[str]) -> ort.InferenceSession:
         options = _options(self._threads, self._simulate, self._optimize)
+        # Inner tensors go to the caller and are freed there: a pool would keep as much again.
+        options.enable_cpu_mem_arena = not extra
         model = self._model
         if isinstance(model, Path) and not extra:
             return _session(str(model), options)
