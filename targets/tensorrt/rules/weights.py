@@ -9,6 +9,9 @@ import onnx_ir as ir
 
 from edgeport.targets.tensorrt.rules.reading import Operand, Reading, attribute, constant, dims, label
 from edgeport.targets.tensorrt.rules.registry import Broken, rule
+from edgeport.targets.tensorrt.version import Version
+
+_TENSORRT_10 = Version(10, 0)
 
 _LOWEST = -127.5
 """Steps below which a weight becomes -128."""
@@ -21,20 +24,39 @@ def weight_axis(reading: Reading) -> Iterator[Broken]:
     Conv 0, ConvTranspose 1, MatMul the last of its second operand, Gemm by transB. On another axis the engine is built,
     but without integer kernels (measured: 400 instead of 269 KB).
     """
+    for node, operand, axis, wanted in _by_channel(reading):
+        if axis != wanted and not (node.op_type == "ConvTranspose" and reading.board.oldest < _TENSORRT_10):
+            message = f"the scales of weight {label(operand.source)} are on axis {axis}, its output channels on"
+            hint = f"quantize the weights of {node.op_type} on axis {wanted}, or with one scale"
+            yield Broken(node, f"{message} {wanted}: no integer kernel takes that", hint)
+
+
+@rule("trt-transposed-scales", "error")
+def transposed_scales(reading: Reading) -> Iterator[Broken]:
+    """Before TensorRT 10 the weights of a ConvTranspose have no scales by output channel.
+
+    Its kernels are those of the convolution backwards, whose channels are the other ones: the parser takes the scales, and
+    the results are wrong (NVIDIA/TensorRT#1694, #1699; that such scales are not supported: #2380).
+    """
+    for node, operand, axis, wanted in _by_channel(reading):
+        if axis == wanted and node.op_type == "ConvTranspose" and reading.board.oldest < _TENSORRT_10:
+            message = f"weight {label(operand.source)} of a ConvTranspose has scales by output channel"
+            said = f"TensorRT {reading.board.oldest} applies them along the input channels"
+            yield Broken(node, f"{message}; {said}", "quantize these weights with one scale")
+
+
+def _by_channel(reading: Reading) -> Iterator[tuple[ir.Node, Operand, int, int]]:
+    """Layers whose weights have several scales: the operand, the axis of the scales and that of the output channels."""
     for node, operands in reading.weighted():
         for place, value in enumerate(operands):
             operand = reading.operand(value)
-            if operand is None or not operand.weight or operand.permutation is None or value is None:
+            if operand is None or not operand.weight or not operand.permutation:
                 continue
             dq = operand.quantizer
-            if dq.block or dq.scales in (None, 1) or dq.scale.shape is None or len(dq.scale.shape) != 1:
-                continue
-            rank, axis = len(operand.permutation), 1 if dq.axis is None else dq.axis
-            wanted = operand.permutation[_output_axis(node, place) % rank]
-            if axis % rank != wanted:
-                message = f"the scales of weight {label(operand.source)} are on axis {axis}, its output channels on"
-                hint = f"quantize the weights of {node.op_type} on axis {wanted}, or with one scale"
-                yield Broken(node, f"{message} {wanted}: no integer kernel takes that", hint)
+            if not dq.block and dq.scales not in (None, 1) and len(dims(dq.scale)) == 1:
+                rank = len(operand.permutation)
+                axis = (1 if dq.axis is None else dq.axis) % rank
+                yield node, operand, axis, operand.permutation[_output_axis(node, place) % rank]
 
 
 def _output_axis(node: ir.Node, place: int) -> int:
