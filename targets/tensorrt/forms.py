@@ -82,7 +82,7 @@ def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
     passes = [*ALWAYS, *(name for op_type, names in LACKING if _is_lacking(op_type, board) for name in names)]
     if board.oldest < _MIRRORS:
         passes.append("gather_pads")
-    elif (board.oldest, board.opset) < _WRAPS:
+    elif board.oldest < _WRAPS[0] or board.opset < _WRAPS[1]:
         passes.append("gather_wrapped_pads")
     if board.oldest < _SMALLEST:
         passes.append("largest_top_k")
