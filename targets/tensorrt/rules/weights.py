@@ -35,8 +35,8 @@ def weight_axis(reading: Reading) -> Iterator[Broken]:
 def transposed_scales(reading: Reading) -> Iterator[Broken]:
     """Before TensorRT 10 the weights of a ConvTranspose have no scales by output channel.
 
-    Its kernels are those of the convolution backwards, whose channels are the other ones: the parser takes the scales, and
-    the results are wrong (NVIDIA/TensorRT#1694, #1699; that such scales are not supported: #2380).
+    Its kernels are those of the convolution backwards, whose channels are the other ones: the parser takes the scales,
+    and the results are wrong (NVIDIA/TensorRT#1694, #1699; that such scales are not supported: #2380).
     """
     for node, operand, axis, wanted in _by_channel(reading):
         if axis == wanted and node.op_type == "ConvTranspose" and reading.board.oldest < _TENSORRT_10:
