@@ -127,6 +127,7 @@ def emit(
             metric=evidence.metric,
             progress=progress,
         )
+    del twin, quantized  # or else their sessions would lie beside all inner tensors below
     unstable = refuse_defects(target.name, ladder, lambda: output_motion(prepared.canonical, evidence.samples))
     write_golden(out, evidence.samples, runner, source, _ends(prepared, plan, artifact))
     results, remarks = judge(evidence.budgets, ladder)
