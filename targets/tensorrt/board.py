@@ -39,6 +39,8 @@ class Board:
         dla: number of deep learning accelerators that can be used.
         precisions: the `--precision` values that run as such.
         no_int8: why int8 is not among them; empty where it is.
+        engine: `rtx` where the export builds the engine; empty where the board does.
+        gpus: what that engine is for, as TensorRT for RTX names compute capabilities, e.g. `SM86`.
     """
 
     name: str = ""
@@ -54,6 +56,8 @@ class Board:
     dla: int = 0
     precisions: tuple[str, ...] = ("fp32", "fp16", "int8")
     no_int8: str = ""
+    engine: str = ""
+    gpus: tuple[str, ...] = ()
 
 
 def board_of(facts: Mapping[str, Any]) -> Board:
@@ -75,6 +79,8 @@ def board_of(facts: Mapping[str, Any]) -> Board:
         facts.get("dla", 0),
         tuple(facts["precisions"]),
         facts.get("lacks", {}).get("int8", ""),
+        facts.get("engine", ""),
+        tuple(facts.get("gpus", ())),
     )
 
 

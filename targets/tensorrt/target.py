@@ -22,6 +22,7 @@ from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.proof import linted, parsed
+from edgeport.targets.tensorrt.rtx import build_engines, require_builder
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
 from edgeport.targets.tensorrt.save import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
@@ -51,6 +52,7 @@ class TensorrtTarget:
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that the board's opset or parser does not have."""
         board = board_of(facts_of(profile))
+        require_builder(board)
         lowered, refused = attempt(in_own_forms(graph, board), board.opset)
         return [*remarks_on_board(board), *(refused or objections(lowered, board))]
 
@@ -72,6 +74,10 @@ class TensorrtTarget:
             files[-1].write_bytes(content)
             remarks = (*remarks, *uncovered)
         remarks = (*remarks, *parsed(written[0] for written in paths.values()))
+        if board.engine:
+            engines, left_out = build_engines(main, out, f"{name}.{plan.precision}", board)
+            files += engines
+            remarks = (*remarks, *left_out)
         facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect}
         if plan.build_engine:
             main, built = build_engine(out)
