@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from edgeport.calibration.histogram import SIDE, Counts, empty_counts, exponent_
 from edgeport.calibration.powers import ChannelPowers, untrimmed
 from edgeport.errors import CalibrationError
 from edgeport.findings import Finding
+from edgeport.sample import Array
 
 Request = Literal["minmax", "histogram"]
 FORMAT = 1
@@ -69,6 +70,17 @@ class TensorStatistics:
         """Standard deviation of the histogram, every value taken at the middle of its bin; NaN without values."""
         mean = self._moment(1)
         return math.sqrt(max(self._moment(2) - mean * mean, 0.0))
+
+    def kept(self, restored: Callable[[Array], Array]) -> float:
+        """How much of the histogram is left by a storage of fewer bits: signal over error in dB, inf without error.
+
+        Args:
+            restored: from float32 values, those that stand for them.
+        """
+        seen = np.flatnonzero(self.histogram)
+        counts, middles = self.histogram[seen], ((seen - SIDE + 0.5) * self.width).astype(np.float32)
+        error = np.dot(counts, np.square(restored(middles).astype(np.float64) - middles))
+        return 10 * math.log10(np.dot(counts, np.square(middles, dtype=np.float64)) / error) if error else math.inf
 
     def _moment(self, power: int) -> float:
         counts = self.histogram

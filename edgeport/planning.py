@@ -84,7 +84,8 @@ def powers_to_observe(assigned: Sequence[Assigned]) -> dict[str, int]:
 def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None, method: str) -> Plan:
     """Turns statistics into one target's plan.
 
-    What was NaN or infinite in calibration stays float, and so does what no scale can hold.
+    What was NaN or infinite in calibration stays float, and so does what no scale can hold, or none well enough for
+    the scheme.
 
     Raises:
         CalibrationError: the statistics do not cover a tensor.
@@ -113,13 +114,30 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
         assignment = _without(graph, assigned, unbounded, statistics)
         try:
             plan = make_plan(assignment, scheme, ranges, method, moments, channels)
-            break
+            coarse = _too_coarse(plan, scheme, statistics)
+            if not coarse:
+                break
+            unbounded |= coarse
         except UnsettledError as error:
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
     if assigned.form is None:
         return plan
     beside = form_ranges(assigned.form, statistics, method, symmetric=scheme.symmetric_activations)
     return replace(plan, ranges=beside)
+
+
+def _too_coarse(plan: Plan, scheme: Scheme, statistics: Statistics) -> dict[str, str]:
+    """Activations of which one scale keeps less than the scheme wants, each with what it keeps."""
+    if scheme.least_kept is None:
+        return {}
+    found = {}
+    for name, entry in plan.tensors.items():
+        seen = statistics.tensors.get(name)
+        if entry.role == "activation" and entry.qparams is not None and seen is not None and seen.counts is not None:
+            kept = seen.kept(entry.qparams.restored)
+            if kept < scheme.least_kept:
+                found[name] = f"keeps {kept:.1f} dB in 8 bits, less than {scheme.least_kept:g}"
+    return found
 
 
 def nothing_stored(assigned: Assigned) -> tuple[Finding, ...]:

@@ -104,7 +104,7 @@ def assign(graph: ir.Graph, scheme: Scheme, unbounded: Mapping[str, str] = _NOTH
             reason = f"runs inside {group.anchor.op_type} {group.anchor.name}"
         nodes[node.name or ""] = NodePlan(node.name or "", node.op_type, kernel, reason)
     clusters = find_clusters(kernels.values(), scheme)
-    return Assignment(nodes, weights, clusters, users, tuple(kernels.values()), _powers(others, scheme))
+    return Assignment(nodes, weights, clusters, users, tuple(kernels.values()), _powers(kernels | others, scheme))
 
 
 _Kernels = dict[ir.Node, KernelGroup]
@@ -311,10 +311,11 @@ def _form(node: ir.Node, axis: int | None, scheme: Scheme) -> tuple[str, int | N
 
 
 def _powers(kernels: _Kernels, scheme: Scheme) -> dict[str, int]:
-    """The channels that meet weights which are chosen by their importance."""
+    """The channels that meet weights which are chosen by their importance, or whose errors a float bias takes off."""
     found: dict[str, int] = {}
-    for node in kernels:
-        if scheme.kernel_of(node) in ("palettized", "sparse"):
+    for node, group in kernels.items():
+        corrected = rule_of(node, scheme).gives_floats and group.bias_value is not None
+        if corrected or scheme.kernel_of(node) in ("palettized", "sparse"):
             sources = (channel_axis(node, index) for index in rule_of(node, scheme).weights)
             for name, axis in (source for source in sources if source is not None):
                 found.setdefault(name, axis)

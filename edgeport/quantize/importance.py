@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgeport.quantize.compression import Palette, Sparse
 from edgeport.quantize.groups import KernelGroup
+from edgeport.quantize.plan import Compression
 from edgeport.sample import Array
 
 
@@ -84,7 +84,7 @@ def importance(weight: ir.Value, groups: Iterable[KernelGroup], channels: Channe
 
 
 def added_means(
-    weight: ir.Value, stored: Palette | Sparse, groups: Iterable[KernelGroup], channels: Channels
+    weight: ir.Value, stored: Compression, groups: Iterable[KernelGroup], channels: Channels
 ) -> Mapping[str, Array]:
     """What stored weights add to the mean of each output channel of the kernels that have a constant bias.
 

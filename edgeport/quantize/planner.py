@@ -18,7 +18,7 @@ from edgeport.quantize.groups import KernelGroup
 from edgeport.quantize.importance import ChannelMoments, Channels, added_means, importance
 from edgeport.quantize.masking import mask_ranges
 from edgeport.quantize.operands import integer_inputs, rule_of
-from edgeport.quantize.plan import Plan, QParams, TensorPlan
+from edgeport.quantize.plan import Compression, Plan, QParams, TensorPlan
 from edgeport.quantize.ranges import activation_qparams, float8_qparams, weight_qparams
 from edgeport.quantize.rounding_shift import Moments, rounding_shifts
 from edgeport.quantize.saturation import Interval
@@ -97,7 +97,10 @@ def make_plan(
 
     shifts = dict(rounding_shifts(assignment.integer_groups, parameters, moments))
     for name, (value, _) in assignment.weights.items():
-        stored = tensors[name].stored
+        stored: Compression | None = tensors[name].stored
+        corrected = [g for g in assignment.kernels[name] if rule_of(g.anchor, scheme).gives_floats]
+        if stored is None and corrected:
+            stored = tensors[name].qparams
         if stored is not None:
             shifts |= added_means(value, stored, assignment.kernels[name], channels)
     layers = {name: part.precision for name, part in scheme.layers.items()}

@@ -41,7 +41,7 @@ class OpRule:
             between integer kernels, where it saves conversions; `passthrough` (Reshape, MaxPool, ...) moves
             integers unchanged, so that its output keeps its input's parameters.
         weight: index of the constant input that is quantized as weights, None if there is none.
-        weight_axis: channel axis of that constant in ONNX layout.
+        weight_axis: channel axis of that constant in ONNX layout; None: it has one scale.
         more_weights: indices of further constant inputs that are weights, with the same channel axis.
         kernel: what these nodes run as where the scheme's kernel is not to be had or not worth having; None: the
             scheme's kernel.
@@ -64,7 +64,7 @@ class OpRule:
 
     role: Role
     weight: int | None = None
-    weight_axis: int = 0
+    weight_axis: int | None = 0
     more_weights: tuple[int, ...] = ()
     kernel: Kernel | None = None
     activations: tuple[int, ...] | Callable[[ir.Node], tuple[int, ...]] | None = None
@@ -109,6 +109,8 @@ class Scheme:
         group: how many channels share a palette where that divides them; None: all of them.
         grouped: whether palettes of groups of channels can be stored at all.
         sparsity: the share of `sparse` weights that is made zero; None: none but those that are.
+        least_kept: how much of an activation, in dB over its rounding error in calibration, its scale must keep; what
+            keeps less stays float. None: anything does.
         layers: node name -> the scheme that decides about that node in place of this one (see `mixed`).
         observed: writes a canonical graph in a form every float tensor of which needs a range, whatever runs how (for
             calibration caches); None: only what kernels need.
@@ -129,6 +131,7 @@ class Scheme:
     group: int | None = None
     grouped: bool = False
     sparsity: float | None = None
+    least_kept: float | None = None
     layers: Mapping[str, Scheme] = field(default_factory=dict)
     observed: Callable[[ir.Model], ir.Model] | None = None
 

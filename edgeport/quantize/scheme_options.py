@@ -62,6 +62,7 @@ def mixed(base: Scheme, layers: Mapping[str, Scheme]) -> Scheme:
         symmetric_activations=any(part.symmetric_activations for part in parts),
         max_gain=min(part.max_gain for part in parts),
         max_product_gain=min(part.max_product_gain for part in parts),
+        least_kept=max((part.least_kept for part in parts if part.least_kept is not None), default=None),
         layers=layers,
     )
 

@@ -7,6 +7,7 @@ stands between a product and what is fused to it; the next reader's Q is fused, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,9 @@ KERNELS: Mapping[str, Kernel] = {
 }
 """Precision -> the kernel of the nodes that hold weights."""
 PRECISIONS = tuple(KERNELS)
+LEAST_KEPT = 30.0
+"""dB that an activation must keep in int8: symmetric steps for the whole of it keep 34 and more of most, and 20 where
+there are outliers."""
 BLOCK = 128
 """How many int4 weights share a scale, unless the user gives another number."""
 
@@ -46,20 +50,26 @@ def tensorrt_scheme(precision: str, board: Board) -> Scheme:
     kernel = KERNELS[precision]
     if kernel == "float32":
         return Scheme(precision, kernel)
+    # Kernels of TensorRT 8 apply the scales of transposed convolutions along another axis than its parser says
+    # (NVIDIA/TensorRT issues 1694 and 2380): one scale is the same along both.
+    transposed = replace(_TRANSPOSED, weight_axis=None) if board.dialect == "trt8" else _TRANSPOSED
     if kernel in ("int8", "fp8"):
+        conv = replace(_CONV, refuses=_why_not_int8 if kernel == "int8" else _why_not_fp8)
         return Scheme(
             precision,
             kernel,
-            _ANCHORS | {"Add": _RESIDUAL},
+            {"Conv": conv, "ConvTranspose": transposed, "MatMul": _MATMUL, "Add": _RESIDUAL},
             symmetric_activations=True,
             per_channel=kernel == "int8",
             needs_data=True,
+            least_kept=LEAST_KEPT if kernel == "int8" else None,
             observed=partial(in_cache_form, board=board) if kernel == "int8" and board.cache else None,
         )
-    weights = {op: replace(rule, activations=()) for op, rule in _ANCHORS.items()}
+    product = replace(_MATMUL, activations=(), refuses=_why_not_matrix)
     if kernel == "int4-weights":
-        return Scheme(precision, kernel, {"MatMul": weights["MatMul"]}, block=BLOCK)
-    return Scheme(precision, kernel, weights)
+        return Scheme(precision, kernel, {"MatMul": product}, block=BLOCK)
+    filters = {op: replace(rule, activations=()) for op, rule in (("Conv", _CONV), ("ConvTranspose", transposed))}
+    return Scheme(precision, kernel, {**filters, "MatMul": product})
 
 
 def scheme_of_plan(plan: Plan) -> Scheme:
@@ -99,9 +109,39 @@ def _why_not_residual(add: ir.Node) -> str | None:
     return None if host(add) is not None else "it ends no convolution's kernel"
 
 
+def _why_not_int8(node: ir.Node) -> str | None:
+    """Of a convolution: the shapes that NVIDIA's own tool (ModelOpt 0.47) leaves, for want of fast kernels."""
+    into, out, group, window = _filters(node)
+    if into >= _FEW and out >= _FEW:
+        return None
+    if group > 1:
+        fast = out % 8 == 0 and min(window, default=0) >= 3
+    else:
+        first = node.inputs[0] is not None and node.inputs[0].is_graph_input()
+        fast = (out % 8 == 0 or into % 8 == 0) and (first or max(into, out) >= _FEW) and len(set(window)) == 1
+    return None if fast else f"TensorRT has no fast int8 kernel for {into} to {out} channels and a window of {window}"
+
+
+def _why_not_fp8(node: ir.Node) -> str | None:
+    into, out, _, window = _filters(node)
+    if min(into, out) > _FEW and math.prod(window) <= 32:
+        return None
+    return f"TensorRT has no fast fp8 kernel for {into} to {out} channels and a window of {window}"
+
+
+def _filters(node: ir.Node) -> tuple[int, int, int, tuple[int, ...]]:
+    """Input channels of a group, output channels, groups, and window of a convolution."""
+    weight, group = node.inputs[1], node.attributes.get("group")
+    shape = () if weight is None or weight.const_value is None else weight.const_value.shape.numpy()
+    if len(shape) < 3:
+        return 0, 0, 1, ()
+    return shape[1], shape[0], 1 if group is None else group.as_int(), tuple(shape[2:])
+
+
 def _why_not_transposed(node: ir.Node) -> str | None:
     group = node.attributes.get("group")
-    return "transposed convolutions in groups stay float" if group is not None and group.as_int() != 1 else None
+    grouped = group is not None and group.as_int() != 1
+    return "TensorRT 8 refuses transposed convolutions in groups in integers" if grouped else None
 
 
 def _why_not_matrix(node: ir.Node) -> str | None:
@@ -110,12 +150,26 @@ def _why_not_matrix(node: ir.Node) -> str | None:
     return None if two else "only a product with a constant matrix has integers"
 
 
+def _why_not_product(node: ir.Node) -> str | None:
+    """Of a product with a constant matrix, computed in 8 bits; dimensions that are open may be of any size."""
+    x, weight = node.inputs[:2]
+    if (reason := _why_not_matrix(node)) is not None or weight is None or weight.const_value is None:
+        return reason
+    depth, columns = weight.const_value.shape.numpy()
+    if min(depth, columns) < _FEW:
+        return f"TensorRT has no fast 8-bit kernel for a matrix of {depth} by {columns}"
+    shape = None if x is None else x.shape
+    if shape is not None and (len(shape) < 2 or shape[-2] == 1):
+        return "a product of one row is no faster in 8 bits"
+    return None
+
+
 _FIRST = (0,)
-_ANCHORS = {
-    "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, gives_floats=True),
-    "ConvTranspose": OpRule(
-        "anchor", weight=1, weight_axis=1, activations=_FIRST, gives_floats=True, refuses=_why_not_transposed
-    ),
-    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, gives_floats=True, refuses=_why_not_matrix),
-}
+_FEW = 16
+"""Channels, rows or columns that fill a step of the tensor cores."""
+_CONV = OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, gives_floats=True)
+_TRANSPOSED = OpRule(
+    "anchor", weight=1, weight_axis=1, activations=_FIRST, gives_floats=True, refuses=_why_not_transposed
+)
+_MATMUL = OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, gives_floats=True, refuses=_why_not_product)
 _RESIDUAL = OpRule("glue", activations=_skip, gives_floats=True, within=host, refuses=_why_not_residual)
