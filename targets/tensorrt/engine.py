@@ -94,18 +94,19 @@ def serialized(trt: Any, model: Path, mode: str, version: Version) -> bytes:
     network = builder.create_network(_network_flags(trt, mode, version))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(model)):
-        reasons = [" ".join(parser.get_error(index).desc().split()) for index in range(parser.num_errors)]
-        raise ModelError(f"TensorRT {version} does not parse {model.name}: {'; '.join(reasons or log)}")
+        raise ModelError(f"TensorRT {version} does not parse {model.name}: {_said(log)}")
     config = builder.create_builder_config()
     for flag in _builder_flags(mode, version):
         config.set_flag(getattr(trt.BuilderFlag, flag))
     log.clear()
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise ModelError(
-            f"TensorRT {version} builds no engine of {model.name}: {'; '.join(log) or 'it says no reason'}"
-        )
+        raise ModelError(f"TensorRT {version} builds no engine of {model.name}: {_said(log)}")
     return bytes(engine)
+
+
+def _said(log: Sequence[str]) -> str:
+    return "; ".join(log) or "it gives no reason"
 
 
 def _network_flags(trt: Any, mode: str, version: Version) -> int:

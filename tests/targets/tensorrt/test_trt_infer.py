@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_tensorrt import Cudart, engine_bytes, package
+from fake_tensorrt import Cudart, Log, engine_bytes, package
 from numpy.linalg import _umath_linalg
 
 from edgeport.targets import tensorrt
@@ -64,7 +64,7 @@ def sample() -> dict[str, Any]:
 def test_the_same_arrays_come_out_with_the_calls_of_every_version(
     infer: SimpleNamespace, cudart: Cudart, tmp_path: Path, version: str
 ) -> None:
-    log: list[str] = []
+    log = Log()
     integers = "INT64" if Version.parse(version) >= Version(10, 0) else "INT32"
     path = saved(tmp_path, version, {**ENDS, "ids": (integers, [3])})
     engine = infer.Engine(path, package(version, log))
@@ -78,7 +78,7 @@ def test_the_same_arrays_come_out_with_the_calls_of_every_version(
             assert found[f"out.{name}"].dtype == engine.outputs[f"out.{name}"]
     assert cudart.held == {}
     call = "v2" if version in ("8.2.1", "8.4.1") else "v3"
-    assert log == ["set wide [2, 4]", call, "set wide [5, 4]", call]
+    assert log.calls == ["set wide [2, 4]", call, "set wide [5, 4]", call]
 
 
 @pytest.mark.parametrize(
