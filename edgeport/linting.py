@@ -80,7 +80,7 @@ def lint_for(source: Any, device: str) -> Result:
     result = Result(facts, gathered(found))
     if errors:
         rules = len({finding.code for finding in errors})
-        message = f"{path} is not for {device}: {len(errors)} place(s) break {rules} rule(s), the first: "
+        message = f"{path} is not for {device}: it breaks {rules} rule(s) in {len(errors)} place(s), first: "
         refused = ModelError(message + errors[0].message, result.findings)
         refused.result = result
         raise refused

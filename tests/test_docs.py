@@ -54,7 +54,7 @@ def _codes(source: Path) -> set[str]:
     for node in ast.walk(ast.parse(source.read_text())):
         if isinstance(node, ast.Call):
             called = getattr(node.func, "id", "")
-            place = {"Finding": 1, "Refused": 2}.get(called, len(node.args))
+            place = {"Finding": 1, "Refused": 2, "rule": 0}.get(called, len(node.args))
             given = [*node.args[place : place + 1], *(k.value for k in node.keywords if k.arg == "code")]
             found |= {value.value for value in given if isinstance(value, ast.Constant) and value.value}
     return found
