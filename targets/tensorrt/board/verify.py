@@ -75,6 +75,8 @@ def count(shape: Sequence[int]) -> int:
 
 def check_files(folder: str, bundle: Dict[str, Any]) -> None:
     """Refuses a folder whose files are not those that edgeport wrote."""
+    if not os.path.isdir(os.path.join(folder, "golden")):
+        raise CannotRun("there are no golden samples here; export without validate=False, and copy the whole folder")
     listed = {entry["path"]: entry["sha256"] for entry in bundle.get("files", [])}
     with open(os.path.join(folder, DIGEST), encoding="ascii") as stream:
         listed.setdefault(GOLDEN.replace(os.sep, "/"), stream.read().split()[0])

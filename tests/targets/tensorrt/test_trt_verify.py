@@ -5,6 +5,7 @@ import json
 import math
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -185,12 +186,16 @@ def lost_samples(bundle: Path) -> None:
     (bundle / "golden" / "golden.safetensors").unlink()
 
 
+def lost_golden(bundle: Path) -> None:
+    shutil.rmtree(bundle / "golden")
+
+
 def broken_bundle(bundle: Path) -> None:
     (bundle / "bundle.json").write_text("{")
 
 
 @pytest.mark.parametrize(
-    "damage", [changed_outputs, changed_byte, changed_model, lost_digest, lost_samples, broken_bundle]
+    "damage", [changed_outputs, changed_byte, changed_model, lost_digest, lost_samples, lost_golden, broken_bundle]
 )
 def test_files_that_are_not_the_exported_ones_are_noticed(
     check: Check, bundle: Path, damage: Callable[[Path], None]
