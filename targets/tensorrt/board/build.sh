@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds a TensorRT engine from the models in this folder, on the board that is to run it, and checks it there.
 set -eu
+export PYTHONIOENCODING=utf-8 # Python 3.6 would take ASCII where no language is set
 
 usage() {
     cat <<'TEXT'
@@ -213,6 +214,7 @@ if [ -n "$CACHE" ]; then
     missing=$(grep -c -i 'missing scale and zero-point' "$LOG" || true)
     [ "$missing" -eq 0 ] || say "$missing tensors have no scale in the cache; their layers do not run in int8 (see $LOG)"
 fi
+[ ! -s "$PART/layers.json" ] || python3 "$HERE/layers.py" "$PART/layers.json" >&2 || true
 [ "$VERIFY" = none ] || check "$PART/engine" ': the engine is not kept; --no-verify keeps it'
 
 [ ! -s "$PART/layers.json" ] || mv "$PART/layers.json" "$HERE/$NAME.layers.json"
@@ -221,6 +223,7 @@ for old in "$HERE/$STEM".trt*.engine "$HERE/$STEM".trt*.layers.json; do # made f
     case $old in "$HERE/$NAME".*) ;; *) rm -f "$old" ;; esac
 done
 if [ -s "$PART/timing.cache" ] && mkdir -p "$TIMINGS" 2> /dev/null; then
-    cp "$PART/timing.cache" "$TIMINGS/timing.$$" && mv "$TIMINGS/timing.$$" "$TIMINGS/timing.cache"
+    { cp "$PART/timing.cache" "$TIMINGS/timing.$$" && mv "$TIMINGS/timing.$$" "$TIMINGS/timing.cache"; } ||
+        say "the next build cannot use the timings of this one"
 fi
 printf '%s\n' "$ENGINE"

@@ -78,7 +78,8 @@ def check_board(bundle: Facts, here: Here) -> None:
         return
     wanted = f"this folder is for {bundle['device']}"
     if not here.model and not here.compatible:
-        raise Stop(REFUSED, f"this is no Jetson (there is no /proc/device-tree/model); {wanted}: run it on the board")
+        hidden = "no /proc/device-tree/model: no Jetson, or a container that hides it"
+        raise Stop(REFUSED, f"{hidden}; {wanted}: run it there; --insist builds all the same")
     known = fitting(bundle["boards"], here)
     release = here.l4t.split(".")[0]
     suited = [b["profile"] for b in known if release in b["l4t"] or not release]
@@ -117,7 +118,7 @@ def choose(bundle: Facts, precision: str, tensorrt: Version, cache: bool, dla: i
         if tensorrt > LAST_WITH_CACHE:
             raise Stop(REFUSED, f"TensorRT {tensorrt[0]} reads no calibration cache; leave --cache and --dla out")
         if not bundle["cache"]:
-            raise Stop(USAGE, "this folder holds no calibration cache; export with --precision int8")
+            raise Stop(USAGE, "this folder holds no calibration cache: leave --cache and --dla out")
         return Choice("fp32", "implicit", True)
     if precision == "fp32":
         return Choice("fp32", "float", False)
@@ -222,7 +223,7 @@ def main(arguments: Sequence[str], folder: str = FOLDER) -> int:
     try:
         facts = facts_of(parser.parse_args(arguments), folder)
     except Stop as stop:
-        print(stop, file=sys.stderr)
+        print(f"build.sh: {stop}", file=sys.stderr)
         return stop.code
     for name in sorted(facts):
         print(f"{name}={shlex.quote(facts[name])}")

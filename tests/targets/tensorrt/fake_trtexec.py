@@ -122,7 +122,9 @@ if "--onnx" in given:
             cache.write("timings\n")
     if given.get("--exportLayerInfo"):
         with open(given["--exportLayerInfo"], "w") as layers:
-            json.dump({"Layers": [{"Name": "conv", "LayerType": "CaskConvolution"}]}, layers)
+            form = "Thirty-two wide channel vectorized row major %s format" % ("Int8" if quantized else "FP16")
+            ends = {"Inputs": [{"Name": "x", "Format/Datatype": form}], "Outputs": []}
+            json.dump({"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", **ends}]}, layers)
 elif "--loadEngine" in given:
     try:
         engine = json.loads(read(given["--loadEngine"]).decode())

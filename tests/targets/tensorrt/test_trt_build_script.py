@@ -280,7 +280,7 @@ REFUSALS: list[tuple[str | None, str | None, str, tuple[str, ...], int, str]] = 
     ("jetson-orin-jp6", "carrier-6", "10.3.0", (), 3, "Cows.*--profile jetson-orin-nx-jp6"),
     ("jetson-orin-jp6", "orin-5", "8.5.2", (), 3, "R35.4.1.*JetPack 6.0 to 6.2.*--profile jetson-orin-jp5"),
     ("jetson-nano-jp4", "tx2", "8.2.1", (), 3, "quill.*--profile jetson-tx2-jp4"),
-    ("jetson-orin-jp6", None, "10.3.0", (), 3, "no Jetson.*for Jetson AGX Orin"),
+    ("jetson-orin-jp6", None, "10.3.0", (), 3, "no Jetson.*for Jetson AGX Orin.*--insist"),
     ("jetson-orin-jp6", "orin-6", "8.5.2", (), 3, "TensorRT 8.5.2 is installed here.*8.6.2 to 10.7.0"),
     ("jetson-orin-jp6", "orin-6", "11.4.1", (), 3, "TensorRT 11.4.1 is installed here"),
     ("jetson-xavier-jp5", "xavier-5", "8.2.1", (), 3, "8.4.1 to 8.5.2"),
@@ -411,6 +411,27 @@ def test_timings_stay_on_the_board_by_what_they_depend_on(tmp_path: Path) -> Non
     assert (elsewhere / "edgeport").is_dir()
 
 
+def test_it_says_what_the_layers_compute_in(tmp_path: Path) -> None:
+    here = box(tmp_path, "jetson-orin-jp6", "orin-6", "10.3.0")
+    assert "layers: 1 in int8" in here.run("--no-verify").stderr
+    counted = runpy.run_path(str(SCRIPTS / "layers.py"))["counted"]
+    spelled = {  # as TensorRT's engine inspector does
+        "Thirty-two wide channel vectorized row major Int8 format": "int8",
+        "Row major linear FP16 format": "float16",
+        "Half": "float16",
+        "Float": "float32",
+        "Channel major FP32 format": "float32",
+        "BFloat16": "bfloat16",
+        "FP8": "FP8",
+    }
+    for text, name in spelled.items():
+        read = [{"Name": "int8", "Format/Datatype": text}]
+        layers = [{"LayerType": "gemm", "Inputs": read}, {"LayerType": "Reformat", "Inputs": read}, "a name alone"]
+        assert counted(layers) == {name: 1}
+    skip = {"LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "Half"}, {"Format/Datatype": "Int8"}]}
+    assert counted([skip]) == {"int8": 1}
+
+
 def test_a_dry_run_prints_the_command_and_does_nothing(tmp_path: Path) -> None:
     here = box(tmp_path, "jetson-orin-jp6", "orin-6", "10.3.0")
     before = sorted(here.folder.iterdir())
@@ -494,7 +515,8 @@ def test_the_script_is_plain_posix(tmp_path: Path) -> None:
 
 
 def test_python_3_6_reads_what_the_script_calls() -> None:
-    ast.parse((SCRIPTS / "recognize.py").read_text(encoding="utf-8"), feature_version=(3, 6))
+    for name in ("recognize.py", "layers.py"):
+        ast.parse((SCRIPTS / name).read_text(encoding="utf-8"), feature_version=(3, 6))
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash", "busybox"])
@@ -518,4 +540,4 @@ def test_two_bundles_are_the_same_bytes(tmp_path: Path) -> None:
     assert facts["inputs"] == [{"name": "image", "dtype": "float32", "shape": [1, 3]}]
     assert facts["outputs"] == [{"name": "logits", "dtype": "float32", "shape": [1, 3]}]
     assert str(tmp_path) not in ones["bundle.json"].decode()
-    assert {"build.sh", "recognize.py", "verify.py", "infer.py"} <= set(ones)
+    assert {"build.sh", "recognize.py", "layers.py", "verify.py", "infer.py"} <= set(ones)
