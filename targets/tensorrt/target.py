@@ -14,6 +14,7 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.tensorrt.board import board_of, remarks_on_board
+from edgeport.targets.tensorrt.bundle import write_bundle
 from edgeport.targets.tensorrt.cache import calibration_cache
 from edgeport.targets.tensorrt.engine import SUFFIX, EngineRunner, build_engine, check_device
 from edgeport.targets.tensorrt.forms import in_own_forms
@@ -68,16 +69,20 @@ class TensorrtTarget:
         paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
         main = paths[plan.precision if plan.precision in paths else "fp32"][0]
         files = [path for written in paths.values() for path in written]
+        cache = None
         if has_cache(plan, board):
             content, uncovered = calibration_cache(models["fp32"], plan, board)
-            files.append(out / CACHE)
-            files[-1].write_bytes(content)
+            cache = out / CACHE
+            cache.write_bytes(content)
+            files.append(cache)
             remarks = (*remarks, *uncovered)
         remarks = (*remarks, *parsed(written[0] for written in paths.values()))
         if board.engine:
             engines, left_out = build_engines(main, out, f"{name}.{plan.precision}", board)
             files += engines
             remarks = (*remarks, *left_out)
+        else:
+            files += write_bundle(graph, plan, board, out, name, paths, cache)
         facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect}
         if plan.build_engine:
             main, built = build_engine(out)
