@@ -47,8 +47,10 @@ def lint_file(model: ir.Model, path: Path, board: Board) -> list[Finding]:
         ModelError: as `lint`.
     """
     plain = _plain(model)
-    found = broken(Reading(plain, board))
+    reading = Reading(plain, board)
+    found = broken(reading)
     known = {finding.node for finding in found if finding.severity == "error"}
+    known |= {q.node.name for q in reading.quantizers}  # the rules know more of them
     objected = [objection for objection in objections(plain, board) if objection.node not in known]
     return [*remarks_on_board(board), *found, *objected, *_opinion(path)]
 

@@ -21,7 +21,7 @@ def block(reading: Reading) -> Iterator[Broken]:
     IDequantizeLayer: the scale's shape matches the input's but for one axis, the last or the one before it; the parser
     asserts "Only a single blocking dimension is allowed". Blocks came with TensorRT 10.
     """
-    for q in reading.quantizers:
+    for q in reading.parameters():
         scale = constant(q.scale)
         if scale is None or (scale.ndim < 2 and not q.block) or scale.size == 1:
             continue

@@ -42,7 +42,7 @@ def missing_zero_point(reading: Reading) -> Iterator[Broken]:
 
     onnx-tensorrt of 8.x asserts "This version of TensorRT requires 3 inputs for the DequantizeLinear operator".
     """
-    for q in reading.quantizers:
+    for q in reading.parameters():
         if q.zero_point is None and _is_old(reading):
             message = f"the {_kind(q)} of {label(q.data)} has no zero point input; {_older(reading)} requires one"
             yield Broken(q.node, message, _REPEAT)
@@ -77,7 +77,7 @@ def int8_initializer(reading: Reading) -> Iterator[Broken]:
 @rule("trt-half-scale", "error")
 def half_scale(reading: Reading) -> Iterator[Broken]:
     """Before TensorRT 10 scales must be float32: the parser reads their bytes as float32, whatever they are."""
-    for q in reading.quantizers:
+    for q in reading.parameters():
         scale = constant(q.scale)
         if scale is not None and _is_old(reading) and scale.dtype != "float32":
             message = f"the scale of {label(q.data)} is {scale.dtype}; {_older(reading)} reads its bytes as float32"
@@ -91,7 +91,7 @@ def shared_zero_point(reading: Reading) -> Iterator[Broken]:
     Exporters that store equal constants once hand them on through Identity, which makes an int8 tensor of the zero
     point: "invalid weights type of Int8", as for weights.
     """
-    for q in reading.quantizers:
+    for q in reading.parameters():
         node = None if q.zero_point is None else q.zero_point.producer()
         if _is_old(reading) and node is not None and node.op_type != "Constant":
             message = f"the zero point of {label(q.data)} comes through {node.op_type} {node.name!r}"

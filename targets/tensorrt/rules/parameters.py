@@ -21,7 +21,7 @@ def nonzero_zero_point(reading: Reading) -> Iterator[Broken]:
     Every parser asserts it ("Non-zero zero point is not supported", onnx-tensorrt, QuantDequantLinearHelper). Those of
     uint8 are another rule's.
     """
-    for q in reading.quantizers:
+    for q in reading.parameters():
         zero = constant(q.zero_point)
         if zero is not None and q.stored != ir.DataType.UINT8 and np.any(zero.astype(np.float32)):
             found = np.asarray(zero).reshape(-1)[np.flatnonzero(zero.astype(np.float32))[0]]
@@ -39,7 +39,7 @@ def bad_scale(reading: Reading) -> Iterator[Broken]:
     Every parser asserts that it is above 0 ("Scale coefficients must all be positive"), which NaN is not either; one
     dead channel is enough. An infinite scale passes and makes the layer infinite or NaN.
     """
-    for q in reading.quantizers:
+    for q in reading.parameters():
         scale = constant(q.scale)
         if scale is None:
             continue
@@ -73,7 +73,7 @@ def computed_scale(reading: Reading) -> Iterator[Broken]:
 
 
 def _computed(reading: Reading, said: str) -> Iterator[Broken]:
-    for q in reading.quantizers:
+    for q in reading.parameters():
         for what, value in (("scale", q.scale), ("zero point", q.zero_point)):
             if value is not None and not reading.is_constant(value):
                 message = f"the {what} {label(value)} of {label(q.data)} is computed at run time; {said}"
@@ -87,7 +87,7 @@ def scale_count(reading: Reading) -> Iterator[Broken]:
     Asserted by every parser ("The number of scales is not equal to the number of output channels", "The scale and zero
     point must have the same volume").
     """
-    for q in reading.quantizers:
+    for q in reading.parameters():
         zero, scale = constant(q.zero_point), constant(q.scale)
         if scale is None or q.block:
             continue

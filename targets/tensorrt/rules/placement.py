@@ -28,6 +28,7 @@ _FUSED = (
     "Softplus",
 )
 """Activations that become part of the layer in front of them."""
+_NORM = "BatchNormalization"
 _BIAS = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
 
 
@@ -49,7 +50,7 @@ def quantized_bias(reading: Reading) -> Iterator[Broken]:
 
 @rule("trt-before-activation", "warning")
 def before_activation(reading: Reading) -> Iterator[Broken]:
-    """Activation functions stand in front of Q, not behind DQ.
+    """Activation functions and batch normalizations stand in front of Q, not behind DQ.
 
         Conv -> Q -> DQ -> Relu -> ...   should be   Conv -> Relu -> Q -> DQ -> ...
 
@@ -57,12 +58,10 @@ def before_activation(reading: Reading) -> Iterator[Broken]:
     what Relu drops.
     """
     for dq, q, producer in _activations(reading):
-        follower = next((n for n in dq.node.outputs[0].consumers() if n.op_type in _FUSED and not n.domain), None)
-        if (
-            follower is not None
-            and producer is not None
-            and producer.op_type in (*WEIGHTED, "Add", "BatchNormalization")
-        ):
+        follower = next(
+            (n for n in dq.node.outputs[0].consumers() if n.op_type in (*_FUSED, _NORM) and not n.domain), None
+        )
+        if follower is not None and producer is not None and producer.op_type in (*WEIGHTED, "Add", _NORM):
             message = f"{label(q.data)} is quantized between {producer.op_type} and {follower.op_type}"
             yield Broken(q.node, f"{message}, which then cannot be one kernel", f"put Q/DQ behind {follower.op_type}")
 
@@ -180,7 +179,7 @@ def _only_reader(q: Quantizer) -> bool:
 def _convolution(reading: Reading, value: ir.Value | None) -> ir.Node | None:
     """The quantized convolution that writes a value for one reader alone."""
     node = None if value is None or len(value.consumers()) != 1 else value.producer()
-    if node is not None and node.op_type == "BatchNormalization":
+    if node is not None and node.op_type == _NORM:
         return _convolution(reading, node.inputs[0])
     return node if node is not None and node.op_type in _CONVOLUTIONS and reading.operand(node.inputs[0]) else None
 

@@ -90,6 +90,13 @@ class Reading:
         self.quantizers = tuple(self._of.values())
         self._constant: dict[ir.Value, bool] = {}
 
+    def parameters(self) -> Iterator[Quantizer]:
+        """The quantizers with scales and zero points of their own: not the DQ that have those of their Q."""
+        for q in self.quantizers:
+            before = None if q.quantizes else self.made_by(q.data, quantizes=True)
+            if before is None or before.scale is not q.scale or before.zero_point is not q.zero_point:
+                yield q
+
     def made_by(self, value: ir.Value | None, quantizes: bool) -> Quantizer | None:
         """The Q (or DQ) that writes a value."""
         producer = None if value is None else value.producer()
