@@ -117,9 +117,9 @@ def can_name(name: str) -> bool:
 def calibration_cache(float_model: ir.Model, plan: Plan, board: Board) -> tuple[bytes, tuple[Finding, ...]]:
     """The cache that goes with a float file, and what it does not cover.
 
-    A tensor that the Q/DQ file quantizes has the same scale there. One that was 0 in every sample gets scale 1, as
-    there: 0 is exact at any scale, while TensorRT refuses scale 0, and its own calibrator gives such a tensor none, so
-    that its neighbours fall back to float. What the parser makes by itself has an entry under the name that parsers
+    A tensor that the Q/DQ file quantizes has the same scale there. One that was 0 in every sample gets scale 1: 0
+    is exact at any scale, while TensorRT refuses scale 0, and its own calibrator gives such a tensor none, so that its
+    neighbours fall back to float. What the parser makes by itself has an entry under the name that parsers
     since TensorRT 10 give it: constants that are no part of a layer, and what Softmax gives before it has its name.
     Older ones number such tensors with the layers.
 
@@ -134,14 +134,15 @@ def calibration_cache(float_model: ir.Model, plan: Plan, board: Board) -> tuple[
     scales: dict[str, float] = {}
     missing: dict[str, list[str]] = {}
     masked = _masked(float_model.graph, plan)
+    asked = {v.name for n in float_model.graph if plan.precision_of(n.name) != plan.precision for v in n.outputs}
     groups = same_elements(float_model.graph)
     for name, group in groups.items():
-        found = _scale(name, group, plan, masked)
+        found = "another precision was asked for" if name in asked else _scale(name, group, plan, masked)
         if isinstance(found, str):
             missing.setdefault(found, []).append(name)
         else:
             scales[name] = found
-    for name, scale in _parsers_own(float_model.graph, scales):
+    for name, scale in _parsers_own(float_model.graph, scales, masked):
         if name not in groups and can_name(name) and board.newest >= _NAMES_LAYERS:
             scales.setdefault(name, scale)
     findings = [_uncovered(reason, names) for reason, names in missing.items()]
@@ -193,11 +194,11 @@ def _reaches_a_mask(value: ir.Value, plan: Plan) -> bool:
     return interval is None or interval[0] < _MASKING
 
 
-def _parsers_own(graph: ir.Graph, scales: Mapping[str, float]) -> list[tuple[str, float]]:
+def _parsers_own(graph: ir.Graph, scales: Mapping[str, float], masked: set[str]) -> list[tuple[str, float]]:
     """Tensors that the parser makes beside those of the graph, with their scales."""
     found = []
     for name, value in graph.initializers.items():
-        if value.const_value is None or value.dtype != ir.DataType.FLOAT:
+        if value.const_value is None or value.dtype != ir.DataType.FLOAT or name in masked:
             continue
         peak = float(np.abs(value.const_value.numpy()).max(initial=0.0))
         if np.isfinite(peak) and any(use.node.op_type not in _PARTS for use in value.uses()):
