@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from edgeport.errors import ModelError, ToolchainError
+from edgeport.errors import ModelError, ToolchainError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
@@ -33,7 +33,10 @@ def check_device(board: Board) -> None:
 
     Raises:
         ToolchainError: TensorRT, CUDA or a GPU is missing, or they are not those of the board.
+        UsageError: exports for the board build an engine in any case.
     """
+    if board.engine:
+        raise UsageError(f"--build-engine: an export for {board.name} builds its engine without a GPU; leave it out")
     trt, cuda = _tensorrt(), _script("infer")
     try:
         here = cuda["Cuda"]().compute_capability()

@@ -1,5 +1,6 @@
 """--build-engine: NVIDIA's builder where it runs without a GPU; older calls on fakes that lack all others."""
 
+import base64
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from fake_tensorrt import Cudart, Log, package
 from safetensors.numpy import load_file
@@ -121,6 +123,8 @@ def test_without_tensorrt_it_ends_before_anything_is_read(tmp_path: Path, monkey
     with pytest.raises(ToolchainError, match="TensorRT for Python is not installed here") as caught:
         api.export(tmp_path / "no.onnx", target="tensorrt", precision="fp32", build_engine=True, out=tmp_path / "out")
     assert caught.value.exit_code == 5
+    with pytest.raises(UsageError, match="an export for desktop-rtx builds its engine without a GPU"):
+        TENSORRT.check_device(load_profile("desktop-rtx"))
     with pytest.raises(UsageError, match="--build-engine: the tflite target has no engines"):
         api.export(tmp_path / "no.onnx", target="tflite", precision="fp32", build_engine=True, out=tmp_path / "out")
 
@@ -134,13 +138,11 @@ def test_the_flag_is_in_the_configuration_too(cnn: Path, tmp_path: Path) -> None
 
 
 def test_a_runner_answers_in_the_types_of_the_graph_and_says_what_is_wrong(tmp_path: Path, machine: Any) -> None:
-    import onnx_ir as ir
-
     text = """<ir_version: 8, opset_import: ["" : 17]>
         g (int64[2,2] ids) => (int64[2,2] doubled) { doubled = Add(ids, ids) }"""
     model = onnx.parser.parse_model(text)
     machine("8.6.1")
-    data = {"version": "8.6.1", "model": __import__("base64").b64encode(model.SerializeToString()).decode()}
+    data = {"version": "8.6.1", "model": base64.b64encode(model.SerializeToString()).decode()}
     (tmp_path / "m.engine").write_text(json.dumps(data))
     runner = EngineRunner(tmp_path / "m.engine", ir.from_proto(model))
     assert (runner.outputs, runner.verdict, runner.remarks) == (("doubled",), "measured", ())
