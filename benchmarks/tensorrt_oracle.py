@@ -27,6 +27,7 @@ from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
+from edgeport.targets.tensorrt.operators import imports
 from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.version import Version
 from tests.conformance.cases import Case, load_cases
@@ -67,6 +68,11 @@ def main() -> None:
     args = parser.parse_args()
     if not oracle.installed():
         parser.error(f"TensorRT for RTX is not installed: pip install {oracle.REQUIREMENT}")
+    known = {schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}
+    theirs, ours = oracle.importers(known), {name for name in known if imports(name, BOARD.oldest)}
+    print(
+        f"{len(known)} operators: NVIDIA's parser alone has {sorted(theirs - ours)}, our table {sorted(ours - theirs)}"
+    )
     counts: Counter[str] = Counter()
     for case in load_cases([word for word in args.only.split(",") if word]):
         verdict, reason = verdict_on(case, args.build)

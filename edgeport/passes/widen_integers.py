@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from edgeport.passes.edit import nodes
+from edgeport.passes.edit import add_initializer, constant, nodes
 from edgeport.passes.registry import register
 
 _SMALL = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
@@ -30,7 +30,7 @@ def widen_integers(model: ir.Model) -> bool:
     changed = False
     for node in nodes(model):
         if node.op_type not in _LEFT and not _is_quantized(node):
-            changed |= _widen(node)
+            changed |= _widen(model, node)
     return changed
 
 
@@ -41,7 +41,7 @@ def _is_quantized(node: ir.Node) -> bool:
     return any(user.node.op_type == "DequantizeLinear" for value in node.outputs for user in value.uses())
 
 
-def _widen(node: ir.Node) -> bool:
+def _widen(model: ir.Model, node: ir.Node) -> bool:
     small = (*_SMALL, ir.DataType.BOOL) if node.op_type in _OF_BOOLEANS else _SMALL
     wide = ir.DataType.FLOAT if node.op_type in _IN_FLOATS else ir.DataType.INT32
     graph = node.graph
@@ -50,6 +50,11 @@ def _widen(node: ir.Node) -> bool:
     for index, value in enumerate(node.inputs):
         if value is not None and value.dtype in small:
             name = f"{node.outputs[0].name}/wide{index}"
+            data = constant(value)
+            if data is not None:  # TensorRT takes 8-bit constants for quantized ones and casts none
+                node.replace_input_with(index, add_initializer(model, name, data.astype(wide.numpy())))
+                changed = True
+                continue
             new = ir.node("Cast", [value], {"to": int(wide)}, name=f"{name}/Cast")
             new.outputs[0].name, new.outputs[0].type, new.outputs[0].shape = name, ir.TensorType(wide), value.shape
             graph.insert_before(node, new)

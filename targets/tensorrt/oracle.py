@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeport.findings import Finding
@@ -49,6 +49,15 @@ def rejections(model: Path | bytes) -> tuple[Finding, ...]:
     return tuple(found for found in parse(model) if found.code != "tensorrt-warns")
 
 
+def importers(op_types: Iterable[str]) -> frozenset[str]:
+    """Those of the operators that NVIDIA's parser imports in some form.
+
+    Raises:
+        WorkerError: as for `parse`.
+    """
+    return frozenset(WORKER.ask("importers", tuple(op_types)))
+
+
 def build(model: Path | bytes, capabilities: Sequence[str]) -> bytes:
     """An engine of TensorRT for RTX, built without a GPU; the same arguments give the same bytes.
 
@@ -76,4 +85,4 @@ def _finding(said: Said) -> Finding:
     return Finding("warning", "tensorrt-rejects", f"NVIDIA's ONNX parser rejects it: {text}", node or None, op or None)
 
 
-__all__ = ["REQUIREMENT", "WorkerError", "build", "installed", "parse", "rejections"]
+__all__ = ["REQUIREMENT", "WorkerError", "build", "importers", "installed", "parse", "rejections"]

@@ -42,7 +42,10 @@ def main() -> None:
 
 
 def answer(request: tuple[Any, ...]) -> tuple[str, Any]:
-    """Answers `("parse", path or bytes)` and `("build", path, target, compute capabilities)`."""
+    """Answers `("parse", model)`, `("build", model, path, compute capabilities)` and `("importers", operators)`.
+
+    A model is a path or bytes.
+    """
     try:
         import tensorrt_rtx as trt
     except Exception as error:  # a toolchain of another version may fail in any way
@@ -53,6 +56,8 @@ def answer(request: tuple[Any, ...]) -> tuple[str, Any]:
                 return DONE, _parse(trt, model)[0]
             case "build", model, path, capabilities:
                 return _build(trt, model, path, capabilities)
+            case "importers", op_types:
+                return DONE, _importers(trt, op_types)
     except Exception as error:  # what its bindings raise is no part of their documentation
         return DECLINED, f"{type(error).__name__}: {' '.join(str(error).split())}"
     return DECLINED, f"there is no request {request[0]!r}"
@@ -103,6 +108,14 @@ def _build(trt: Any, model: str | bytes, path: str, capabilities: tuple[str, ...
         return DECLINED, "; ".join(log.words("ERROR")) or "it gives no reason"
     Path(path).write_bytes(bytes(engine))
     return DONE, None
+
+
+def _importers(trt: Any, op_types: tuple[str, ...]) -> list[str]:
+    """Those of the operators that the parser has an importer or a built-in plugin for."""
+    _, logger = _logger(trt)
+    builder = trt.Builder(logger)
+    parser = trt.OnnxParser(builder.create_network(0), logger)
+    return [op_type for op_type in op_types if parser.supports_operator(op_type)]
 
 
 def _logger(trt: Any) -> tuple[_Log, Any]:
