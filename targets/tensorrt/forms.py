@@ -18,6 +18,7 @@ from edgeport.targets.tensorrt.passes import (  # noqa: F401  (they register the
 from edgeport.targets.tensorrt.version import Version
 
 ALWAYS: tuple[str, ...] = (
+    "pad_all_axes",
     "resize_all_axes",
     "resize_as_products",
     "plain_pools",
@@ -90,7 +91,7 @@ def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
         passes.append("cubic_resize_as_products")
     unfit = {node.op_type for node in nodes(model, *dict(UNFIT)) if next(objections_to(node, board.oldest), None)}
     passes += [name for op_type, name in UNFIT if op_type in unfit]
-    return rewritten(model, [*dict.fromkeys(passes), "widen_integers", "remove_identities"])
+    return rewritten(model, [*dict.fromkeys(passes), "widen_integers", "absorb_identities"])
 
 
 def _is_lacking(op_type: str, board: Board) -> bool:

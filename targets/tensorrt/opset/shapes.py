@@ -7,6 +7,8 @@ import math
 import numpy as np
 
 from edgeport.passes.edit import get_int, get_str, rank, take_over
+from edgeport.passes.pad_all_axes import over_all_axes
+from edgeport.passes.resize_all_axes import resized_over_all_axes
 from edgeport.targets.lowering import Refused
 from edgeport.targets.tensorrt.opset.registry import Descent, int64, since
 
@@ -74,16 +76,15 @@ def _split_sizes(at: Descent) -> None:
 @since(18, "Pad")
 def _pads_of_all_axes(at: Descent) -> None:
     """Pads were given for every axis."""
-    if at.input(3) is None:
-        at.node.resize_inputs(min(3, len(at.node.inputs)))
-        return
-    axes, pads, dims = at.array(3), at.array(1), rank(at.node.inputs[0])
-    if axes is None or pads is None or dims is None:
+    if at.input(3) is not None and not over_all_axes(at):
         raise Refused("its axes or pads are computed by the model", "give constant pads")
-    whole = np.zeros((2, dims), np.int64)
-    whole[:, axes.reshape(-1) % dims] = pads.reshape(2, -1)
-    at.set_input(1, at.constant("pads", whole.reshape(-1)))
-    at.node.resize_inputs(3)
+
+
+@since(18, "Resize")
+def _scales_of_all_axes(at: Descent) -> None:
+    """Scales and sizes were given for every axis."""
+    if "axes" in at.node.attributes and not resized_over_all_axes(at):
+        raise Refused("its scales or sizes are computed by the model", "give constant sizes")
 
 
 @since(15, "Shape")
