@@ -89,7 +89,7 @@ done
 
 installed() { dpkg-query -W -f '${Version}\n' "$1" 2> /dev/null | sed -n 's/^\([0-9][0-9.]*\).*/\1/p' | head -n 1; }
 if [ -z "$VERSION" ]; then
-    TOKEN=$("$TRTEXEC" --help 2> /dev/null | sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1)
+    TOKEN=$("$TRTEXEC" --help 2>&1 | sed -n 's/.*\[TensorRT v\([0-9]*\)\].*/\1/p' | head -n 1)
     case ${#TOKEN} in # v8502 is 8.5.2, v100300 is 10.3.0
         4) VERSION=$((TOKEN / 1000)).$((TOKEN / 100 % 10)).$((TOKEN % 100)) ;;
         6) VERSION=$((TOKEN / 10000)).$((TOKEN / 100 % 100)).$((TOKEN % 100)) ;;
@@ -105,8 +105,10 @@ VERSION=$MAJOR.$MINOR.$PATCH
 since() { [ $((MAJOR * 1000 + MINOR)) -ge $(($1 * 1000 + $2)) ]; } # whether TensorRT is that version or newer
 
 # Which board this is, whether the folder is for it, and what to build from.
+GPU=$(nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null | head -n 1)
+set -- --tensorrt "$VERSION" --root "$ROOT" --l4t "$(installed nvidia-l4t-core)" --gpu "$GPU"
 # shellcheck disable=SC2086 # ASKED is a list of words without blanks
-FACTS=$(python3 "$HERE/recognize.py" --tensorrt "$VERSION" --root "$ROOT" --l4t "$(installed nvidia-l4t-core)" $ASKED) || {
+FACTS=$(python3 "$HERE/recognize.py" "$@" $ASKED) || {
     code=$?
     [ "$code" -le 4 ] && [ "$code" -ge 2 ] || code=4
     exit "$code"
@@ -188,6 +190,9 @@ finish() {
 }
 trap finish EXIT
 trap 'say interrupted; exit 130' INT TERM HUP
+for left in "$HERE/$STEM".trt*.part.*; do # of a run that was killed and could not tidy up
+    if [ -d "$left" ] && ! kill -0 "${left##*.}" 2> /dev/null; then rm -rf "$left"; fi
+done
 mkdir "$PART" || stop 4 "$HERE cannot be written to; copy the folder to where it can"
 if [ -n "$CACHE" ]; then # TensorRT takes a cache whose header names its own version only
     token=$((MAJOR * (MAJOR < 10 ? 1000 : 10000) + MINOR * 100 + PATCH))

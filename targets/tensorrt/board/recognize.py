@@ -1,6 +1,7 @@
 """Says which board this is, whether the folder is for it, and which of its files an engine is built from.
 
-    python3 recognize.py --tensorrt VERSION [--precision P] [--cache] [--dla N] [--l4t VERSION] [--root DIR] [--insist]
+    python3 recognize.py --tensorrt VERSION [--precision P] [--cache] [--dla N] [--l4t VERSION] [--gpu NAME]
+                         [--root DIR] [--insist]
 
 build.sh calls it. It prints assignments for sh. Exit codes: 2 the options make no sense, 3 the folder is not for this
 board, its JetPack or its TensorRT, 4 the folder is damaged; with each of them one line on standard error.
@@ -193,12 +194,13 @@ def facts_of(options: argparse.Namespace, folder: str) -> Dict[str, str]:
     precision = options.precision or bundle["precision"]
     choice = choose(bundle, precision, tensorrt, options.cache, options.dla)
     files = list(bundle["models"][choice.model]) + ([bundle["cache"]] if choice.cached else [])
-    named = re.sub(r"[^A-Za-z0-9]+", "-", here.model or platform.machine()).strip("-").lower()
+    device = here.model or options.gpu or platform.machine()
+    named = re.sub(r"[^A-Za-z0-9]+", "-", device).strip("-").lower()
     board = named if options.insist else bundle["profile"] or named
     kind = precision + ("-cache" if choice.cached else "") + (f"-dla{options.dla}" if options.dla >= 0 else "")
     return {
         "BOARD": board,
-        "DEVICE": here.model or bundle["device"],
+        "DEVICE": device,
         "L4T": here.l4t,
         "CUDA": cuda_of(options.root),
         "MEMORY": str(memory_of(options.root)),
@@ -218,6 +220,7 @@ def main(arguments: Sequence[str], folder: str = FOLDER) -> int:
     parser.add_argument("--cache", action="store_true")
     parser.add_argument("--dla", metavar="N", type=int, default=-1)
     parser.add_argument("--l4t", metavar="VERSION", default="")
+    parser.add_argument("--gpu", metavar="NAME", default="")
     parser.add_argument("--root", metavar="DIR", default="")
     parser.add_argument("--insist", action="store_true")
     try:

@@ -122,7 +122,8 @@ if "--onnx" in given:
             cache.write("timings\n")
     if given.get("--exportLayerInfo"):
         with open(given["--exportLayerInfo"], "w") as layers:
-            form = "Thirty-two wide channel vectorized row major %s format" % ("Int8" if quantized else "FP16")
+            dtype = "Int8" if "--calib" in given or quantized else "FP16"
+            form = "Thirty-two wide channel vectorized row major %s format" % dtype
             ends = {"Inputs": [{"Name": "x", "Format/Datatype": form}], "Outputs": []}
             json.dump({"Layers": [{"Name": "conv", "LayerType": "CaskConvolution", **ends}]}, layers)
 elif "--loadEngine" in given:

@@ -233,6 +233,12 @@ def test_the_cache_gets_the_header_of_that_version(tmp_path: Path, version: str)
     assert (here.folder / "calibration.cache").read_bytes() == before
 
 
+def test_the_oldest_jetpack_takes_the_oldest_flags(tmp_path: Path) -> None:
+    here = box(tmp_path, "jetson-nano-jp4", "nano", "8.0.1", "fp16")
+    here.engine()
+    assert (here.model, here.flags) == ("net.fp32.onnx", {"--fp16", "--buildOnly", "--workspace=768"})
+
+
 def test_dla_takes_the_cache_and_falls_back_to_the_gpu(tmp_path: Path) -> None:
     here = box(tmp_path, "jetson-orin-jp6", "orin-6", "10.3.0")
     engine = here.engine("--dla", "1")
@@ -320,6 +326,16 @@ def test_a_board_is_known_by_its_module_or_by_its_name(tmp_path: Path) -> None:
     (here.root / "proc/device-tree/model").write_text("NVIDIA Jetson Orin NX Engineering Reference Developer Kit\0")
     here.engine("--force")
     assert len(here.builds) == 2
+
+
+def test_without_a_profile_the_gpu_names_the_engine(tmp_path: Path) -> None:
+    here = box(tmp_path, None, None, "10.3.0")
+    smi = here.root / "bin" / "nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text("#!/bin/sh\necho NVIDIA L4\n")
+    smi.chmod(0o755)
+    done = here.run("--no-verify", PATH=f"{smi.parent}:{PATH}")
+    assert Path(done.stdout).name.startswith("net.int8.nvidia-l4.trt10.3.0."), done.stderr
 
 
 JETSONS = [name for name in profile_names() if "recognize" in load_profile(name).facts]
@@ -449,6 +465,18 @@ def test_a_build_that_dies_leaves_nothing(tmp_path: Path) -> None:
     assert done.returncode == 5
     assert "memory ran out" in done.stderr
     assert not [path for path in here.folder.iterdir() if "trt10" in path.name]
+
+
+def test_what_a_killed_script_left_is_tidied_up(tmp_path: Path) -> None:
+    here = box(tmp_path, "jetson-orin-jp6", "orin-6", "10.3.0")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, running = (here.folder / f"net.int8.jetson-orin-jp6.trt8.6.2.aa.part.{n}" for n in (dead.pid, os.getpid()))
+    left.mkdir()
+    running.mkdir()
+    here.engine()
+    assert not left.exists()
+    assert running.exists()
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
