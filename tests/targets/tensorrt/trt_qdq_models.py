@@ -50,7 +50,7 @@ class Graph:
         """Q and DQ of a value, only DQ where it is `stored`; without a zero point where `dtype` is None."""
         scale = np.asarray(scale)
         attributes = more | ({} if axis is None else {"axis": axis})
-        parameters = [self.constant(f"{value}_scale", scale if scale.dtype.kind == "f" else scale.astype(np.float32))]
+        parameters = [self.constant(f"{value}_scale", scale if scale.dtype == np.float16 else scale.astype(np.float32))]
         if dtype is not None:
             zeros = np.broadcast_to(zero, scale.shape).astype(_NUMPY.get(dtype, dtype))
             parameters.append(self.constant(f"{value}_zero", zeros))
