@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -317,3 +318,28 @@ def test_without_a_plan_nothing_is_covered():
     content, findings = calibration_cache(model, Plan("int8"), NEW)
     assert not [n for n in CalibrationCache.from_bytes(content).scales if not n.endswith("_output")]
     assert findings[0].code == "no-scale"
+
+
+_READ_BY_MODELOPT = """
+import json, sys
+from modelopt.onnx.quantization.calib_utils import import_scales_from_calib_cache as read
+print(json.dumps(read(sys.argv[1])))
+"""
+
+
+def test_modelopt_reads_the_same_scales(tmp_path):
+    python = os.environ.get("EDGEPORT_MODELOPT")
+    if not python:
+        pytest.skip("EDGEPORT_MODELOPT names no Python that has NVIDIA ModelOpt: its reader is not asked")
+    model, cache, _, _, _ = made(network(), samples(4, 1, 3, 8, 8), OLD)
+    (tmp_path / "calibration.cache").write_bytes(cache.to_bytes())
+    said = subprocess.run(
+        [python, "-c", _READ_BY_MODELOPT, str(tmp_path / "calibration.cache")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    read = json.loads(said.stdout.strip().splitlines()[-1])
+    assert read == {f"{name}_scale": scale for name, scale in cache.scales.items()}
+    floats = {v.name for node in model.graph for v in node.outputs if v.dtype == ir.DataType.FLOAT}
+    assert {f"{name}_scale" for name in floats} <= read.keys()
