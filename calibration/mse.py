@@ -8,6 +8,8 @@ that stands for x, the error integrates to
 (each whole step contributes 1/12; the cubic is the rest of the last step, or the clipped tail), so a bin [a, b) has the
 mean squared error scale**3 / (b - a) * (G(b / scale) - G(a / scale)). Rounding and clipping are both in it, and a mass
 of zeros costs next to nothing, as it should: zero is represented exactly.
+
+The cubic is within 1 / 24 of 0 where nothing is clipped. What goes beyond is clipping's share, which may count more.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ _ZOOM = np.linspace(-1.0, 1.0, 7)
 _MOST_BINS = 1024
 
 
-def squared_error(mass: Float64, edges: Float64, scale: Float64, qmin: Float64, qmax: Float64) -> Float64:
+def squared_error(
+    mass: Float64, edges: Float64, scale: Float64, qmin: Float64, qmax: Float64, clipping: float = 1.0
+) -> Float64:
     """Expected squared error an element, for several quantizers at once.
 
     Args:
@@ -33,6 +37,7 @@ def squared_error(mass: Float64, edges: Float64, scale: Float64, qmin: Float64, 
         scale: (k,), step of each quantizer.
         qmin: (k,), smallest integer, zero point taken off.
         qmax: (k,), largest integer, zero point taken off.
+        clipping: what a clipped element's error counts.
 
     Returns:
         (k,), in squared units of the edges.
@@ -44,6 +49,8 @@ def squared_error(mass: Float64, edges: Float64, scale: Float64, qmin: Float64, 
     integral = t * t
     integral *= t
     integral /= 3
+    if clipping != 1:
+        integral += (clipping - 1) * (integral - np.clip(integral, -1 / 24, 1 / 24))
     n /= 12
     integral += n
     moments = (integral[:, 1:] - integral[:, :-1]) @ mass
@@ -51,7 +58,9 @@ def squared_error(mass: Float64, edges: Float64, scale: Float64, qmin: Float64, 
     return result
 
 
-def mse_range(mass: Float64, width: float, low: float, high: float, levels: int) -> tuple[float, float]:
+def mse_range(
+    mass: Float64, width: float, low: float, high: float, levels: int, clipping: float = 1.0
+) -> tuple[float, float]:
     """The asymmetric range of least squared error.
 
     Args:
@@ -60,6 +69,7 @@ def mse_range(mass: Float64, width: float, low: float, high: float, levels: int)
         low: the smallest element, at most 0.
         high: the largest element, at least 0; above `low`.
         levels: number of integers.
+        clipping: what a clipped element's error counts.
     """
     bins, edges = _coarse(mass, -SIDE * width, width)
     if not bins.size:
@@ -68,7 +78,7 @@ def mse_range(mass: Float64, width: float, low: float, high: float, levels: int)
     def error(lows: Float64, highs: Float64) -> Float64:
         scale = (highs - lows) / (levels - 1)
         zero = np.rint(-lows / scale)
-        return squared_error(bins, edges, scale, -zero, levels - 1 - zero)
+        return squared_error(bins, edges, scale, -zero, levels - 1 - zero, clipping)
 
     # Octaves by which each end is cut; an end that is 0 stays where it is.
     cut_low, cut_high = 0.0, 0.0
@@ -82,7 +92,7 @@ def mse_range(mass: Float64, width: float, low: float, high: float, levels: int)
     return low * 2.0**-cut_low, high * 2.0**-cut_high
 
 
-def mse_threshold(folded: Float64, width: float, limit: float, levels: int) -> float:
+def mse_threshold(folded: Float64, width: float, limit: float, levels: int, clipping: float = 1.0) -> float:
     """The symmetric range [-a, a] of least squared error; `folded` (SIDE,) is the histogram of magnitudes."""
     bins, edges = _coarse(folded, 0.0, width)
     if not bins.size:
@@ -92,7 +102,8 @@ def mse_threshold(folded: Float64, width: float, limit: float, levels: int) -> f
     for grid in (np.arange(0, _OCTAVES + 0.5, 0.5), _ZOOM / 2, _ZOOM / 6, _ZOOM / 18):
         cuts = np.clip(cut + grid, 0, None)
         scale = limit * 2.0**-cuts / steps
-        error = squared_error(bins, edges, scale, np.full_like(cuts, -steps), np.full_like(cuts, steps))
+        lowest, highest = np.full_like(cuts, -steps), np.full_like(cuts, steps)
+        error = squared_error(bins, edges, scale, lowest, highest, clipping)
         cut = float(cuts[int(np.argmin(error))])
     return float(limit * 2.0**-cut)
 

@@ -27,6 +27,7 @@ def choose_range(
     levels: int = 256,
     percentile: float = 99.99,
     within: tuple[float, float] = (-math.inf, math.inf),
+    clipping: float = 1.0,
 ) -> tuple[float, float]:
     """Chooses the interval that is quantized; what lies outside of it saturates.
 
@@ -40,6 +41,7 @@ def choose_range(
         percentile: for that method, over 50 up to 100.
         within: an interval that holds 0; elements outside of it count as lying at its ends, because whatever reads the
             tensor makes no difference between them.
+        clipping: for mse, what the squared error of a clipped element counts beside that of a rounded one.
 
     Returns:
         Both ends; the interval contains 0, lies within the tensor's own extremes (widened to 0, or to both signs if
@@ -64,17 +66,24 @@ def choose_range(
     low, high = max(min(stats.minimum, 0.0), within[0]), min(max(stats.maximum, 0.0), within[1])
     if symmetric:
         limit = max(-low, high)
-        threshold = limit if method == "min-max" or limit == 0 else _threshold(stats, method, levels, percentile)
+        threshold = (
+            limit if method == "min-max" or limit == 0 else _threshold(stats, method, levels, percentile, clipping)
+        )
         threshold = min(threshold, limit)
         return -threshold, threshold
     if method == "min-max" or low == high:
         return low, high
-    chosen = _range(stats, method, levels, percentile, (low, high))
+    chosen = _range(stats, method, levels, percentile, (low, high), clipping)
     return min(max(chosen[0], low), 0.0), max(min(chosen[1], high), 0.0)
 
 
 def _range(
-    stats: TensorStatistics, method: str, levels: int, percentile: float, ends: tuple[float, float]
+    stats: TensorStatistics,
+    method: str,
+    levels: int,
+    percentile: float,
+    ends: tuple[float, float],
+    clipping: float,
 ) -> tuple[float, float]:
     width = stats.width
     counts = _gathered(stats.histogram, width, ends)
@@ -84,7 +93,7 @@ def _range(
         ) * width
     if method == "entropy":
         return entropy_range(counts, width, levels)
-    return mse_range(_gathered(_with_extremes(stats), width, ends), width, *ends, levels)
+    return mse_range(_gathered(_with_extremes(stats), width, ends), width, *ends, levels, clipping)
 
 
 def _gathered(mass: npt.NDArray[Number], width: float, ends: tuple[float, float]) -> npt.NDArray[Number]:
@@ -100,7 +109,7 @@ def _gathered(mass: npt.NDArray[Number], width: float, ends: tuple[float, float]
     return result
 
 
-def _threshold(stats: TensorStatistics, method: str, levels: int, percentile: float) -> float:
+def _threshold(stats: TensorStatistics, method: str, levels: int, percentile: float, clipping: float) -> float:
     counts, width = stats.histogram, stats.width
     folded = counts[SIDE:] + counts[SIDE - 1 :: -1]  # magnitudes: bin -1 mirrors bin 0
     if method == "percentile":
@@ -108,7 +117,8 @@ def _threshold(stats: TensorStatistics, method: str, levels: int, percentile: fl
     if method == "entropy":
         return entropy_threshold(folded, levels // 2) * width
     mass = _with_extremes(stats)
-    return mse_threshold(mass[SIDE:] + mass[SIDE - 1 :: -1], width, max(-stats.minimum, stats.maximum), levels)
+    limit = max(-stats.minimum, stats.maximum)
+    return mse_threshold(mass[SIDE:] + mass[SIDE - 1 :: -1], width, limit, levels, clipping)
 
 
 def _with_extremes(stats: TensorStatistics) -> npt.NDArray[np.float64]:

@@ -62,7 +62,7 @@ def same_elements(graph: ir.Graph) -> dict[str, list[str]]:
 
 
 def form_ranges(
-    form: ObservedForm, statistics: Statistics, method: str, *, symmetric: bool
+    form: ObservedForm, statistics: Statistics, method: str, *, symmetric: bool, clipping: float = 1.0
 ) -> dict[str, Interval | None]:
     """The range of every tensor of the form that the statistics cover; None for one that was NaN or infinite.
 
@@ -71,6 +71,7 @@ def form_ranges(
         statistics: of its `requests`.
         method: as for `choose_range`.
         symmetric: ranges are [-a, a].
+        clipping: as for `choose_range`.
     """
     values = {v.name: v for v in computed(form.model)}
     members: dict[str, list[str]] = {}
@@ -82,5 +83,8 @@ def form_ranges(
         if seen is None or seen.count + seen.non_finite == 0:
             continue
         within = distinguished([values[name] for name in names], names)
-        chosen[source] = None if seen.non_finite else choose_range(seen, method, symmetric=symmetric, within=within)
+        if seen.non_finite:
+            chosen[source] = None
+        else:
+            chosen[source] = choose_range(seen, method, symmetric=symmetric, within=within, clipping=clipping)
     return {name: chosen[source] for name, source in form.observed.items() if source in chosen}

@@ -103,7 +103,8 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
         method = "min-max"
 
     def ranges(tensor: str, within: tuple[float, float], symmetric: bool) -> tuple[float, float]:
-        return choose_range(statistics.tensors[tensor], method, symmetric=symmetric, within=within)
+        seen = statistics.tensors[tensor]
+        return choose_range(seen, method, symmetric=symmetric, within=within, clipping=scheme.clipping)
 
     def moments(tensor: str) -> tuple[float, float] | None:
         seen = statistics.tensors.get(tensor)
@@ -122,7 +123,8 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
             unbounded |= dict.fromkeys(error.names, "needs a scale that depends on itself")
     if assigned.form is None:
         return plan
-    beside = form_ranges(assigned.form, statistics, method, symmetric=scheme.symmetric_activations)
+    symmetric = scheme.symmetric_activations
+    beside = form_ranges(assigned.form, statistics, method, symmetric=symmetric, clipping=scheme.clipping)
     return replace(plan, ranges=beside)
 
 

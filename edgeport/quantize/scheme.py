@@ -105,12 +105,16 @@ class Scheme:
         max_product_gain: no output's scale is finer than the step of a product with weights divided by this.
         everywhere: nothing that has a rule stays float for lack of integer neighbours; what has none is refused.
         block: how many int4 weights of a channel share a scale where that divides them; None: all of them.
+        least_block: where `block` does not divide them, half of it does, and so on down to this size; what none divides
+            is int8. None: such a channel has one int4 scale.
         bits: width of the indices of `palettized` weights: 2, 4, 6 or 8.
         group: how many channels share a palette where that divides them; None: all of them.
         grouped: whether palettes of groups of channels can be stored at all.
         sparsity: the share of `sparse` weights that is made zero; None: none but those that are.
         least_kept: how much of an activation, in dB over its rounding error in calibration, its scale must keep; what
             keeps less stays float. None: anything does.
+        clipping: where ranges have least squared error, what that of a clipped element counts beside that of a rounded
+            one. Rounding averages out in a product; clipped neighbours err alike, which adds up.
         layers: node name -> the scheme that decides about that node in place of this one (see `mixed`).
         observed: writes a canonical graph in a form every float tensor of which needs a range, whatever runs how (for
             calibration caches); None: only what kernels need.
@@ -127,11 +131,13 @@ class Scheme:
     max_product_gain: float = math.inf
     block: int | None = None
     everywhere: bool = False
+    least_block: int | None = None
     bits: int | None = None
     group: int | None = None
     grouped: bool = False
     sparsity: float | None = None
     least_kept: float | None = None
+    clipping: float = 1.0
     layers: Mapping[str, Scheme] = field(default_factory=dict)
     observed: Callable[[ir.Model], ir.Model] | None = None
 

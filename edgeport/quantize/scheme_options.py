@@ -63,6 +63,7 @@ def mixed(base: Scheme, layers: Mapping[str, Scheme]) -> Scheme:
         max_gain=min(part.max_gain for part in parts),
         max_product_gain=min(part.max_product_gain for part in parts),
         least_kept=max((part.least_kept for part in parts if part.least_kept is not None), default=None),
+        clipping=max(part.clipping for part in parts),
         layers=layers,
     )
 

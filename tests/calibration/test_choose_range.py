@@ -106,15 +106,18 @@ def test_symmetric_mse_range_is_as_good_as_an_exhaustive_search(name):
     assert error(values, quantize_symmetric(values, limit)) <= 1.05 * best
 
 
-def test_the_closed_form_of_the_squared_error_is_that_of_dense_points():
+@pytest.mark.parametrize("clipping", [1.0, 3.0])
+def test_the_closed_form_of_the_squared_error_is_that_of_dense_points(clipping):
     rng = np.random.default_rng(1)
     counts = rng.integers(0, 50, 64).astype(np.float64)
     edges = np.arange(-20, 45) / 8
     scale, qmin, qmax = np.array([0.01, 0.07, 0.5]), np.array([-100.0, -10, -3]), np.array([100.0, 40, 4])
     points = edges[:-1, None] + (np.arange(2000) + 0.5) / 2000 / 8
-    for k, found in enumerate(squared_error(counts, edges, scale, qmin, qmax)):
-        stored = np.clip(np.rint(points / scale[k]), qmin[k], qmax[k]) * scale[k]
-        expected = (((points - stored) ** 2).mean(axis=1) * counts).sum() / counts.sum()
+    for k, found in enumerate(squared_error(counts, edges, scale, qmin, qmax, clipping)):
+        t = points / scale[k]
+        off = np.abs(t - np.clip(np.rint(t), qmin[k], qmax[k]))
+        counted = np.where(off > 0.5, clipping, 1.0) * off**2 * scale[k] ** 2
+        expected = (counted.mean(axis=1) * counts).sum() / counts.sum()
         # 2000 points a bin integrate a piecewise parabola to about 1e-5 of its value.
         assert found == pytest.approx(expected, rel=1e-3)
 
