@@ -54,9 +54,9 @@ def codes() -> dict[str, Severity]:
 
 def broken(reading: Reading) -> list[Finding]:
     """One finding for every place where a rule is broken, in the order of the rules."""
-    return [
-        Finding(severity, code, place.message, place.node and place.node.name, place.node and place.node.op_type, hint)
-        for code, (severity, check) in _RULES.items()
-        for place in check(reading)
-        for hint in (place.hint,)
-    ]
+    return [_finding(severity, code, place) for code, (severity, check) in _RULES.items() for place in check(reading)]
+
+
+def _finding(severity: Severity, code: str, place: Broken) -> Finding:
+    name, op_type = (None, None) if place.node is None else (place.node.name, place.node.op_type)
+    return Finding(severity, code, place.message, name, op_type, place.hint)
