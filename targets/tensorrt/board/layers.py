@@ -10,9 +10,9 @@ import sys
 from typing import Any, Dict, Sequence
 
 # Narrowest first: a layer that reads int8 and float16 (a convolution with a skip branch) computes in int8.
-TYPES = (("FP4", "FP4"), ("FLOAT4", "FP4"), ("INT4", "int4"), ("FP8", "FP8"), ("FLOAT8", "FP8"), ("INT8", "int8"))
-TYPES += (("BF16", "bfloat16"), ("BFLOAT16", "bfloat16"), ("FP16", "float16"), ("HALF", "float16"))
-TYPES += (("FP32", "float32"), ("FLOAT", "float32"))
+TYPES = [("FP4", "FP4"), ("FLOAT4", "FP4"), ("INT4", "int4"), ("FP8", "FP8"), ("FLOAT8", "FP8"), ("INT8", "int8")]
+TYPES += [("BF16", "bfloat16"), ("BFLOAT16", "bfloat16"), ("FP16", "float16"), ("HALF", "float16")]
+TYPES += [("FP32", "float32"), ("FLOAT", "float32")]
 MOVING = ("Reformat", "NoOp", "Constant", "Shape")
 
 

@@ -149,21 +149,25 @@ def check_dla(bundle: Facts, precision: str, tensorrt: Version, dla: int) -> Non
 def digest_of(folder: str, bundle: Facts, names: Sequence[str]) -> str:
     """One sha256 of the files, each of which must be the one that edgeport wrote."""
     listed = {entry["path"]: entry["sha256"] for entry in bundle["files"]}
-    whole = hashlib.sha256()
     for name in names:
-        digest = hashlib.sha256()
         try:
-            with open(os.path.join(folder, name), "rb") as stream:
-                for block in iter(lambda stream=stream: stream.read(1 << 20), b""):
-                    digest.update(block)
+            found = sha256_of(os.path.join(folder, name))
         except OSError as error:
             raise Stop(DAMAGED, f"{name}: {error.strerror}; copy the whole folder again") from error
-        if digest.hexdigest() != listed[name]:
+        if found != listed[name]:
             raise Stop(
                 DAMAGED, f"{name} is not the file that edgeport wrote (its sha256 differs); copy the folder again"
             )
-        whole.update(digest.digest())
-    return whole.hexdigest()
+    return hashlib.sha256("".join(listed[name] for name in names).encode("ascii")).hexdigest()
+
+
+def sha256_of(path: str) -> str:
+    """The digest of a file that may be larger than the memory."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def cuda_of(root: str) -> str:
