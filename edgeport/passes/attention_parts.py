@@ -49,7 +49,12 @@ def why_whole(node: ir.Node) -> str | None:
 
 
 def spell_out(
-    model: ir.Model, node: ir.Node, round_trip: RoundTrip, never: np.float32 = _NEVER, zero_rows: bool = True
+    model: ir.Model,
+    node: ir.Node,
+    round_trip: RoundTrip,
+    never: np.float32 = _NEVER,
+    zero_rows: bool = True,
+    late_zeros: bool = False,
 ) -> ir.Value:
     """Replaces an Attention, for which `why_whole` has no reason, by its parts; returns its output's successor.
 
@@ -59,6 +64,7 @@ def spell_out(
         round_trip: for the two inner values.
         never: what is added to the scores of a key that must not be looked at.
         zero_rows: a query that may look at no key gets zeros, as ONNX says, rather than the mean of V.
+        late_zeros: it gets them behind the product with V, so that nothing stands between that and the Softmax.
     """
     y = node.outputs[0]
     q, k, v = node.inputs[:3]
@@ -110,17 +116,23 @@ def spell_out(
         if causal is not None:
             future = np.where(causal, np.float32(0), never if mask is None else 2 * never)
             masked = add("Add", [masked, number(future, "future")], "causal")
-    weights = add("Softmax", [masked], "softmax" if alive is not None or heads != shared else WEIGHTS, axis=-1)
-    if alive is not None:
-        weights = add("Mul", [weights, alive], "kept" if heads != shared else WEIGHTS)
+    early = None if late_zeros else alive
+    weights = add("Softmax", [masked], "softmax" if early is not None or heads != shared else WEIGHTS, axis=-1)
+    if early is not None:
+        weights = add("Mul", [weights, early], "kept" if heads != shared else WEIGHTS)
     weights = fold(weights, WEIGHTS, (batch, shared, together, keys))
     weights.type = y.type
     rounded = round_trip(weights)
+    zeroed = late_zeros and alive is not None
     if heads == shared:
-        return take_over(y, "MatMul", [rounded, v])
+        if not zeroed:
+            return take_over(y, "MatMul", [rounded, v])
+        return take_over(y, "Mul", [add("MatMul", [rounded, v], "context"), alive])
     context = add("MatMul", [rounded, v], "context")
     dims_y = number(np.asarray((batch, heads, queries, (static_shape(v) or (0,))[-1]), np.int64), "dims")
-    return take_over(y, "Reshape", [context, dims_y])
+    if not zeroed:
+        return take_over(y, "Reshape", [context, dims_y])
+    return take_over(y, "Mul", [add("Reshape", [context, dims_y], "unshared"), alive])
 
 
 def _rows_with_keys(

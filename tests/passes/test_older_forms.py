@@ -224,3 +224,17 @@ def test_grid_sample(mode: str, padding: str, corners: int, shape: tuple[int, ..
     assert "GridSample" not in {node.op_type for node in older.graph}
     # coordinates of up to 10 elements in float32, times differences of neighbours of up to 10
     np.testing.assert_allclose(run(older, given)[0], run(model, given)[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("keys", [2, 4])
+def test_nothing_stands_within_a_spelled_attention(keys: int) -> None:
+    """Fused attention kernels take the two products and what lies between: masks yes, a second factor no."""
+    mask = RANDOM.random((1, 1, 3, 5)) < 0.6
+    feeds = [floats(1, 4, 3, 8), floats(1, keys, 5, 8), floats(1, keys, 5, 8), mask]
+    model, given = one_node("Attention", feeds, {}, 1, {})
+    older = rewritten(model, ["spell_out_attention"])
+    (softmax,) = [node for node in older.graph if node.op_type == "Softmax"]
+    following = [user.node.op_type for user in softmax.outputs[0].uses()]
+    assert following == ["MatMul" if keys == 4 else "Reshape"]
+    want = ReferenceEvaluator(ir.serde.serialize_model(model)).run(None, given)[0]
+    np.testing.assert_allclose(run(older, given)[0], np.nan_to_num(want), rtol=1e-5, atol=1e-6)  # float32 rounding
