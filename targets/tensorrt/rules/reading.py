@@ -88,7 +88,12 @@ class Reading:
             if found is not None:
                 self._of[node] = found
         self.quantizers = tuple(self._of.values())
-        self._constant: dict[ir.Value, bool] = {}
+        self._constants: set[ir.Value] = set()
+        for node in self.nodes:
+            given = [value for value in node.inputs if value is not None]
+            inner = any(a.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for a in node.attributes.values())
+            if node.op_type == "Constant" or (given and not inner and all(map(self.is_constant, given))):
+                self._constants.update(node.outputs)
 
     def parameters(self) -> Iterator[Quantizer]:
         """The quantizers with scales and zero points of their own: not the DQ that have those of their Q."""
@@ -129,19 +134,7 @@ class Reading:
 
     def is_constant(self, value: ir.Value | None) -> bool:
         """Whether a value follows from constants alone, so that TensorRT knows it when it builds."""
-        if value is None:
-            return False
-        if value not in self._constant:
-            self._constant[value] = False  # a cycle is no constant
-            node = value.producer()
-            given = [] if node is None else [v for v in node.inputs if v is not None]
-            inner = node is not None and any(a.type == ir.AttributeType.GRAPH for a in node.attributes.values())
-            self._constant[value] = (
-                value.const_value is not None
-                if node is None
-                else node.op_type == "Constant" or (bool(given) and not inner and all(map(self.is_constant, given)))
-            )
-        return self._constant[value]
+        return value is not None and (value.const_value is not None or value in self._constants)
 
     def weighted(self) -> Iterator[tuple[ir.Node, Sequence[ir.Value | None]]]:
         """The layers that TensorRT runs in integers, each with its two operands (those of a Conv: data and weight)."""
