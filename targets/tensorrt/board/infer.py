@@ -207,6 +207,12 @@ def fitted(name: str, array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> 
     return made
 
 
+def say(line: str) -> None:
+    """Prints a line in UTF-8: where no language is set, Python 3.6 would take ASCII and stop at a name that is not."""
+    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.flush()
+
+
 def main() -> int:
     """Runs the engine on the arrays of a .npz file; the exit code."""
     if len(sys.argv) not in (3, 4):
@@ -216,10 +222,10 @@ def main() -> int:
         with np.load(sys.argv[2]) as arrays:
             outputs: Dict[str, Any] = Engine(sys.argv[1]).run({name: arrays[name] for name in arrays.files})
     except (EngineError, ImportError, OSError, ValueError) as error:
-        print(f"cannot run: {error}")
+        say(f"cannot run: {error}")
         return 2
     for name, array in outputs.items():
-        print(f"{name}: {array.dtype} {list(array.shape)}")
+        say(f"{name}: {array.dtype} {list(array.shape)}")
     if len(sys.argv) == 4:
         np.savez(sys.argv[3], **outputs)
     return 0

@@ -126,15 +126,15 @@ def compare(index: int, sample: Dict[str, Arrays], found: Dict[str, List[Any]], 
         size = count(reference.shape)
         if name not in found:
             given = ", ".join(sorted(found)) or "none"
-            print(f"FAIL {label} the engine gives no such output (it gives {given})")
+            say(f"FAIL {label} the engine gives no such output (it gives {given})")
             good = False
         elif len(found[name]) != size:
-            print(f"FAIL {label} {len(found[name])} elements instead of {size}")
+            say(f"FAIL {label} {len(found[name])} elements instead of {size}")
             good = False
         else:
             here, seen = likeness(reference, found[name]), likeness(reference, sample["output"][name].values)
             ok = passes(here, seen, floating, limits)
-            print(f"{'ok  ' if ok else 'FAIL'} {label} {here:.2f} {unit} here, {seen:.2f} in edgeport")
+            say(f"{'ok  ' if ok else 'FAIL'} {label} {here:.2f} {unit} here, {seen:.2f} in edgeport")
             good = good and ok
     return good
 
@@ -187,10 +187,17 @@ def parse_version(text: str) -> Tuple[int, ...]:
     return (digits // base, digits % base // 100, digits % 100)
 
 
+def say(line: str) -> None:
+    """Prints a line in UTF-8: where no language is set, Python 3.6 would take ASCII and stop at a name that is not."""
+    sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.flush()
+
+
 def start(trtexec: str, options: Sequence[str], folder: str) -> Tuple[int, str]:
     """Runs trtexec; its exit code and all that it prints."""
+    command = [word.encode("utf-8", "surrogateescape") for word in (trtexec, *options)]
     try:
-        done = subprocess.run([trtexec, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=folder)
     except OSError as error:
         raise CannotRun(f"{trtexec} cannot be started: {error.strerror}") from error
     return done.returncode, done.stdout.decode("utf-8", "replace")
@@ -296,9 +303,9 @@ def main(arguments: Sequence[str], folder: str = FOLDER) -> int:
     try:
         good = verify(folder, options, own[cut + 1 :])
     except CannotRun as error:
-        print(f"cannot verify: {error}")
+        say(f"cannot verify: {error}")
         return 2
-    print("every output passes" if good else "some outputs do not pass")
+    say("every output passes" if good else "some outputs do not pass")
     return 0 if good else 1
 
 

@@ -72,7 +72,12 @@ def check(bundle: Path) -> Check:
     """Runs verify.py where trtexec is of that version and its outputs are off by that much; `drop` one of them."""
 
     def run(
-        *options: str, version: str = "10.3.0", error: float = 0.0, drop: str = "", ids: Any = None
+        *options: str,
+        version: str = "10.3.0",
+        error: float = 0.0,
+        drop: str = "",
+        ids: Any = None,
+        **settings: str,
     ) -> "subprocess.CompletedProcess[str]":
         trtexec = install(bundle / "trtexec", version)
         ids = ids or (np.int32 if Version.parse(version) < Version(10, 0) else np.int64)
@@ -80,9 +85,9 @@ def check(bundle: Path) -> Check:
         given = [{n: a for n, a in Doubling(error).run(s).items() if n != drop} for s in SAMPLES]
         answer(trtexec, list(zip(board, given, strict=True)))
         (bundle / "model.engine").write_text(json.dumps({"tensorrt": version}))
-        environment = {**os.environ, "PATH": f"{bundle}:{os.environ['PATH']}"}
+        environment = {**os.environ, "PATH": f"{bundle}:{os.environ['PATH']}", **settings}
         command = [sys.executable, str(bundle / "verify.py"), *options]
-        return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=bundle)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, cwd=bundle)
 
     return run
 
@@ -95,6 +100,13 @@ def test_a_right_engine_passes_whatever_its_names_and_integers(check: Check, ver
     assert len(lines) == len(SAMPLES) * len(SAMPLE) + 1
     assert all(line.startswith("ok  ") for line in lines[:-1])
     assert lines[-1] == "every output passes"
+
+
+def test_names_do_not_depend_on_the_language_that_is_set(check: Check) -> None:
+    """As Python 3.6 has it where none is: everything but files' contents is ASCII."""
+    done = check(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'ok   sample 0, out.a:0/"b" c\\d=é: ' in done.stdout
 
 
 def test_options_behind_a_double_dash_reach_trtexec_and_unknown_ones_stop_it(check: Check, bundle: Path) -> None:
