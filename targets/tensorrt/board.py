@@ -88,5 +88,6 @@ def remarks_on_board(board: Board) -> list[Finding]:
     """What a user should know about the board whatever the model is: that it has no int8, and why."""
     if not board.no_int8:
         return []
-    message = f"{board.device} takes {' and '.join(board.precisions)} only: {board.no_int8}"
+    reason, _, _ = board.no_int8.partition(";")  # what follows is advice for who asked for int8
+    message = f"{board.device} takes {' and '.join(board.precisions)} only: {reason}"
     return [Finding("info", "no-int8-on-board", message)]
