@@ -143,7 +143,9 @@ def _four_bits(value: ir.Value, axis: int, scheme: Scheme) -> TensorPlan | None:
     if weight.ndim < 2 or axis not in (0, 1) or (weight.size // max(1, weight.shape[axis])) % 2:
         return None
     length = weight.shape[1 - axis]
-    block = scheme.block if scheme.block is not None and length % scheme.block == 0 else None
+    block = _block(length, scheme)
+    if block is None and scheme.block is not None and scheme.least_block is not None:
+        return None
     if block is None:
         said = (
             "one scale a channel"
@@ -154,6 +156,14 @@ def _four_bits(value: ir.Value, axis: int, scheme: Scheme) -> TensorPlan | None:
         said = f"one scale a block of {block}"
     qparams = four_bit_qparams(weight, axis, block)
     return TensorPlan(value.name or "", "weight", qparams, f"symmetric int4, {said}, least squared error")
+
+
+def _block(length: int, scheme: Scheme) -> int | None:
+    """The largest block that the scheme takes and that divides a channel's weights; None if there is none."""
+    block = scheme.block
+    while block is not None and length % block:
+        block = block // 2 if scheme.least_block is not None and block >= 2 * scheme.least_block else None
+    return block
 
 
 def _limit_gains(tensors: dict[str, TensorPlan], assignment: Assignment, scheme: Scheme) -> None:
