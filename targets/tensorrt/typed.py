@@ -29,7 +29,9 @@ _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _NORMS = frozenset(
     {"LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization", "LpNormalization"}
 )
-
+_RECURRENT = frozenset({"GRU", "LSTM", "RNN"})
+_LENGTHS = 4
+"""Input of the recurrent operators; TensorRT's parser masks what lies behind a sequence's end with float32 zeros."""
 _LEAST_SCALE = 2.0**-14
 """The smallest float16 with all of its bits; a scale that is rounded further makes other numbers of the integers."""
 
@@ -72,7 +74,7 @@ def with_halves(model: ir.Model, canonical: ir.Graph, plan: Plan, opset: int) ->
                 reader.replace_input_with(index, casts.to(value, _FLOAT))
     for index, value in enumerate(graph.outputs):
         if value in halves:
-            name, value.name = value.name, f"{value.name}/half"
+            name, value.name = value.name, casts.name(value, _HALF)
             graph.outputs[index] = casts.to(value, _FLOAT)
             graph.outputs[index].name = name
     return result
@@ -117,6 +119,8 @@ def _takes_halves(node: ir.Node, opset: int) -> bool:
         return False
     if any(attribute.type == ir.AttributeType.GRAPH for attribute in node.attributes.values()):
         return False
+    if node.op_type in _RECURRENT and len(node.inputs) > _LENGTHS and node.inputs[_LENGTHS] is not None:
+        return False
     ends = [(value, _half_in(node, i, opset)) for i, value in enumerate(node.inputs) if value is not None]
     floats = [half for value, half in ends if value.dtype == _FLOAT]
     made = [_half_out(node, i, opset) for i, out in enumerate(node.outputs) if out.dtype == _FLOAT]
@@ -151,6 +155,16 @@ class _Casts:
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
         self._made: dict[ir.Value, ir.Value] = {}
+        nodes = graph.all_nodes()
+        self._names = {value.name for node in nodes for value in (*node.inputs, *node.outputs) if value is not None}
+
+    def name(self, value: ir.Value, dtype: ir.DataType) -> str:
+        """A name that nothing has for a value in another type."""
+        name = f"{value.name}/{'half' if dtype == _HALF else 'float'}"
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
 
     def to(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         if value not in self._made:
@@ -161,13 +175,13 @@ class _Casts:
         assert value.const_value is not None
         with np.errstate(over="ignore"):  # limits that no number reaches
             data = value.const_value.numpy().astype(np.float16)
-        tensor = ir.tensor(data, name=f"{value.name}/half")
+        tensor = ir.tensor(data, name=self.name(value, _HALF))
         made = ir.Value(name=tensor.name, shape=value.shape, type=ir.TensorType(_HALF), const_value=tensor)
         self._graph.initializers.add(made)
         return made
 
     def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        name = f"{value.name}/{'half' if dtype == _HALF else 'float'}"
+        name = self.name(value, dtype)
         made = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
         node = ir.node("Cast", [value], {"to": int(dtype)}, outputs=[made], name=f"{name}/Cast")
         producer = value.producer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,29 @@ def test_desktop_rtx_gets_its_engine_with_the_export(tmp_path: Path) -> None:
         assert folder / "m.fp16.rtx" in artifact.files
         written.append((folder / "m.fp16.rtx").read_bytes())
     assert written[0] == written[1] == oracle.build(artifact.path, board_of(facts_of(DESKTOP)).gpus)
+
+
+def gelu(g: Graph) -> None:
+    """Its older form has a constant called half."""
+    g.op("Gelu", g.input("x", np.ones((2, 3), np.float32)), out="y")
+
+
+def lengths(g: Graph) -> None:
+    """NVIDIA's parser masks what lies behind the end of a sequence in float32."""
+    x = g.input("x", np.ones((5, 2, 3), np.float32))
+    weights = [g.const(np.full((1, 16, columns), 0.1, np.float32)) for columns in (3, 4)]
+    ends = [g.const(np.zeros((1, 32), np.float32)), g.const(np.int32([5, 3]))]
+    g.op("LSTM", x, *weights, *ends, out=["y", "", ""], hidden_size=4)
+
+
+@needs_rtx
+@pytest.mark.parametrize("network", [gelu, lengths])
+def test_the_file_with_halves_is_taken(network: Callable[[Graph], None], tmp_path: Path) -> None:
+    g = Graph()
+    network(g)
+    artifact = TENSORRT.lower(g.model("y"), Plan("fp16"), tmp_path, "m")
+    assert any(node.op_type == "Cast" for node in onnx.load(artifact.path).graph.node)
+    assert oracle.rejections(artifact.path) == ()
 
 
 def test_without_its_builder_desktop_rtx_is_refused_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
