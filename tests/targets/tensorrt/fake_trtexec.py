@@ -177,7 +177,7 @@ def install(path: Path, version: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     program.write_text(_PROGRAM)
     quoted = json.dumps(settings).replace("'", "'\\''")
-    path.write_text(f"#!/bin/sh\nexec '{sys.executable}' -S -X utf8 '{program}' '{quoted}' \"$@\"\n")
+    path.write_text(f"#!/bin/sh\nexec '{sys.executable}' -E -S -X utf8 '{program}' '{quoted}' \"$@\"\n")
     path.chmod(0o755)
     return path
 

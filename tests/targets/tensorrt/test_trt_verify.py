@@ -105,7 +105,7 @@ def test_a_right_engine_passes_whatever_its_names_and_integers(check: Check, ver
 def test_names_do_not_depend_on_the_language_that_is_set(check: Check) -> None:
     """As Python 3.6 has it where none is: everything but files' contents is ASCII."""
     done = check(LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert 'ok   sample 0, out.a:0/"b" c\\d=é: ' in done.stdout
 
 
