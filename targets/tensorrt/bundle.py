@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import onnx
 import onnx_ir as ir
 
 from edgeport.quantize.plan import Plan
@@ -58,6 +59,7 @@ def write_bundle(
         **_board_facts(board),
         "lacks": dict(plan.device.get("lacks", {})),
         "models": {precision: [path.name for path in models[precision]] for precision in sorted(models)},
+        "quantized": [precision for precision in sorted(models) if _has_qdq(models[precision][0])],
         "cache": None if cache is None else cache.name,
         "inputs": _ends(graph.graph.inputs),
         "outputs": _ends(graph.graph.outputs),
@@ -102,6 +104,12 @@ def _ends(values: Iterable[ir.Value]) -> list[dict[str, Any]]:
         }
         for value in values
     ]
+
+
+def _has_qdq(path: Path) -> bool:
+    """Whether the file says what computes in integers; without that, trtexec --int8 would make ranges up."""
+    model = onnx.load(path, load_external_data=False)
+    return any(node.op_type == "DequantizeLinear" for node in model.graph.node)
 
 
 def _sha256(path: Path) -> str:

@@ -120,7 +120,7 @@ say "$DEVICE${L4T:+, Jetson Linux R$L4T}, TensorRT $VERSION ($TRTEXEC)"
 set --
 case $MODE in
     float) ;;
-    half) set -- "$@" --fp16 ;;
+    half) since 11 0 || set -- "$@" --fp16 ;;
     typed) since 11 0 || set -- "$@" --stronglyTyped ;;
     explicit) since 11 0 || set -- "$@" --int8 --fp16 ;;
     implicit) set -- "$@" --int8 --fp16 ;; # never without --calib below: trtexec would make ranges up

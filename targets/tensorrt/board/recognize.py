@@ -96,7 +96,8 @@ def check_tensorrt(bundle: Facts, tensorrt: Version) -> None:
     """Refuses a TensorRT outside the range that the files were written for; patches newer than it are taken."""
     oldest, newest = (numbers(text) for text in bundle["tensorrt"])
     if tensorrt < oldest or tensorrt[:2] > newest[:2]:
-        here, span = ".".join(map(str, tensorrt)), " to ".join(bundle["tensorrt"])
+        span = " to ".join(re.sub(r"(\.99)?\.0$", "", text) for text in bundle["tensorrt"])
+        here = ".".join(map(str, tensorrt))
         how = "with the --profile of this JetPack" if bundle["profile"] else "with a --profile"
         raise Stop(REFUSED, f"TensorRT {here} is installed here; this folder is for {span}: export {how}")
 
@@ -132,7 +133,9 @@ def choose(bundle: Facts, precision: str, tensorrt: Version, cache: bool, dla: i
         raise Stop(USAGE, f"this folder holds {', '.join(sorted(held))}; export with --precision {precision}")
     if precision + TWIN in held and tensorrt >= FIRST_TYPED:
         return Choice(precision + TWIN, "typed", False)
-    return Choice(precision, "explicit" if precision == "int8" else "typed", False)
+    if precision != "int8":
+        return Choice(precision, "typed", False)
+    return Choice(precision, "explicit" if precision in bundle["quantized"] else "half", False)
 
 
 def check_dla(bundle: Facts, precision: str, tensorrt: Version, dla: int) -> None:

@@ -32,7 +32,6 @@ from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.bundle import write_bundle
 from edgeport.targets.tensorrt.version import Version
 
-QUANTIZED = b"Conv QuantizeLinear DequantizeLinear"
 SCALES = "image: 3c010a14\nlogits: 3c810a14\n"
 # Model and /etc/nv_tegra_release as boards have them, and what the device tree says it is compatible with.
 BOARDS = {
@@ -115,18 +114,27 @@ def graph() -> ir.Model:
     return ir.Model(ir.Graph([image], node.outputs, nodes=[node], opset_imports={"": 17}), ir_version=8)
 
 
-def export(folder: Path, profile: str | None, precision: str = "int8", weights: bytes = b"") -> None:
-    """What the target writes, with models that are not models."""
+def model_bytes(quantized: bool, note: str) -> bytes:
+    quantize = ["QuantizeLinear", "DequantizeLinear"] if quantized else []
+    model = graph()
+    for op in quantize:
+        model.graph.append(ir.node(op, [model.graph.inputs[0]], name=op))
+    model.doc_string = note
+    return ir.to_proto(model).SerializeToString()
+
+
+def export(folder: Path, profile: str | None, precision: str = "int8", note: str = "", quantized: bool = True) -> None:
+    """What the target writes, with models that compute next to nothing."""
     folder.mkdir(parents=True, exist_ok=True)
     device = facts_of(load_profile(profile) if profile else None)
     board = board_of(device)
-    models = {"fp32": b"Conv" + weights}
+    models = {"fp32": model_bytes(False, note)}
     if board.typed and precision != "fp32":
-        models["fp16"] = b"Conv half" + weights
+        models["fp16"] = model_bytes(False, "half" + note)
     if precision not in ("fp32", "fp16"):
-        models[precision] = QUANTIZED + weights
+        models[precision] = model_bytes(quantized, note)
         if board.typed and board.oldest >= Version(10, 0):
-            models[f"{precision}-fp16"] = QUANTIZED + b"half" + weights
+            models[f"{precision}-fp16"] = model_bytes(quantized, "half" + note)
     paths = {key: (folder / f"net.{key}.onnx",) for key in models}
     for key, (path,) in paths.items():
         path.write_bytes(models[key])
@@ -233,6 +241,14 @@ def test_the_cache_gets_the_header_of_that_version(tmp_path: Path, version: str)
     assert (here.folder / "calibration.cache").read_bytes() == before
 
 
+@pytest.mark.parametrize("version", ["8.6.2", "10.3.0", "11.4.1"])
+def test_without_q_and_dq_there_is_no_int8_but_through_the_cache(tmp_path: Path, version: str) -> None:
+    here = box(tmp_path, *PAIRS[version][:2], version)
+    export(here.folder, PAIRS[version][0], quantized=False)
+    here.engine()  # trtexec --int8 would make ranges up
+    assert here.flags == common(version) | (set() if version.startswith("11") else {"--fp16"})
+
+
 def test_the_oldest_jetpack_takes_the_oldest_flags(tmp_path: Path) -> None:
     here = box(tmp_path, "jetson-nano-jp4", "nano", "8.0.1", "fp16")
     here.engine()
@@ -287,10 +303,10 @@ REFUSALS: list[tuple[str | None, str | None, str, tuple[str, ...], int, str]] = 
     ("jetson-orin-jp6", "orin-5", "8.5.2", (), 3, "R35.4.1.*JetPack 6.0 to 6.2.*--profile jetson-orin-jp5"),
     ("jetson-nano-jp4", "tx2", "8.2.1", (), 3, "quill.*--profile jetson-tx2-jp4"),
     ("jetson-orin-jp6", None, "10.3.0", (), 3, "no Jetson.*for Jetson AGX Orin.*--insist"),
-    ("jetson-orin-jp6", "orin-6", "8.5.2", (), 3, "TensorRT 8.5.2 is installed here.*8.6.2 to 10.7.0"),
+    ("jetson-orin-jp6", "orin-6", "8.5.2", (), 3, "TensorRT 8.5.2 is installed here.*8.6.2 to 10.7:"),
     ("jetson-orin-jp6", "orin-6", "11.4.1", (), 3, "TensorRT 11.4.1 is installed here"),
     ("jetson-xavier-jp5", "xavier-5", "8.2.1", (), 3, "8.4.1 to 8.5.2"),
-    (None, None, "8.5.2", (), 3, "8.6.0 to 11.99.0"),
+    (None, None, "8.5.2", (), 3, "for 8.6 to 11: export with a --profile"),
     ("jetson-nano-jp4", "nano", "8.2.1", ("--precision", "int8"), 3, "Jetson Nano: SM 5.3 has no int8 hardware.*fp16"),
     ("jetson-orin-jp6", "orin-6", "10.3.0", ("--precision", "fp8"), 3, "no FP8 hardware"),
     ("jetson-orin-jp6", "orin-6", "10.3.0", ("--precision", "int5"), 2, "holds fp16, fp32, int8"),
@@ -408,7 +424,7 @@ def test_a_current_engine_is_kept_and_a_stale_one_replaced(tmp_path: Path) -> No
     assert more != first
     install(here.trtexec, "10.3.0")
     newer = here.engine()
-    export(here.folder, "jetson-orin-jp6", weights=b"other weights")
+    export(here.folder, "jetson-orin-jp6", note="other weights")
     last = here.engine()
     assert len({first, more, newer, last}) == 4
     assert sorted(here.folder.glob("*.engine")) == sorted([last, other])  # what no longer fits is gone
