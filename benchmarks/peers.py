@@ -23,6 +23,7 @@ _PACKAGES = {
     "onnx2tf": ["--ignore-requires-python", "onnx2tf==2.6.9"],
     "litert-quantizer": ["litert-quantizer==0.11.0"],
     "litert-torch": ["torch==2.13.0", "litert-torch==0.10.0"],
+    "modelopt": ["torch==2.13.0", "nvidia-modelopt[onnx]==0.47.0"],
 }
 VERSIONS = "onnx2tf 2.6.9, litert-quantizer 0.11.0, litert-torch 0.10.0"
 _HERE = Path(__file__).parent
@@ -71,11 +72,11 @@ def onnx2tf_int8(source: Path, calibration: Path) -> dict[str, Made]:
 def _onnx2tf(source: Path, out: Path, files: Sequence[Path], options: Sequence[Path | str]) -> list[Made]:
     reason = ""
     if not all(path.exists() for path in files):
-        environment = _environment("onnx2tf")
-        if isinstance(environment, Skipped):
-            return [environment] * len(files)
+        made = environment("onnx2tf")
+        if isinstance(made, Skipped):
+            return [made] * len(files)
         out.mkdir(exist_ok=True)
-        reason = failure([environment / "onnx2tf", "-i", source, "-o", out, "-v", "error", *options], _MINUTES)
+        reason = failure([made / "onnx2tf", "-i", source, "-o", out, "-v", "error", *options], _MINUTES)
     return [path if path.exists() else Skipped(f"onnx2tf: {reason}") for path in files]
 
 
@@ -106,15 +107,15 @@ def litert_quantized(float_file: Path, calibration: Path | None) -> Made:
 
 def _converted(peer: str, script: Path, *arguments: Path | str) -> Made:
     """Runs a script of ours in a peer's environment; one of its arguments is the file that it writes."""
-    environment = _environment(peer)
-    if isinstance(environment, Skipped):
-        return environment
-    reason = failure([environment / "python", script, *arguments], _MINUTES)
+    made = environment(peer)
+    if isinstance(made, Skipped):
+        return made
+    reason = failure([made / "python", script, *arguments], _MINUTES)
     out = next(a for a in reversed(arguments) if isinstance(a, Path) and a.suffix == ".tflite")
     return out if out.exists() else Skipped(f"{peer}: {reason}")
 
 
-def _environment(name: str) -> Made:
+def environment(name: str) -> Made:
     """The bin folder of the peer's own virtual environment, which is made on first use."""
     folder = PEERS / name
     installed = folder / "installed"

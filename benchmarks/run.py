@@ -23,6 +23,7 @@ import export_time
 import latency
 import layout
 import maker
+import tensorrt_int8
 from models import SPECS, onnx_model
 from tables import Line, table
 
@@ -65,6 +66,7 @@ def main() -> None:
         ("Core ML evaluator", coreml_evaluator.report),
         ("Core ML export", coreml_export.report),
         ("accuracy", accuracy.report),
+        ("TensorRT int8", tensorrt_int8.report),
     )
     lines = [line for name, benchmark in benchmarks for line in _attempt(name, benchmark)]
     print("\nsummary")
