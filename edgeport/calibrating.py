@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport.datasets import Datasets, open_source
+from edgeport.devices import devices_for
 from edgeport.errors import UsageError
 from edgeport.export_options import check_precision, scheme_of, scheme_passes
 from edgeport.layer_precision import match_layers, parse_layer
@@ -17,7 +18,7 @@ from edgeport.preparation import check_capture, prepare
 from edgeport.progress import Progress, Silent
 from edgeport.results import Result
 from edgeport.sample import InputSpec
-from edgeport.targets.registry import load_profile, load_target
+from edgeport.targets.registry import load_target
 
 
 def calibrate(
@@ -26,7 +27,7 @@ def calibrate(
     calib: Any,
     out: str | Path,
     target: str | Sequence[str] = "tflite",
-    profile: str | None = None,
+    profile: str | Sequence[str] = (),
     precision: str = "int8",
     scheme: str = "default",
     layer_precision: Sequence[str] = (),
@@ -53,16 +54,17 @@ def calibrate(
         EdgeportError: the model or the data cannot be used, or no scheme needs statistics.
     """
     progress = progress or Silent()
-    device = load_profile(profile) if profile is not None else None
     names = [target] if isinstance(target, str) else list(target)
+    devices = devices_for([profile] if isinstance(profile, str) else profile, names)
     targets = [load_target(name) for name in names]
     passes = (*add_passes, *scheme_passes(targets, scheme))
     entries = tuple(parse_layer(text) for text in layer_precision)
     for one in targets:
-        check_precision(one, precision, device)
+        check_precision(one, precision, devices.get(one.name))
         for layer in entries:
-            check_precision(one, layer.precision, device, f"--layer-precision {layer.glob}=")
-    whole = [scheme_of(one, precision, device, scheme, {e.glob: e.precision for e in entries}) for one in targets]
+            check_precision(one, layer.precision, devices.get(one.name), f"--layer-precision {layer.glob}=")
+    parts = {entry.glob: entry.precision for entry in entries}
+    whole = [scheme_of(one, precision, devices.get(one.name), scheme, parts) for one in targets]
     if not any(s.needs_data or s.weighs for s in whole):
         raise UsageError(f"--precision {precision} needs no statistics; export directly")
     path = Path(out)
@@ -74,7 +76,7 @@ def calibrate(
     check_capture(prepared, samples.read(0, min(1, len(samples))))
     datasets = Datasets(samples, samples, samples.findings)
     layers = match_layers(prepared.canonical.graph, entries)
-    schemes = [scheme_of(one, precision, device, scheme, layers) for one in targets]
+    schemes = [scheme_of(one, precision, devices.get(one.name), scheme, layers) for one in targets]
     assigned = [assign_for(prepared.canonical, s) for s in schemes]
     observed = observe(
         prepared, assigned, datasets, None, allow_suspicious=allow_suspicious_data, cache=cache, progress=progress

@@ -44,7 +44,7 @@ class Config(BaseModel):
 
     source: str | None = None
     target: Names = None
-    profile: str | None = None
+    profile: Names = None
     precision: str | None = None
     scheme: str | None = None
     ranges: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,7 +114,8 @@ def emit(
             quantized = OnnxRunner(write_qdq(prepared.canonical, plan, assigned.scheme), simulate=True)
             in_float = assign_for(prepared.canonical, target.scheme("fp32", profile))
             float_plan = plan_for(prepared.canonical, in_float, None, "min-max")
-            float_artifact = target.lower(prepared.canonical, float_plan, Path(scratch), name)
+            on_device = replace(float_plan, device=plan.device)
+            float_artifact = target.lower(prepared.canonical, on_device, Path(scratch), name)
             twin = target.runner(float_artifact, prepared.canonical)
         ladder = measure_ladder(
             evidence.samples,

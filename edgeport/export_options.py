@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast, get_args
 
 from edgeport.calibration import METHODS
+from edgeport.devices import Devices
 from edgeport.errors import ToolchainError, UsageError
 from edgeport.layer_precision import LayerPrecision
 from edgeport.presentation import check_io_dtype
@@ -26,7 +27,7 @@ class ExportOptions:
     """The options that decide about the files; the attributes are the arguments of `export`."""
 
     targets: tuple[Target, ...]
-    profile: Profile | None
+    devices: Devices
     precision: str
     scheme: str
     ranges: str
@@ -50,7 +51,11 @@ class ExportOptions:
         Raises:
             UsageError: weights are not stored in the way that was asked for, or precisions do not go together.
         """
-        return scheme_of(target, self.precision, self.profile, self.scheme, layers, self.storage)
+        return scheme_of(target, self.precision, self.device(target), self.scheme, layers, self.storage)
+
+    def device(self, target: Target) -> Profile | None:
+        """The device that the target's artifact is for."""
+        return self.devices.get(target.name)
 
 
 def scheme_of(
@@ -89,9 +94,9 @@ def check_options(options: ExportOptions, *, has_data: bool) -> None:
     _check_ends(options)
     scheme_passes(options.targets, options.scheme)
     for target in options.targets:
-        check_precision(target, options.precision, options.profile)
+        check_precision(target, options.precision, options.device(target))
         for layer in options.layer_precision:
-            check_precision(target, layer.precision, options.profile, f"--layer-precision {layer.glob}=")
+            check_precision(target, layer.precision, options.device(target), f"--layer-precision {layer.glob}=")
         layers = {layer.glob: layer.precision for layer in options.layer_precision}  # a place each, no graph yet
         scheme = options.scheme_of(target, layers)
         needing = [name for name in (options.precision, *layers.values()) if _needs_data(target, name, options)]
@@ -106,7 +111,7 @@ def check_options(options: ExportOptions, *, has_data: bool) -> None:
 
 
 def _needs_data(target: Target, precision: str, options: ExportOptions) -> bool:
-    return target.scheme(precision, options.profile).needs_data
+    return target.scheme(precision, options.device(target)).needs_data
 
 
 def _flag(precision: str, options: ExportOptions) -> str:
@@ -135,8 +140,6 @@ def check_precision(target: Target, precision: str, profile: Profile | None, fla
     """
     if precision not in target.precisions:
         raise UsageError(f"{flag}{precision}: the {target.name} target {takes(precision, target.precisions)}")
-    if profile is not None and profile.target != target.name:
-        raise UsageError(f"--profile {profile.name} is a device for target {profile.target}, not {target.name}")
     if profile is not None and precision not in profile.facts["precisions"]:
         why = profile.facts.get("lacks", {}).get(precision)
         raise UsageError(
@@ -179,7 +182,7 @@ def check_ends(target: Target, options: ExportOptions) -> None:
         raise UsageError(f"--build-engine: the {target.name} target has no engines; leave it out")
     if options.states and options.shapes:
         raise UsageError("--state goes with one shape; leave --shapes out")
-    profile = options.profile
+    profile = options.device(target)
     taken = profile.facts.get("io-dtypes") if profile is not None else None
     if profile is not None and taken is not None and options.io_dtype not in taken:
         raise UsageError(f"--io-dtype {options.io_dtype} is not for {profile.name}; it takes {', '.join(taken)}")
@@ -193,7 +196,7 @@ def check_machine(target: Target, options: ExportOptions) -> None:
     """
     require_toolchain(target)
     if options.build_engine:
-        cast("BuildsEngines", target).check_device(options.profile)
+        cast("BuildsEngines", target).check_device(options.device(target))
 
 
 def _check_toolchains(options: ExportOptions) -> None:

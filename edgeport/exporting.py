@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from edgeport.bundle.publish import check_replaceable, publishing
 from edgeport.calibration import Preprocessing, Statistics
 from edgeport.datasets import Datasets, open_datasets
 from edgeport.description import describe
+from edgeport.devices import devices_for
 from edgeport.emission import Evidence
 from edgeport.entry import is_entry
 from edgeport.errors import UsageError
@@ -32,7 +33,7 @@ from edgeport.sample import InputSpec
 from edgeport.shapes import prepare_shapes
 from edgeport.states import parse_states
 from edgeport.targets.contract import facts_of
-from edgeport.targets.registry import load_profile, load_target
+from edgeport.targets.registry import load_target
 from edgeport.validate.budgets import check_names, parse_budget
 from edgeport.validate.user_metric import as_metric, load_metric
 from edgeport.work import Work, assign_target, emit_target, plan_target, target_report
@@ -46,7 +47,7 @@ def export(
     source: Any,
     *,
     target: str | Sequence[str] = "tflite",
-    profile: str | None = None,
+    profile: str | Sequence[str] = (),
     precision: str = "int8",
     scheme: str = "default",
     ranges: str = DEFAULT_RANGES,
@@ -84,7 +85,7 @@ def export(
     Args:
         source: an ONNX file, a .pt2 file, `file.py:callable`, an nn.Module or an ExportedProgram.
         target: one or several target names.
-        profile: a device profile.
+        profile: one or several device profiles, at most one for each target.
         precision: fp32, fp16, int8, int8-dynamic, int8-weights, int4-weights, int16x8, palettized-2 (-4, -6, -8) or
             sparse; each target takes some of them.
         scheme: `full-integer` leaves no float operator between the inputs and the outputs, for NPUs and
@@ -137,10 +138,10 @@ def export(
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
     names = list(dict.fromkeys(_listed(target)))
     inputs, budget, layer_precision = _listed(inputs), _listed(budget), _listed(layer_precision)
-    shapes, state = _listed(shapes), _listed(state)
+    shapes, state, profiles = _listed(shapes), _listed(state), _listed(profile)
     options = ExportOptions(
         tuple(load_target(name) for name in names),
-        load_profile(profile) if profile is not None else None,
+        devices_for(profiles, names),
         precision,
         scheme,
         ranges,
@@ -194,14 +195,16 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    presentation = Presentation(
-        input_layout, io_dtype, description, facts_of(options.profile), image_input, states, shapes_as, build_engine
-    )
-    works = [plan_target(w, prepared, further, observed.statistics, ranges, presentation) for w in works]
+    shown = Presentation(input_layout, io_dtype, description, {}, image_input, states, shapes_as, build_engine)
+    presentations = [replace(shown, device=facts_of(options.device(w.target))) for w in works]
+    works = [
+        plan_target(w, prepared, further, observed.statistics, ranges, presentation)
+        for w, presentation in zip(works, presentations, strict=True)
+    ]
 
     given = {
         "target": names,
-        "profile": profile,
+        "profile": list(profiles),
         "precision": precision,
         "scheme": scheme,
         "ranges": ranges,
@@ -235,9 +238,10 @@ def export(
     if validate:
         truth = datasets.held_out.labels
         evidence = Evidence(datasets.held_out, None if truth is None else list(truth), own, budgets)
+    count = len(datasets.held_out)
     with publishing(Path(out)) as folder:
         works = [
-            emit_target(w, options.profile, prepared, further, folder, evidence, len(datasets.held_out), progress)
+            emit_target(w, options.device(w.target), prepared, further, folder, evidence, count, progress)
             for w in works
         ]
         if all(w.error is not None for w in works):

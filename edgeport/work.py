@@ -58,7 +58,7 @@ def assign_target(target: Target, prepared: Prepared, options: ExportOptions, la
     findings: tuple[Finding, ...] = ()
     try:
         check_machine(target, options)
-        findings = check_target(target, prepared, options.precision, options.profile)
+        findings = check_target(target, prepared, options.precision, options.device(target))
         assigned = assign_for(prepared.canonical, options.scheme_of(target, layers))
     except EdgeportError as error:
         return Work(target, error=error, findings=(*findings, *error.findings))

@@ -11,7 +11,7 @@ from edgeport.cli.settings import merge, read_config
 from edgeport.config import Config, load_config
 from edgeport.errors import UsageError
 
-NOT_IN_THE_FILE = {"config", "dry-run", "quiet", "json", "no-cache", "layers", "help", "version"}
+NOT_IN_THE_FILE = {"for", "config", "dry-run", "quiet", "json", "no-cache", "layers", "help", "version"}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -89,11 +89,11 @@ def test_file_of_the_folder_is_found_and_announced(
     assert read_config(None, quiet=False) == Config()
     assert capsys.readouterr().err == ""
     write(tmp_path, 'profile = "pixel-8"\n')
-    assert read_config(None, quiet=False).profile == "pixel-8"
+    assert read_config(None, quiet=False).profile == ["pixel-8"]
     captured = capsys.readouterr()
     assert "using ./edgeport.toml" in captured.err
     assert captured.out == ""
-    assert read_config(None, quiet=True).profile == "pixel-8"
+    assert read_config(None, quiet=True).profile == ["pixel-8"]
     assert capsys.readouterr().err == ""
 
 

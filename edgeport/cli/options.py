@@ -27,7 +27,9 @@ ASKED = click.option(
 FOR = click.option(
     "--for", "for_device", metavar="DEVICE", help="Check an .onnx file as it is, Q/DQ or not, against a device's rules."
 )
-PROFILE = click.option("--profile", metavar="DEVICE", help="The device, by the name of its profile.")
+PROFILE = click.option(
+    "--profile", metavar="A,B", multiple=True, callback=_split, help="The devices, by profile; one for each target."
+)
 PRECISION = click.option(
     "--precision", metavar="NAME", help="fp32, fp16, int8, ... ; `edgeport targets` lists them [default: int8]."
 )

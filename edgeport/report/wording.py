@@ -16,7 +16,7 @@ STATUS = {
 VERDICT = {
     "measured": "measured in the target's own runtime",
     "reference-verified": "verified with an independent evaluator, not in the target's runtime",
-    "checked-not-run": "checked, not run",
+    "checked-not-run": "checked, not run on hardware",
 }
 RUNG_MEANING = {
     "capture": "source → canonical graph",
