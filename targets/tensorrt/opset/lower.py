@@ -72,6 +72,7 @@ def attempt(model: ir.Model, opset: int) -> tuple[ir.Model, Sequence[Finding]]:
                 findings[node] = finding(reason, node)
                 break
     copy.ir_version = _ir_version(copy)
+    _forget_unread(copy.graph)
     _forget_metadata(copy)
     return copy, list(findings.values())
 
@@ -94,6 +95,13 @@ def _step(model: ir.Model, version: int, findings: dict[ir.Node, Finding]) -> bo
 def _ir_version(model: ir.Model) -> int:
     imports = [onnx.helper.make_opsetid(domain, version) for domain, version in model.opset_imports.items()]
     return onnx.helper.find_min_ir_version_for(imports, ignore_unknown=True)
+
+
+def _forget_unread(graph: ir.Graph) -> None:
+    """Constants that became attributes."""
+    for name, value in list(graph.initializers.items()):
+        if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
+            del graph.initializers[name]
 
 
 def _forget_metadata(model: ir.Model) -> None:
