@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_WRONG_OPTIMIZERS = ["Pad_Fusion"]
-"""It moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1, docs/decisions/0005)."""
+_WRONG_OPTIMIZERS = ["Pad_Fusion", "ClipQuantRewrite"]
+"""The first moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1, docs/decisions/0005). The
+second, which drops what a QuantizeLinear clips anyway, stops at 8-bit floats."""
 
 
 def session_options(threads: int = 1) -> ort.SessionOptions:

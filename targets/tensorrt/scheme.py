@@ -58,11 +58,13 @@ def tensorrt_scheme(precision: str, board: Board) -> Scheme:
     # (NVIDIA/TensorRT issues 1694 and 2380): one scale is the same along both.
     transposed = replace(_TRANSPOSED, weight_axis=None) if board.dialect == "trt8" else _TRANSPOSED
     if kernel in ("int8", "fp8"):
-        conv = replace(_CONV, refuses=_why_not_int8 if kernel == "int8" else _why_not_fp8)
+        rules = {"Conv": replace(_CONV, refuses=_why_not_fp8), "MatMul": _MATMUL, "Add": _RESIDUAL}
+        if kernel == "int8":
+            rules |= {"Conv": replace(_CONV, refuses=_why_not_int8), "ConvTranspose": transposed}
         return Scheme(
             precision,
             kernel,
-            {"Conv": conv, "ConvTranspose": transposed, "MatMul": _MATMUL, "Add": _RESIDUAL},
+            rules,
             symmetric_activations=True,
             per_channel=kernel == "int8",
             needs_data=True,
