@@ -46,6 +46,7 @@ _PARTS = frozenset({
     "Resize", "Upsample", "OneHot", "Range", "ConstantOfShape", "NonMaxSuppression", "RoiAlign",
 })  # fmt: skip
 """Operators whose constants are part of the layer; those of others are layers of their own."""
+_OPENED = frozenset({"LSTM", "GRU", "RNN", "Loop", "Scan", "If"})
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ def calibration_cache(float_model: ir.Model, plan: Plan, board: Board) -> tuple[
         if name not in groups and can_name(name) and board.newest >= _NAMES_LAYERS:
             scales.setdefault(name, scale)
     findings = [_uncovered(reason, names) for reason, names in missing.items()]
+    findings += _closed(float_model.graph)
     return CalibrationCache(board.oldest.calibration_token, scales).to_bytes(), (*findings, *_for_accelerators(board))
 
 
@@ -214,6 +216,18 @@ def _uncovered(reason: str, names: Sequence[str]) -> Finding:
     shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
     message = f"{len(names)} tensor(s) have no scale in the calibration cache, because {reason}: {shown}"
     return Finding("warning", "no-scale", message, hint="layers that read or write them run in float16 or float32")
+
+
+def _closed(graph: ir.Graph) -> list[Finding]:
+    """Operators that the parser opens, into tensors that only it knows."""
+    found = [node for node in graph if node.op_type in _OPENED]
+    if not found:
+        return []
+    ops = ", ".join(sorted({node.op_type for node in found}))
+    message = (
+        f"{len(found)} node(s) ({ops}) run in float with the calibration cache: their inner tensors have no scales"
+    )
+    return [Finding("info", "float-inside", message)]
 
 
 def _for_accelerators(board: Board) -> tuple[Finding, ...]:

@@ -210,6 +210,16 @@ def test_what_was_asked_to_be_float_has_no_scale(tmp_path):
     assert "another precision was asked for" in finding.message
 
 
+def test_recurrent_layers_run_in_float():
+    arrays = weights({"w": (1, 16, 6), "u": (1, 16, 4)})
+    _, cache, findings, _, _ = made(
+        network("y, h, c = LSTM<hidden_size=4>(x, w, u)", "5,1,6", arrays), samples(2, 5, 1, 6), NEW
+    )
+    assert {"x", "y"} <= cache.scales.keys()
+    assert not {"w_output", "u_output"} & cache.scales.keys()
+    assert [(f.severity, f.code) for f in findings] == [("info", "float-inside")]
+
+
 def test_accelerators_are_pointed_at_the_cache():
     _, _, findings, _, _ = made(network(), samples(2, 1, 3, 8, 8), replace(NEW, dla=2))
     assert [(f.severity, f.code) for f in findings] == [("info", "dla")]
