@@ -80,12 +80,15 @@ done
 
 # What is installed: python3, trtexec and its version. What trtexec says counts, for it builds the engine.
 command -v python3 > /dev/null || stop 4 "python3 is missing: sudo apt-get install python3"
-TRTEXEC=${TRTEXEC:-$(command -v trtexec || true)}
-for place in "$ROOT/usr/src/tensorrt/bin/trtexec" "$ROOT/usr/bin/trtexec"; do
-    [ -n "$TRTEXEC" ] || [ ! -x "$place" ] || TRTEXEC=$place
-done
-[ -n "$TRTEXEC" ] || stop 4 "trtexec is missing: sudo apt-get install nvidia-jetpack, or set TRTEXEC to its path"
-[ -x "$TRTEXEC" ] || stop 4 "$TRTEXEC cannot be run; set TRTEXEC to the path of trtexec"
+if [ -n "${TRTEXEC:-}" ]; then
+    given=$TRTEXEC
+    TRTEXEC=$(command -v "$given") || stop 4 "TRTEXEC=$given cannot be run; set it to the path of trtexec"
+else
+    TRTEXEC=$(command -v trtexec) || for place in "$ROOT/usr/src/tensorrt/bin/trtexec" "$ROOT/usr/bin/trtexec"; do
+        if [ -z "$TRTEXEC" ] && [ -x "$place" ]; then TRTEXEC=$place; fi
+    done
+    [ -n "$TRTEXEC" ] || stop 4 "trtexec is missing: sudo apt-get install nvidia-jetpack, or set TRTEXEC to its path"
+fi
 
 installed() { dpkg-query -W -f '${Version}\n' "$1" 2> /dev/null | sed -n 's/^\([0-9][0-9.]*\).*/\1/p' | head -n 1; }
 if [ -z "$VERSION" ]; then

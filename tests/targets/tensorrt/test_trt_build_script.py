@@ -380,10 +380,23 @@ def test_every_jetson_takes_the_folder_of_its_profile_and_no_other(
         assert [other for other, folder in folders.items() if RECOGNIZE(options, str(folder)) == 0] == [name]
 
 
+def test_trtexec_is_found_on_the_path_first(tmp_path: Path) -> None:
+    here = box(tmp_path, "jetson-orin-jp6", "orin-6", "10.3.0")
+    first = install(here.root / "bin" / "trtexec", "8.6.2")
+    path = f"{first.parent}:{PATH}"
+    assert ".trt8.6.2." in here.run("--no-verify", PATH=path).stdout
+    assert ".trt10.3.0." in here.run("--no-verify", PATH=path, TRTEXEC=str(here.trtexec)).stdout
+    assert ".trt8.6.2." in here.run("--no-verify", PATH=path, TRTEXEC="trtexec").stdout
+
+
 def test_missing_and_damaged_things_are_named(tmp_path: Path) -> None:
     here = box(tmp_path, "jetson-orin-jp6", "orin-6", "10.3.0")
     here.trtexec.rename(here.trtexec.with_name("hidden"))
     assert "trtexec is missing" in here.refused(4)
+    for wrong in ("/nowhere/trtexec", "no-such-program"):
+        done = here.run(TRTEXEC=wrong)
+        assert done.returncode == 4
+        assert done.stderr == f"build.sh: TRTEXEC={wrong} cannot be run; set it to the path of trtexec\n"
     here.trtexec.with_name("hidden").rename(here.trtexec)
     model = here.folder / "net.int8.onnx"
     model.write_bytes(model.read_bytes()[:-1])
