@@ -97,7 +97,7 @@ def likeness(reference: Tensor, got: Sequence[Any]) -> float:
     """
     pairs = list(zip(reference.values, got))
     if reference.dtype not in FLOATS:
-        return sum(a == b for a, b in pairs) / max(len(pairs), 1)
+        return sum(1 for a, b in pairs if a == b) / max(len(pairs), 1)
     signal = noise = 0.0
     for a, b in pairs:
         if math.isfinite(a) and math.isfinite(b):
