@@ -3,8 +3,9 @@
     a int8, b int8 --> Add --> y int8    ==>    a, b --> Cast(int32) --> Add --> Cast(int8) --> y
 
 TensorRT calculates with no 8-bit integer. Every 8- and 16-bit integer is exact in both, and the last Cast wraps as the
-arithmetic does. ReduceMax and ReduceMin of booleans are rewritten likewise. Left alone: what belongs to quantization
-(its integers come from a QuantizeLinear or go to a DequantizeLinear), casts, and control flow.
+arithmetic does. Operators that move or compare booleans, which it often does not, are rewritten likewise. Left alone:
+what belongs to quantization (its integers come from a QuantizeLinear or go to a DequantizeLinear), casts, and control
+flow.
 """
 
 from __future__ import annotations
@@ -15,10 +16,23 @@ from edgeport.passes.edit import add_initializer, constant, nodes
 from edgeport.passes.registry import register
 
 _SMALL = (ir.DataType.INT8, ir.DataType.UINT8, ir.DataType.INT16, ir.DataType.UINT16)
-_IN_FLOATS = frozenset({"MaxPool", "Relu", "ArgMax", "ArgMin", "Resize", "TopK"})
+_IN_FLOATS = frozenset({"MaxPool", "Relu", "ArgMax", "ArgMin", "Resize", "ReverseSequence", "TopK"})
 """Their kernels take floats."""
-_OF_BOOLEANS = frozenset({"ReduceMax", "ReduceMin"})
-"""They compare booleans since opset 20; other kernels compare numbers only."""
+_OF_NUMBERS = frozenset(
+    {
+        "DepthToSpace",
+        "Equal",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Pad",
+        "ReduceMax",
+        "ReduceMin",
+        "ReverseSequence",
+    }
+    | {"Resize", "ScatterElements", "ScatterND", "SpaceToDepth"}
+)
+"""ONNX has them of booleans, too, at least in its newer opsets; many kernels take numbers only."""
 _LEFT = frozenset(
     {"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "Loop", "Scan", "If", "Constant", "BitShift"}
 )
@@ -42,7 +56,7 @@ def _is_quantized(node: ir.Node) -> bool:
 
 
 def _widen(model: ir.Model, node: ir.Node) -> bool:
-    small = (*_SMALL, ir.DataType.BOOL) if node.op_type in _OF_BOOLEANS else _SMALL
+    small = (*_SMALL, ir.DataType.BOOL) if node.op_type in _OF_NUMBERS else _SMALL
     wide = ir.DataType.FLOAT if node.op_type in _IN_FLOATS else ir.DataType.INT32
     graph = node.graph
     assert graph is not None

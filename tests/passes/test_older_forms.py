@@ -183,11 +183,22 @@ def test_integers_of_quantization_stay() -> None:
     assert kept == ["QuantizeLinear", "Transpose", "DequantizeLinear"]
 
 
-def test_booleans_are_compared_as_numbers() -> None:
-    model, given = one_node("ReduceMax", [RANDOM.random((4, 5)) < 0.2], {1: [1]}, 1, {"keepdims": 0})
+BOOLEANS: list[tuple[str, dict[int, Any], dict[str, Any]]] = [
+    ("ReduceMax", {1: [1]}, {"keepdims": 0}),
+    ("Gather", {1: [3, 0]}, {"axis": 0}),
+    ("Equal", {1: np.asarray([True, False, True, False, True])}, {}),
+    ("Pad", {1: [1, 0, 0, 2]}, {}),
+    ("ScatterElements", {1: [[2]], 2: np.asarray([[True]])}, {"axis": 1}),
+]
+
+
+@pytest.mark.parametrize(("op_type", "constants", "attributes"), BOOLEANS, ids=str)
+def test_booleans_are_moved_as_numbers(op_type: str, constants: dict[int, Any], attributes: dict[str, Any]) -> None:
+    model, given = one_node(op_type, [RANDOM.random((4, 5)) < 0.3], constants, 1, attributes)
     wide = rewritten(model, ["widen_integers"])
-    assert "Cast" in {node.op_type for node in wide.graph}
-    np.testing.assert_array_equal(run(wide, given)[0], given["x0"].any(1))
+    (node,) = [node for node in wide.graph if node.op_type == op_type]
+    assert all(value is None or value.dtype != ir.DataType.BOOL for value in (*node.inputs, *node.outputs))
+    np.testing.assert_array_equal(run(wide, given)[0], run(model, given)[0])
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear"])
