@@ -22,7 +22,7 @@ def weight_axis(reading: Reading) -> Iterator[Broken]:
     """Scales of weights stand on the axis of the output channels.
 
     Conv 0, ConvTranspose 1, MatMul the last of its second operand, Gemm by transB. On another axis the engine is built,
-    but without integer kernels (measured: 400 instead of 269 KB).
+    but without integer kernels: that of a Conv holds its weights as floats (measured: 400 instead of 269 KB).
     """
     for node, operand, axis, wanted in _by_channel(reading):
         if axis != wanted and not (node.op_type == "ConvTranspose" and reading.board.oldest < _TENSORRT_10):

@@ -212,6 +212,14 @@ def test_slow_constructs_lose_the_integer_kernels(name: str) -> None:
 
 
 @needs_parser
+def test_int4_activations_are_parsed_and_not_built() -> None:
+    data = conv(21, x={"dtype": "int4"})
+    assert not oracle.rejections(data)
+    with pytest.raises(oracle.WorkerError):
+        oracle.build(data, ("SM86",))
+
+
+@needs_parser
 def test_float8_needs_a_gpu_that_has_it() -> None:
     assert oracle.build(float8(), ("SM89",))
     with pytest.raises(oracle.WorkerError, match="fp8"):
