@@ -18,6 +18,8 @@ from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.quantize.scheme_options import by_kernel
 
+_FLOATS = ("float32", "fp16-weights")
+
 
 @dataclass(frozen=True)
 class Assigned:
@@ -142,17 +144,19 @@ def _too_coarse(plan: Plan, scheme: Scheme, statistics: Statistics) -> dict[str,
     return found
 
 
-def nothing_stored(assigned: Assigned) -> tuple[Finding, ...]:
-    """Says that no weight became what the precision is for, with the reason that most nodes have."""
-    kernel = assigned.scheme.kernel
+def nothing_gained(assigned: Assigned) -> tuple[Finding, ...]:
+    """Says that no node became what the precision is for, with the reason that most nodes have."""
+    kernel, precision = assigned.scheme.kernel, assigned.scheme.precision
     nodes = assigned.assignment.nodes.values()
-    if kernel not in ("palettized", "sparse") or any(node.kernel == kernel for node in nodes):
+    if kernel in _FLOATS or any(node.kernel not in _FLOATS for node in nodes):
         return ()
     rules = assigned.scheme.rules
     reasons = Counter(node.reason for node in nodes if node.op in rules)
     why = f"mostly because {reasons.most_common(1)[0][0]}" if reasons else "it has none that can be"
-    message = f"no weight is stored as --precision {assigned.scheme.precision} means it: {why}"
-    return (Finding("warning", "nothing-compressed", message, hint="--dry-run says why of every node"),)
+    stored = kernel in ("palettized", "sparse")
+    what = f"no weight is stored as --precision {precision} means it" if stored else f"no node runs in {precision}"
+    code = "nothing-compressed" if stored else "nothing-quantized"
+    return (Finding("warning", code, f"{what}: {why}", hint="--dry-run says why of every node"),)
 
 
 def _without(graph: ir.Model, assigned: Assigned, unbounded: Mapping[str, str], statistics: Statistics) -> Assignment:

@@ -65,7 +65,7 @@ class TensorrtTarget:
         """
         board = board_of(plan.device)
         models = models_of(graph, plan, board)
-        remarks = linted(models, board)
+        remarks = (*linted(models, board), *_chosen_there(plan, models))
         paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
         main = paths[plan.precision if plan.precision in paths else "fp32"][0]
         files = [path for written in paths.values() for path in written]
@@ -114,6 +114,14 @@ class TensorrtTarget:
         path = artifact.path
         twin = path.with_name(f"{path.name.removesuffix(self.suffix)}{TWIN}{self.suffix}")
         return TwinRunner(OnnxFileRunner(twin, graph)) if twin.exists() else None
+
+
+def _chosen_there(plan: Plan, models: Mapping[str, ir.Model]) -> tuple[Finding, ...]:
+    """Says that no file here holds the float16 numbers of an older TensorRT."""
+    if plan.precision != "fp16" or "fp16" in models:
+        return ()
+    message = "TensorRT chooses on the board what computes in float16: the figures here are those of the float32 file"
+    return (Finding("info", "fp16-on-board", message, hint="verify.py compares the engine's outputs there"),)
 
 
 TENSORRT = TensorrtTarget()
