@@ -75,7 +75,7 @@ def _widen(model: ir.Model, node: ir.Node) -> bool:
             node.replace_input_with(index, new.outputs[0])
             changed = True
     for value in node.outputs:
-        if value.dtype in small and value.name:
+        if value.dtype in small and value.name and node.op_type != "Equal":
             _narrowed(node, value, wide)
             changed = True
     return changed
