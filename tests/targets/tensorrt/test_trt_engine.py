@@ -66,6 +66,7 @@ FLAGS = {
     ("10.3.0", "fp32"): [],
     ("10.3.0", "fp16"): ["STRONGLY_TYPED"],
     ("10.3.0", "int8"): ["INT8", "FP16"],
+    ("10.16.2", "int4-weights"): ["STRONGLY_TYPED"],
     ("11.4.1", "fp32"): [],
     ("11.4.1", "fp16"): [],
     ("11.4.1", "int8"): [],
@@ -78,14 +79,19 @@ def test_an_engine_is_built_run_and_judged(
 ) -> None:
     log = machine(version)
     out = tmp_path / "out"
-    result = api.export(cnn, target="tensorrt", precision=precision, calib=images, out=out, build_engine=True)
+    # Without a device there is no opset with int4.
+    device = {"profile": "jetson-orin-jp7"} if precision == "int4-weights" else {}
+    options = {"target": "tensorrt", "precision": precision, "calib": images, "out": out, **device}
+    result = api.export(cnn, **options, build_engine=True)
     assert log.flags == FLAGS[version, precision]
     assert set(log.calls) == {"v3"}
     path = out / f"tensorrt/small_cnn.{precision}.engine"
     assert result.artifacts["tensorrt"] == path
     (target,) = result.report["targets"]
-    half = precision == "fp16" and version != "8.6.1"
-    model = f"small_cnn.{'fp32' if precision == 'fp16' and not half else precision}.onnx"
+    kind = {("8.6.1", "fp16"): "fp32", ("10.16.2", "int4-weights"): "int4-weights-fp16"}.get(
+        (version, precision), precision
+    )
+    model = f"small_cnn.{kind}.onnx"
     assert target["verdict"] == "measured"
     assert {k: target["facts"][k] for k in ("engine", "engine_from", "tensorrt")} == {
         "engine": path.name,

@@ -119,6 +119,17 @@ def test_an_engine_of_another_version_and_errors_of_cuda_are_lines(infer: Simple
         infer.Cuda().allocate(2**41)
 
 
+def test_nvidias_runtime_has_these_calls(infer: SimpleNamespace, tmp_path: Path) -> None:
+    """As far as it goes without a GPU: it takes the bytes and gives no engine; the fakes have no call that it lacks."""
+    trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: its calls are not looked up")
+    with pytest.raises(infer.EngineError, match=f"TensorRT {trt.__version__} does not load"):
+        infer.Engine(saved(tmp_path, "11.4.1", ENDS), trt)
+    fake = infer.Engine(saved(tmp_path, "11.4.1", ENDS), package("11.4.1"))
+    for one, real in ((fake.engine, trt.ICudaEngine), (fake.context, trt.IExecutionContext), (fake.trt, trt)):
+        assert [name for name in vars(one) if not hasattr(real, name)] == []
+    assert set(infer.DTYPES) <= set(trt.DataType.__members__)
+
+
 def test_the_gpu_says_its_compute_capability_or_that_it_is_not_there(script: dict[str, Any]) -> None:
     known = script["Cuda"].__init__.__globals__
     known["load_cudart"] = lambda: Cudart(capability=(7, 2))
