@@ -121,8 +121,8 @@ def no_int4(reading: Reading) -> Iterator[Broken]:
 def int4_activation(reading: Reading) -> Iterator[Broken]:
     """int4 is for weights only: they are made float again before they are used.
 
-    NVIDIA, Working with Quantized Types: "weight-only quantization is supported for INT4". The parser takes such a file,
-    the builder fails (measured).
+    NVIDIA's guide on quantized types has int4 for weights alone. The parser takes such a file, the builder fails
+    (measured).
     """
     for q in reading.quantizers:
         if q.quantizes and q.stored == ir.DataType.INT4 and not reading.is_constant(q.data):

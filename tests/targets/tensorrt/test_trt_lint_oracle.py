@@ -6,6 +6,9 @@ says for a board with TensorRT 8.6.
 
 from __future__ import annotations
 
+import math
+import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -224,3 +227,45 @@ def test_float8_needs_a_gpu_that_has_it() -> None:
     assert oracle.build(float8(), ("SM89",))
     with pytest.raises(oracle.WorkerError, match="fp8"):
         oracle.build(float8(), ("SM86",))
+
+
+def random_product(rng: random.Random) -> bytes:
+    """x @ w with Q/DQ of random parameters, most of them wrong in some way."""
+
+    def parameters() -> dict[str, Any]:
+        base = rng.choice((0.0, -0.1, math.nan)) if rng.random() < 0.05 else 0.02
+        shape = rng.choice(((), (), (CHANNELS,), (1,), (CHANNELS - 1,), (2, 2)))
+        given: dict[str, Any] = {"scale": np.full(shape, base)}
+        if rng.random() < 0.6:
+            given["axis"] = rng.choice((0, 1, -1, 2, 5))
+        if rng.random() < 0.3:
+            given["dtype"] = rng.choice(("int8", "uint8", "int4", "int16", "fp8", "uint4", None))
+        if rng.random() < 0.2:
+            given["zero"] = rng.choice((0, 1))
+        return given
+
+    g = Graph()
+    g.constant("w", np.random.default_rng(0).normal(0, 0.1, (CHANNELS, CHANNELS)).astype(np.float32))
+    weights = g.qdq("w", **parameters())
+    data = g.qdq("x", **parameters()) if rng.random() < 0.6 else "x"
+    if rng.random() < 0.3:
+        weights = g.op("Transpose", [weights], "wt", perm=[1, 0])
+    g.op(rng.choice(("MatMul", "Gemm")), [data, weights], "y")
+    return g.model((8, CHANNELS), "y", rng.choice((13, 17, 19, 21, 23)))
+
+
+@needs_parser
+@pytest.mark.parametrize("seed", range(3))
+def test_every_rejection_is_foreseen(seed: int) -> None:
+    """In random files the lint finds an error exactly where NVIDIA's parser does, but for what the parser lets pass."""
+    rng = random.Random(seed)
+    verdicts = Counter[bool]()
+    for _ in range(80):
+        data = random_product(rng)
+        model = ir.from_proto(onnx.ModelProto.FromString(data))
+        errors = {finding.code for finding in lint(model, NEW) if finding.severity == "error"}
+        rejected = bool(oracle.rejections(data))
+        verdicts[rejected] += 1
+        assert errors or not rejected
+        assert rejected or errors <= {"trt-uint8", "trt-int4-activation"}
+    assert min(verdicts.values()) > 5
