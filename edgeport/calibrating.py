@@ -27,7 +27,7 @@ def calibrate(
     calib: Any,
     out: str | Path,
     target: str | Sequence[str] = "tflite",
-    profile: str | Sequence[str] = (),
+    profile: str | Sequence[str] | None = None,
     precision: str = "int8",
     scheme: str = "default",
     layer_precision: Sequence[str] = (),
@@ -55,7 +55,7 @@ def calibrate(
     """
     progress = progress or Silent()
     names = [target] if isinstance(target, str) else list(target)
-    devices = devices_for([profile] if isinstance(profile, str) else profile, names)
+    devices = devices_for([profile] if isinstance(profile, str) else profile or (), names)
     targets = [load_target(name) for name in names]
     passes = (*add_passes, *scheme_passes(targets, scheme))
     entries = tuple(parse_layer(text) for text in layer_precision)

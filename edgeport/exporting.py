@@ -47,7 +47,7 @@ def export(
     source: Any,
     *,
     target: str | Sequence[str] = "tflite",
-    profile: str | Sequence[str] = (),
+    profile: str | Sequence[str] | None = None,
     precision: str = "int8",
     scheme: str = "default",
     ranges: str = DEFAULT_RANGES,
@@ -138,7 +138,7 @@ def export(
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
     names = list(dict.fromkeys(_listed(target)))
     inputs, budget, layer_precision = _listed(inputs), _listed(budget), _listed(layer_precision)
-    shapes, state, profiles = _listed(shapes), _listed(state), _listed(profile)
+    shapes, state, profiles = _listed(shapes), _listed(state), _listed(profile or ())
     options = ExportOptions(
         tuple(load_target(name) for name in names),
         devices_for(profiles, names),

@@ -80,9 +80,9 @@ def test_an_engine_is_built_run_and_judged(
     log = machine(version)
     out = tmp_path / "out"
     # Without a device there is no opset with int4.
-    device = {"profile": "jetson-orin-jp7"} if precision == "int4-weights" else {}
-    options = {"target": "tensorrt", "precision": precision, "calib": images, "out": out, **device}
-    result = api.export(cnn, **options, build_engine=True)
+    device = "jetson-orin-jp7" if precision == "int4-weights" else None
+    options: dict[str, Any] = {"target": "tensorrt", "precision": precision, "calib": images, "out": out}
+    result = api.export(cnn, **options, profile=device, build_engine=True)
     assert log.flags == FLAGS[version, precision]
     assert set(log.calls) == {"v3"}
     path = out / f"tensorrt/small_cnn.{precision}.engine"
