@@ -9,8 +9,9 @@
     expand_is_nan       not (x == x)
     expand_is_inf       x == inf or x == -inf
     expand_mod          of integers: r = a - b * (a / b), plus b where r has the other sign
+                        of floats: r = a - b * t, t = a / b cut off; a |b| more or less where that rounded to a whole
 
-The results are the same to the bit, but for Celu's rounding. ONNX operators of these names, opset 24.
+The results are the same to the bit, but for the rounding of Celu and of Mod of floats. ONNX operators of opset 24.
 """
 
 from __future__ import annotations
@@ -157,21 +158,42 @@ def expand_is_inf(model: ir.Model) -> bool:
 
 @register("expand_mod")
 def expand_mod(model: ir.Model) -> bool:
-    """Writes every Mod of integers with the division that truncates."""
+    """Writes every Mod with divisions."""
 
     def write(site: Site) -> bool | None:
-        node, (a, b) = site.node, site.node.inputs[:2]
-        if a is None or b is None or a.dtype is None or not a.dtype.is_integer():
+        a, b = site.node.inputs[:2]
+        if a is None or b is None or a.dtype is None:
             return False
-        product = site.op("Mul", [site.op("Div", [a, b], "quotient"), b], "product")
-        if get_int(node, "fmod", 0) or not a.dtype.is_signed():
-            take_over(node.outputs[0], "Sub", [a, product])
-            return None
-        rest = site.op("Sub", [a, product], "rest")
-        zero = number(site, 0, a, "zero")
-        wrong = site.op("Less", [site.op("Mul", [rest, b], "signs"), zero], "other_sign")
-        shift = site.op("Mul", [site.op("Cast", [wrong], "wrong", to=int(a.dtype)), b], "shift")
-        take_over(node.outputs[0], "Add", [rest, shift])
+        if a.dtype.is_integer():
+            _integer_mod(site, a, b, a.dtype)
+        else:
+            _float_mod(site, a, b)
         return None
 
     return _each(model, "Mod", write)
+
+
+def _integer_mod(site: Site, a: ir.Value, b: ir.Value, kind: ir.DataType) -> None:
+    """Their division truncates."""
+    node = site.node
+    product = site.op("Mul", [site.op("Div", [a, b], "quotient"), b], "product")
+    if get_int(node, "fmod", 0) or not kind.is_signed():
+        take_over(node.outputs[0], "Sub", [a, product])
+        return
+    rest = site.op("Sub", [a, product], "rest")
+    wrong = site.op("Less", [site.op("Mul", [rest, b], "signs"), number(site, 0, a, "zero")], "other_sign")
+    shift = site.op("Mul", [site.op("Cast", [wrong], "wrong", to=int(kind)), b], "shift")
+    take_over(node.outputs[0], "Add", [rest, shift])
+
+
+def _float_mod(site: Site, a: ir.Value, b: ir.Value) -> None:
+    """Of magnitudes, as the sign is that of the dividend."""
+    left, right = site.op("Abs", [a], "magnitude"), site.op("Abs", [b], "divisor")
+    whole = site.op("Floor", [site.op("Div", [left, right], "quotient")], "whole")
+    rest = site.op("Sub", [left, site.op("Mul", [whole, right], "product")], "rest")
+    zero = number(site, 0, a, "zero")
+    low = site.op("Where", [site.op("Less", [rest, zero], "too_low"), right, zero], "raise")
+    high = site.op("Where", [site.op("GreaterOrEqual", [rest, right], "too_high"), right, zero], "drop")
+    rest = site.op("Sub", [site.op("Add", [rest, low], "raised"), high], "magnitude_left")
+    negative = site.op("Less", [a, zero], "negative")
+    take_over(site.node.outputs[0], "Where", [negative, site.op("Neg", [rest], "negated"), rest])

@@ -90,6 +90,8 @@ CASES: list[Case] = [
     ("expand_is_inf", "IsInf", [SPECIAL], {}, {"detect_negative": 0}),
     ("expand_mod", "Mod", [*SIGNS], {}, {}),
     ("expand_mod", "Mod", [*SIGNS], {}, {"fmod": 1}),
+    ("expand_mod", "Mod", [floats(40), np.asarray(0.7, np.float32)], {}, {"fmod": 1}),
+    ("expand_mod", "Mod", [floats(40), floats(40)], {}, {"fmod": 1}),
     ("expand_hardmax", "Hardmax", [np.asarray([[1, 3, 3, 2], [0, 0, 0, 0]], np.float32)], {}, {}),
     ("expand_hardmax", "Hardmax", [floats(3, 4, 2)], {}, {"axis": 1}),
     ("expand_one_hot", "OneHot", [np.asarray([0, -1, 4, 2])], {1: 5, 2: np.asarray([-1.0, 3.0], np.float32)}, {}),
