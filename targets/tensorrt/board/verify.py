@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+from array import array
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
@@ -25,8 +26,8 @@ GOLDEN = os.path.join("golden", "golden.safetensors")
 DIGEST = os.path.join("golden", "golden.sha256")
 PLACES = ("/usr/src/tensorrt/bin/trtexec", "/usr/bin/trtexec", "/usr/local/bin/trtexec", "/opt/tensorrt/bin/trtexec")
 LIMITS = {"margin_db": 6.0, "least_db": 40.0, "margin_equal": 0.02}
-CODES = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B", "BOOL": "?"}
-CODES.update({"U16": "H", "U32": "I", "U64": "Q"})
+CODES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U64": "Q", "U32": "I", "U16": "H"}
+CODES.update({"U8": "B", "BOOL": "B"})
 FLOATS = ("F64", "F32", "F16")
 # What TensorRT takes where the model has a type that it lacks, and what it took before version 10.
 TAKEN = {"F64": "F32"}
@@ -38,11 +39,11 @@ class CannotRun(Exception):
 
 
 class Tensor(NamedTuple):
-    """An array: safetensors' name of its type, its shape, and its elements in order."""
+    """An array: safetensors' name of its type, its shape, and the bytes of its elements in order."""
 
     dtype: str
     shape: Tuple[int, ...]
-    values: Sequence[Any]
+    data: bytes
 
 
 Arrays = Dict[str, Tensor]
@@ -59,10 +60,16 @@ def read_golden(path: str) -> List[Dict[str, Arrays]]:
             continue
         kind, index, name = key.split("/", 2)
         start, end = (8 + size + offset for offset in entry["data_offsets"])
-        code, shape = CODES[entry["dtype"]], tuple(entry["shape"])
-        values = struct.unpack(f"<{count(shape)}{code}", data[start:end])
-        samples.setdefault(int(index), {}).setdefault(kind, {})[name] = Tensor(entry["dtype"], shape, values)
+        tensor = Tensor(entry["dtype"], tuple(entry["shape"]), data[start:end])
+        samples.setdefault(int(index), {}).setdefault(kind, {})[name] = tensor
     return [samples[index] for index in sorted(samples)]
+
+
+def values(tensor: Tensor) -> Sequence[Any]:
+    """The elements."""
+    if tensor.dtype == "F16":
+        return struct.unpack(f"<{len(tensor.data) // 2}e", tensor.data)
+    return array(CODES[tensor.dtype], tensor.data)
 
 
 def count(shape: Sequence[int]) -> int:
@@ -95,9 +102,9 @@ def likeness(reference: Tensor, got: Sequence[Any]) -> float:
 
     Where the float model itself gives NaN or infinity, the same is expected; anywhere else it is minus infinity dB.
     """
-    pairs = list(zip(reference.values, got))
+    pairs = zip(values(reference), got)
     if reference.dtype not in FLOATS:
-        return sum(1 for a, b in pairs if a == b) / max(len(pairs), 1)
+        return sum(1 for a, b in pairs if a == b) / max(count(reference.shape), 1)
     signal = noise = 0.0
     for a, b in pairs:
         if math.isfinite(a) and math.isfinite(b):
@@ -132,7 +139,7 @@ def compare(index: int, sample: Dict[str, Arrays], found: Dict[str, List[Any]], 
             say(f"FAIL {label} {len(found[name])} elements instead of {size}")
             good = False
         else:
-            here, seen = likeness(reference, found[name]), likeness(reference, sample["output"][name].values)
+            here, seen = likeness(reference, found[name]), likeness(reference, values(sample["output"][name]))
             ok = passes(here, seen, floating, limits)
             say(f"{'ok  ' if ok else 'FAIL'} {label} {here:.2f} {unit} here, {seen:.2f} in edgeport")
             good = good and ok
@@ -170,19 +177,23 @@ def number(word: str) -> Any:
 def taken(tensor: Tensor, tensorrt: Tuple[int, ...]) -> bytes:
     """An input's bytes in the type that this TensorRT takes."""
     dtype = (TAKEN_BEFORE_10 if tensorrt < (10,) else TAKEN).get(tensor.dtype, tensor.dtype)
+    if dtype == tensor.dtype:
+        return tensor.data
     try:
-        return struct.pack(f"<{len(tensor.values)}{CODES[dtype]}", *tensor.values)
-    except (struct.error, OverflowError) as error:
+        return array(CODES[dtype], values(tensor)).tobytes()
+    except OverflowError as error:
         raise CannotRun(
             f"an input holds {tensor.dtype} numbers that {dtype}, which this TensorRT takes, cannot hold"
         ) from error
 
 
 def parse_version(text: str) -> Tuple[int, ...]:
-    """Reads 8.5.2, or what trtexec makes of it: v8502 and v100300."""
+    """Reads 8.5.2, or what trtexec makes of it: 8502, and 100300 of 10.3.0."""
     if "." in text:
         return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
-    digits = int(text.lstrip("v"))
+    if not text.isdigit():
+        raise CannotRun(f"--tensorrt {text}: a version, please, such as 8.5.2")
+    digits = int(text)
     base = 1000 if digits < 10000 else 10000
     return (digits // base, digits % base // 100, digits % 100)
 
@@ -248,7 +259,8 @@ def complaint(printed: str) -> str:
 
 def find_trtexec(given: Optional[str]) -> str:
     """The trtexec to use: the one that was given, the one on the path, or the one that JetPack installs."""
-    found = given or shutil.which("trtexec") or next((path for path in PLACES if os.access(path, os.X_OK)), None)
+    found = given or os.environ.get("TRTEXEC") or shutil.which("trtexec")
+    found = found or next((path for path in PLACES if os.access(path, os.X_OK)), None)
     if found is None:
         raise CannotRun("trtexec is not installed here; install JetPack's tensorrt package, or give --trtexec PATH")
     return os.path.abspath(found) if os.sep in found else found

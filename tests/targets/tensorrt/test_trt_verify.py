@@ -224,7 +224,9 @@ def test_without_an_engine_or_trtexec_it_says_so_in_a_line(check: Check, bundle:
     assert (done.returncode, done.stdout) == (2, "cannot verify: there is no engine no.engine; build.sh makes it\n")
     (bundle / "second.engine").write_bytes(b"")
     assert "model.engine, second.engine" in check().stdout
-    done = check("model.engine", "--trtexec", "/nowhere/trtexec")
+    done = check("model.engine", "--tensorrt", "new")
+    assert (done.returncode, done.stdout) == (2, "cannot verify: --tensorrt new: a version, please, such as 8.5.2\n")
+    done = check("model.engine", TRTEXEC="/nowhere/trtexec")
     assert (done.returncode, done.stdout.count("\n"), done.stderr) == (2, 1, "")
 
 
