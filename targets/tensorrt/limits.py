@@ -36,6 +36,7 @@ _QUANTIZED = frozenset(
     {ir.DataType.INT8, ir.DataType.INT4, ir.DataType.FLOAT8E4M3FN, ir.DataType.FLOAT4E2M1, ir.DataType.UINT8}
 )
 """Element types of quantized tensors, and of ends of the network; no layer calculates with them."""
+_PLUGINS = frozenset({"DFT", "DeformConv", "NonZero"})
 _CARRIERS = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast", "CastLike"})
 _WIDE = Version(10, 0)
 """Since then int64 is no longer narrowed to int32 (the first Jetson release after 8.6)."""
@@ -68,6 +69,13 @@ def objections_to(node: ir.Node, version: Version) -> Iterator[Refused]:
     for message, since in broken(node, version):
         hint = None if since is None else f"TensorRT {since.major}.{since.minor} and later take it"
         yield Refused(message, hint)
+
+
+def _is_plugin(node: ir.Node) -> bool:
+    """Whether the parser makes a plugin of TensorRT's own library of it: importers of onnx-tensorrt."""
+    reduction = node.attributes.get("reduction")
+    reduces = reduction is not None and reduction.as_string() != "none"
+    return node.op_type in _PLUGINS or (node.op_type == "ScatterElements" and reduces)
 
 
 def _not_imported(op_type: str, version: Version) -> Refused:

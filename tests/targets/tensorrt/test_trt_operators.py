@@ -198,6 +198,23 @@ def test_nodes_of_bodies_are_asked_about_too() -> None:
     assert [one.node for one in objections(ir.from_proto(model), Board())] == ["inner"]
 
 
+@needs_parser
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case("NonZero", {"a": ones(3)}, "plugins"),
+        Case("ScatterElements", {"a": ones(4), "c": ones(1)}, "plugins", None, {"b": np.int64([1])},
+             attributes={"reduction": "add"}),
+    ],
+)  # fmt: skip
+def test_what_is_a_plugin_is_not_for_engines_of_tensorrt_for_rtx(case: Case) -> None:
+    model = ir.from_proto(case.model())
+    assert objections(model, Board(oldest=NEWEST)) == []
+    (found,) = objections(model, Board(oldest=NEWEST, engine="rtx"))
+    assert case.words in found.message
+    assert oracle.rejections(case.model().SerializeToString())
+
+
 def test_slices_to_the_end_fit_older_parsers() -> None:
     ends = {"b": np.int64([0]), "c": np.int64([np.iinfo(np.int64).max])}
     assert said(Case("Slice", {"a": IMAGE}, "", None, ends), Version(8, 2, 1)) == []
