@@ -137,7 +137,9 @@ def _too_coarse(plan: Plan, scheme: Scheme, statistics: Statistics) -> dict[str,
     found = {}
     for name, entry in plan.tensors.items():
         seen = statistics.tensors.get(name)
-        if entry.role == "activation" and entry.qparams is not None and seen is not None and seen.counts is not None:
+        if entry.role != "activation" or entry.qparams is None or seen is None or seen.counts is None:
+            continue
+        if seen.minimum or seen.maximum:  # zeros alone are exact, but not the middle of their bin
             kept = seen.kept(entry.qparams.restored)
             if kept < scheme.least_kept:
                 found[name] = f"keeps {kept:.1f} dB in 8 bits, less than {scheme.least_kept:g}"
@@ -153,10 +155,11 @@ def nothing_gained(assigned: Assigned) -> tuple[Finding, ...]:
     rules = assigned.scheme.rules
     reasons = Counter(node.reason for node in nodes if node.op in rules)
     why = f"mostly because {reasons.most_common(1)[0][0]}" if reasons else "it has none that can be"
-    stored = kernel in ("palettized", "sparse")
-    what = f"no weight is stored as --precision {precision} means it" if stored else f"no node runs in {precision}"
-    code = "nothing-compressed" if stored else "nothing-quantized"
-    return (Finding("warning", code, f"{what}: {why}", hint="--dry-run says why of every node"),)
+    hint = "--dry-run says why of every node"
+    if kernel in ("palettized", "sparse"):
+        message = f"no weight is stored as --precision {precision} means it: {why}"
+        return (Finding("warning", "nothing-compressed", message, hint=hint),)
+    return (Finding("warning", "nothing-quantized", f"no node runs in {precision}: {why}", hint=hint),)
 
 
 def _without(graph: ir.Model, assigned: Assigned, unbounded: Mapping[str, str], statistics: Statistics) -> Assignment:

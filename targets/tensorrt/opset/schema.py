@@ -60,7 +60,7 @@ def differences(node: ir.Node, opset: int) -> Iterator[Refused]:
                 yield Refused(
                     f"opset {opset} does not define it for {kind}",
                     "compute it in another element type",
-                    "unsupported-type",
+                    "unsupported-dtype",
                 )
 
 
