@@ -164,10 +164,8 @@ def read_outputs(text: str) -> Dict[str, List[Any]]:
 
 def number(word: str) -> Any:
     """An element as trtexec prints it; NaN where it is no number."""
-    try:
+    if word.lstrip("-").isdigit():
         return int(word)
-    except ValueError:
-        pass
     try:
         return float(word)
     except ValueError:
