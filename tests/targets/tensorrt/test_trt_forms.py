@@ -154,3 +154,69 @@ def test_quantization_stays_as_it_is(board: str) -> None:
     got, want = run(lowered, feeds)[0], run(model, feeds)[0]
     # a rounding difference may turn one activation over to the next step of 0.03 (times weights below 0.24)
     np.testing.assert_allclose(got, want, atol=0.02)
+
+
+@pytest.mark.parametrize("board", ["8.0", "8.6"])
+def test_forms_inside_of_loops(board: str) -> None:
+    """The count is fed, so the loop stays one."""
+    text = f"""<ir_version: 11, opset_import: ["" : 24]> g (float[2, 4] x, int64 n) => (float[2, 4] y)
+    <{constants(g=(4,), b=(4,))}> {{
+        y = Loop (n, , x) <body = step (int64 i, bool c, float[2, 4] s) => (bool d, float[2, 4] t) {{
+            d = Identity (c)
+            l = LayerNormalization <axis = -1> (s, g, b)
+            a = Gelu (l)
+            h = HardSwish (a)
+            t = Trilu (h)
+        }}>
+    }}"""
+    model = canonicalize(ir.from_proto(onnx.parser.parse_model(text)))
+    chosen = BOARDS[board]
+    lowered = lower_opset(in_own_forms(model, chosen), chosen.opset)
+    onnx.checker.check_model(ir.to_proto(lowered), full_check=True)
+    assert objections(lowered, chosen) == []
+    feeds = {"x": RANDOM.standard_normal((2, 4)).astype(np.float32), "n": np.asarray(3)}
+    # float32, three rounds
+    np.testing.assert_allclose(run(lowered, feeds)[0], run(model, feeds)[0], rtol=1e-5, atol=1e-6)
+
+
+RECURRENT = {
+    "coupled gates": ("LSTM", "input_forget = 1", 4, 1),
+    "another activation": (
+        "GRU",
+        'direction = "bidirectional", activations = ["Sigmoid", "Tanh", "Sigmoid", "Relu"]',
+        3,
+        2,
+    ),
+    "plain": ("LSTM", 'direction = "forward"', 4, 1),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_forms(name: str) -> None:
+    """What TensorRT has no layer for is written out, the rest stays."""
+    op_type, attributes, gates, directions = RECURRENT[name]
+    weights = constants(w=(directions, gates * 3, 4), r=(directions, gates * 3, 3))
+    body = f"y = {op_type} <hidden_size = 3, {attributes}> (x, w, r)"
+    model = parsed(f"(float[5, 2, 4] x) => (float[5, {directions}, 2, 3] y)", weights, body)
+    lowered = lower_opset(in_own_forms(model, BOARDS["8.6"]), 17)
+    assert (op_type in {node.op_type for node in lowered.graph}) == (name == "plain")
+    assert objections(lowered, BOARDS["8.6"]) == []
+    feeds = {"x": RANDOM.standard_normal((5, 2, 4)).astype(np.float32)}
+    # float32 sums over 5 steps in another order
+    np.testing.assert_allclose(run(lowered, feeds)[0], run(model, feeds)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_whole_numbers_stay_exact() -> None:
+    """Positions from a mask, as RoBERTa counts them; float32 would lose the last digits."""
+    model = parsed(
+        "(int64[2, 6] x) => (int64[2, 6] y, int64[2, 6] z)",
+        "int64 axis = {1}, int64 three = {3}",
+        "y = CumSum (x, axis) z = Pow (x, three)",
+    )
+    lowered = lower_opset(in_own_forms(model, BOARDS["8.4"]), 17)
+    assert not {"CumSum", "Pow"} & {node.op_type for node in lowered.graph}
+    assert objections(lowered, BOARDS["8.4"]) == []
+    x = RANDOM.integers(1000, 1200, (2, 6))
+    y, z = run(lowered, {"x": x})
+    np.testing.assert_array_equal(y, np.cumsum(x, 1))
+    np.testing.assert_array_equal(z, x**3)
