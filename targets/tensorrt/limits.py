@@ -53,7 +53,13 @@ def objections(model: ir.Model, board: Board) -> list[Finding]:
     Returns:
         errors with node, operator, reason and way out; empty if there is none.
     """
-    return [finding(refused, node) for node in model.graph.all_nodes() for refused in objections_to(node, board.oldest)]
+    found = []
+    for node in model.graph.all_nodes():
+        found += [finding(refused, node) for refused in objections_to(node, board.oldest)]
+        if board.engine == "rtx" and _is_plugin(node):
+            message = "TensorRT's parser makes a plugin of it, and TensorRT for RTX has no library of plugins"
+            found.append(finding(Refused(message, "write it in other operators", "unsupported-op"), node))
+    return found
 
 
 def objections_to(node: ir.Node, version: Version) -> Iterator[Refused]:
