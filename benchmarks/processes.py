@@ -15,7 +15,11 @@ _BETWEEN = """
 import json, resource, subprocess, sys, time
 start = time.perf_counter()
 with open(sys.argv[2], "w") as said:
-    code = subprocess.run(sys.argv[3:], stdout=said, stderr=subprocess.STDOUT).returncode
+    try:
+        code = subprocess.run(sys.argv[3:], stdout=said, stderr=subprocess.STDOUT).returncode
+    except OSError as error:
+        code = 127
+        said.write(str(error))
 wall = time.perf_counter() - start
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 with open(sys.argv[1], "w") as found:
@@ -36,7 +40,7 @@ def spent(command: Sequence[Path | str], environment: dict[str, str] | None = No
     """Runs a command to its end.
 
     Raises:
-        RuntimeError: it failed; the message is the last line that it said.
+        RuntimeError: it failed or is not there; the message is the last line that it said.
     """
     with tempfile.TemporaryDirectory() as folder:
         found, said = Path(folder) / "found.json", Path(folder) / "said.txt"

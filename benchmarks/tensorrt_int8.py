@@ -4,8 +4,9 @@
 
 Cases are those of accuracy.py. Both get the same float file and the same calibration samples and leave all that is not
 int8 in float32; edgeport runs with its defaults, ModelOpt with either of its range methods. The files run in ONNX
-Runtime as they are written. `dB` is the SQNR over all outputs, `each` that of every output; Conv, MatMul (Gemm as well)
-and Add are how many of them read Q/DQ, `others` what else does. Seconds and MB are those of the whole process, for
+Runtime as they are written. `dB` is the SQNR over all outputs, `each` that of every output; `agrees` is how often the
+largest element of the first output is where it is in float. Conv, MatMul (Gemm as well) and Add are how many of them
+read Q/DQ, `others` what else does. Seconds and MB are those of the whole process, for
 edgeport with everything that it checks. PYTHON is one with ModelOpt (default: an environment in benchmarks/.cache).
 """
 
@@ -42,10 +43,12 @@ _EQUAL_DB = 0.05
 
 @dataclass(frozen=True)
 class Figures:
-    """One file: SQNR in dB over all outputs and of each, metric, nodes that read Q/DQ in words, what making it took."""
+    """One file: SQNR in dB over all outputs and of each, share of largest elements in their place, metric, nodes that
+    read Q/DQ in words, what making it took."""
 
     sqnr: float
     each: tuple[float, ...]
+    agrees: float
     metric: float
     nodes: tuple[str, str, str, str]
     spent: Spent
@@ -73,8 +76,9 @@ def measure(case: Case, python: Path | Skipped) -> Compared:
             try:
                 path, took = make()
                 run = run_as_written(path, outputs)
-                each, total = _sqnr(wanted, [run(sample) for sample in held])
-                found[tool] = Figures(total, each, case.metric(run)[name], _nodes(path), took)
+                got = [run(sample) for sample in held]
+                each, total = _sqnr(wanted, got)
+                found[tool] = Figures(total, each, _agreement(wanted, got), case.metric(run)[name], _nodes(path), took)
             except Exception as error:  # each tool and ONNX Runtime have their own ways to fail
                 found[tool] = " ".join(str(error).split())[:200]
     return Compared(name, value, found)
@@ -124,6 +128,11 @@ def _sqnr(wanted: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) -> 
     return tuple(map(float, each)), float(total)
 
 
+def _agreement(wanted: Sequence[Sequence[Array]], got: Sequence[Sequence[Array]]) -> float:
+    same = [np.argmax(a[0], axis=-1) == np.argmax(b[0], axis=-1) for a, b in zip(wanted, got, strict=True)]
+    return float(np.mean(same))
+
+
 def _nodes(path: Path) -> tuple[str, str, str, str]:
     quantized, every = quantized_nodes(path)
 
@@ -151,6 +160,7 @@ def report(names: Sequence[str] = (), given: Path | None = None) -> list[Line]:
                     f"{name}, {tool}",
                     f"{figures.sqnr:.1f}",
                     " ".join(f"{db:.1f}" for db in figures.each),
+                    f"{figures.agrees:.3f}",
                     f"{figures.metric:.4f}",
                     f"{compared.metric} {compared.float_value:.4f}",
                     *figures.nodes,
@@ -162,7 +172,21 @@ def report(names: Sequence[str] = (), given: Path | None = None) -> list[Line]:
         lines += _lines(name, compared)
         print(f"{name} done", file=sys.stderr, flush=True)
     print(f"\nint8 files for TensorRT beside {modelopt_files.VERSION}, in ONNX Runtime as they are written")
-    head = ("file", "dB", "each", "metric", "float", "Conv", "MatMul", "Add", "others", "s", "processor s", "MB")
+    head = (
+        "file",
+        "dB",
+        "each",
+        "agrees",
+        "metric",
+        "float",
+        "Conv",
+        "MatMul",
+        "Add",
+        "others",
+        "s",
+        "processor s",
+        "MB",
+    )
     print(table(head, rows))
     print("\n".join(failed))
     return lines
