@@ -8,7 +8,12 @@ from edgeport.passes.pipeline import rewritten
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.forms import in_own_forms
 
-CACHE_FORMS: tuple[str, ...] = ("dense_as_convolution", "convolve_in_2d", "full_rank_constants")
+CACHE_FORMS: tuple[str, ...] = (
+    "dense_as_convolution",
+    "convolve_in_2d",
+    "scale_as_batch_norm",
+    "full_rank_constants",
+)
 """Passes after which the parser makes no tensor but those of the graph and its constants, as far as can be."""
 
 

@@ -101,3 +101,37 @@ def test_constant_operands_have_all_axes(check):
     assert constants
     assert all(len(v.shape) == 3 for v in constants)
     assert {"a", "b", "d", "e", "y"} <= names(checked)
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("a = Relu(x) m = Mul(a, s) y = Add(m, b)", {"Relu": 1}),
+        ("a = Relu(x) m = Mul(s, a) y = Sub(m, b)", {"Relu": 1}),
+        ("a = Relu(x) y = Mul(a, s)", {"Relu": 1}),
+        ("a = Relu(x) m = Sub(a, whole) y = Relu(m)", {"Relu": 2}),
+        ("m = Mul(x, one) a = Sub(m, one) y = Relu(a)", {"Relu": 1}),
+        ("m = Mul(x, s) n = Add(m, one) y = Mul(m, n)", {"Mul": 1, "BatchNormalization": 1, "Add": 1}),
+    ],
+)
+def test_scales_and_shifts_become_batch_norms(check, body, left):
+    arrays = {"s": normal(4, 1, 1), "b": normal(1, 4, 1, 1), "whole": normal(4, 1, 1), "one": np.float32(0.3)}
+    checked = check(model(body, "2,4,3,5"), "scale_as_batch_norm", initializers=arrays)
+    assert checked.ops == {"BatchNormalization": 1} | left
+    assert "y" in names(checked)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "a = Relu(x) y = Mul(a, one)",  # one number: part of an activation
+        "a = Relu(x) y = Sub(b, a)",
+        "a = Relu(x) y = Mul(a, along)",  # another axis
+        "a = Relu(x) y = Add(a, a)",
+        "a = ReduceMean<keepdims=1>(x) y = Mul(a, whole)",  # the constant makes the result larger
+    ],
+)
+def test_other_products_and_sums_stay(check, body):
+    arrays = {"b": normal(1, 4, 1, 1), "whole": normal(4, 1, 1), "along": normal(5), "one": np.float32(0.3)}
+    used = {name: array for name, array in arrays.items() if f"{name})" in body or f"({name}," in body}
+    assert "BatchNormalization" not in check(model(body, "2,4,3,5"), "scale_as_batch_norm", initializers=used).ops
