@@ -23,6 +23,7 @@ ALWAYS: tuple[str, ...] = (
     "resize_as_products",
     "plain_pools",
     "expand_layer_norm_statistics",
+    "expand_bitwise",
     "matrix_products",
 )
 """Passes for what no TensorRT takes, or not all alike; they leave everything else alone."""

@@ -173,6 +173,27 @@ def test_small_integers_wrap_as_they_did(op_type: str, dtype: str) -> None:
     np.testing.assert_array_equal(run(wide, given)[0], run(model, given)[0] if want is None else want)
 
 
+BITS = [
+    *itertools.product(["BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitwiseNot"], ["int8", "uint8", "int16", "int32"]),
+    *itertools.product(["BitShift LEFT", "BitShift RIGHT"], ["uint8", "uint16"]),
+]
+
+
+@pytest.mark.parametrize(("op_type", "dtype"), BITS)
+def test_bits(op_type: str, dtype: str) -> None:
+    kind, _, direction = op_type.partition(" ")
+    limits = np.iinfo(dtype)
+    a, b = (RANDOM.integers(limits.min, limits.max, (4, 50), np.int64, True).astype(dtype) for _ in range(2))
+    a[0, :3] = limits.min, limits.max, 0
+    feeds = [a] if kind == "BitwiseNot" else [a, b % 8 if direction else b]
+    model, given = one_node(kind, feeds, {}, 1, {"direction": direction} if direction else {})
+    older = rewritten(model, ["expand_bitwise"])
+    assert kind not in {node.op_type for node in older.graph}
+    functions = {"BitwiseAnd": np.bitwise_and, "BitwiseOr": np.bitwise_or, "BitwiseXor": np.bitwise_xor}
+    functions |= {"BitwiseNot": np.invert, "BitShift LEFT": np.left_shift, "BitShift RIGHT": np.right_shift}
+    np.testing.assert_array_equal(run(older, given)[0], functions[op_type](*feeds))
+
+
 def test_integers_of_quantization_stay() -> None:
     text = """<ir_version: 10, opset_import: ["" : 24]> g (float[2, 4] x) => (float[4, 2] y)
     <float s = {0.1}, int8 z = {0}> {
