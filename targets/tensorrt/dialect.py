@@ -16,6 +16,7 @@ from edgeport.quantize.planner import constant
 from edgeport.quantize.qdq import write_qdq
 from edgeport.sample import Array
 from edgeport.targets.tensorrt.board import board_of
+from edgeport.targets.tensorrt.plane_convolutions import plane_convolutions
 from edgeport.targets.tensorrt.scheme import scheme_of_plan
 
 _STORED = ":q"
@@ -27,6 +28,7 @@ def quantized_graph(graph: ir.Model, plan: Plan) -> ir.Model:
     quantized = write_qdq(graph, plan, scheme_of_plan(plan))
     if board_of(plan.device).dialect == "trt8":
         _float_weights(quantized, graph, plan)
+    plane_convolutions(quantized)
     for value in tuple(quantized.graph.initializers.values()):
         if not value.uses() and not value.is_graph_output():
             del quantized.graph.initializers[value.name or ""]

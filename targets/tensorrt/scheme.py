@@ -60,7 +60,8 @@ def tensorrt_scheme(precision: str, board: Board) -> Scheme:
     if kernel in ("int8", "fp8"):
         rules = {"Conv": replace(_CONV, refuses=_why_not_fp8), "MatMul": _MATMUL, "Add": _RESIDUAL}
         if kernel == "int8":
-            rules |= {"Conv": replace(_CONV, refuses=_why_not_int8), "ConvTranspose": transposed}
+            why_not = _why_not_int8_in_8 if board.dialect == "trt8" else _why_not_int8
+            rules |= {"Conv": replace(_CONV, refuses=why_not), "ConvTranspose": transposed}
         return Scheme(
             precision,
             kernel,
@@ -129,6 +130,12 @@ def _why_not_int8(node: ir.Node) -> str | None:
     return None if fast else f"TensorRT has no fast int8 kernel for {into} to {out} channels and a window of {window}"
 
 
+def _why_not_int8_in_8(node: ir.Node) -> str | None:
+    """The same for TensorRT 8, which builds no volumes with Q/DQ (NVIDIA/TensorRT issues 1726 and 2125)."""
+    volume = len(_filters(node)[3]) > 2
+    return "TensorRT 8 refuses convolutions over three axes in integers" if volume else _why_not_int8(node)
+
+
 def _why_not_fp8(node: ir.Node) -> str | None:
     into, out, _, window = _filters(node)
     if min(into, out) > _FEW and math.prod(window) <= 32:
@@ -146,9 +153,10 @@ def _filters(node: ir.Node) -> tuple[int, int, int, tuple[int, ...]]:
 
 
 def _why_not_transposed(node: ir.Node) -> str | None:
-    group = node.attributes.get("group")
-    grouped = group is not None and group.as_int() != 1
-    return "TensorRT 8 refuses transposed convolutions in groups in integers" if grouped else None
+    _, _, groups, window = _filters(node)
+    if len(window) > 2:
+        return "TensorRT has no integer kernel for transposed convolutions over three axes"
+    return "TensorRT 8 refuses transposed convolutions in groups in integers" if groups > 1 else None
 
 
 def _why_not_matrix(node: ir.Node) -> str | None:

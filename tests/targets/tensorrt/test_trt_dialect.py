@@ -11,6 +11,7 @@ from onnx_graphs import Graph, normal
 from trt_plans import ORIN6, THOR, planned
 
 from edgeport.quantize.plan import Plan, QParams
+from edgeport.quantize.qdq import write_qdq
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.validate.onnx_runner import OnnxRunner
 
@@ -144,3 +145,38 @@ def test_fp8_weights_are_initializers_of_eight_bits() -> None:
         OnnxRunner(graph, **how).run(g.inputs)["y"] for how in ({"optimize": False}, {"simulate": True})
     )
     np.testing.assert_allclose(exact, simulated, atol=1e-4)  # float32 sums of 64 products
+
+
+def waveform() -> tuple[Graph, str]:
+    """Convolutions over one axis that share an input and weights, with every attribute."""
+    g = Graph()
+    x = g.op("Relu", g.input("x", normal(1, 16, 40)), out="r")
+    w = g.const(normal(16, 16, 5) / 9, "w")
+    a = g.op("Conv", x, w, g.const(normal(16)), auto_pad="SAME_UPPER", strides=[1], kernel_shape=[5])
+    b = g.op("Conv", x, w, pads=[5, 3], dilations=[2])
+    both = g.op("Tanh", g.op("Add", a, b))
+    wide = g.op("ConvTranspose", both, g.const(normal(16, 24, 4) / 8), strides=[2], output_padding=[1], pads=[1, 2])
+    return g, g.op("Sigmoid", wide, out="y")
+
+
+@pytest.mark.parametrize("device", [ORIN6, THOR], ids=["trt8", "trt10"])
+@pytest.mark.parametrize("precision", ["int8", "int8-weights"])
+def test_convolutions_over_one_axis_are_written_over_two(device: dict, precision: str) -> None:
+    g, y = waveform()
+    model = g.model(y)
+    assigned, plan = planned(model, [g.inputs], precision, device=device)
+    graph = quantized_graph(model, plan)
+    want = OnnxRunner(write_qdq(model, plan, assigned.scheme), optimize=False).run(g.inputs)["y"]
+    # The same sums, in another order: a plane's convolution is another kernel of ONNX Runtime.
+    np.testing.assert_allclose(OnnxRunner(graph, optimize=False).run(g.inputs)["y"], want, atol=1e-6)
+    convolutions = [n for n in graph.graph if n.op_type in ("Conv", "ConvTranspose")]
+    assert len(convolutions) == 3
+    for node in convolutions:
+        for value in node.inputs[: 2 if precision == "int8" else 1]:
+            assert len(value.shape) == 4
+        assert node.inputs[1].producer().op_type == "DequantizeLinear"
+        if precision == "int8":
+            assert node.inputs[0].producer().op_type == "DequantizeLinear"
+    unsqueezed = [n.inputs[0].name for n in graph.graph if n.op_type == "Unsqueeze"]
+    assert sorted(unsqueezed) == sorted(set(unsqueezed))  # once for all readers
+    assert {v.name for n in model.graph for v in n.outputs} <= {v.name for n in graph.graph for v in n.outputs}

@@ -157,7 +157,9 @@ def one(op: str, x: tuple[int, ...], w: tuple[int, ...], **attributes: object) -
         (one("Conv", (1, 8, 6, 6), (8, 8, 3, 3)), "float32", "8 to 8 channels"),
         (one("Conv", (1, 8, 6, 6), (32, 8, 3, 1)), "float32", "8 to 32 channels"),
         (one("Conv", (1, 32, 6, 6), (32, 1, 1, 1), group=32), "float32", "1 to 32 channels"),
+        (one("Conv", (1, 16, 4, 4, 4), (16, 16, 3, 3, 3)), "float32", "three axes"),
         (one("ConvTranspose", (1, 16, 6, 6), (16, 16, 2, 2)), "int8", ""),
+        (one("ConvTranspose", (1, 16, 3, 3, 3), (16, 16, 2, 2, 2)), "float32", "three axes"),
         (one("ConvTranspose", (1, 16, 6, 6), (16, 1, 2, 2), group=16), "float32", "in groups"),
         (one("MatMul", (1, 4, 32), (32, 16)), "int8", ""),
         (one("MatMul", (1, 1, 32), (32, 16)), "float32", "one row"),
@@ -265,3 +267,8 @@ def test_biases_take_the_error_of_each_channels_mean() -> None:
     want = g.inputs["x"][0].mean(axis=0) @ rounding
     # Means are taken over every row here (400 of at most 512) and rounded to 24 bits.
     np.testing.assert_allclose(plan.shifts["n0_MatMul"], want, atol=1e-5)
+
+
+def test_volumes_are_convolved_in_integers_from_tensorrt_10_on() -> None:
+    g, y = one("Conv", (1, 16, 4, 4, 4), (16, 16, 3, 3, 3))()
+    assert planned(g.model(y), [g.inputs], device=THOR)[1].kernel("n1_Conv") == "int8"
