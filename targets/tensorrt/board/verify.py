@@ -1,10 +1,10 @@
 """Runs the golden samples through the engine on this board and compares the outputs with the float model's.
 
-    python3 verify.py [ENGINE] [--trtexec PATH] [--tensorrt VERSION] [-- FURTHER TRTEXEC OPTIONS]
+    python3 verify.py [ENGINE] [--trtexec PATH] [--tensorrt VERSION] [--margin DB] [-- FURTHER TRTEXEC OPTIONS]
 
 ENGINE is by default the only .engine file beside this script. Needs trtexec, and of Python (3.6 or newer) nothing else.
-An output passes if it is about as near to the float model as it was on the machine that exported it: the margins are in
-bundle.json. Exit codes: 0 every output passes, 1 one does not, 2 nothing could be run.
+An output passes if it is about as near to the float model as it was on the machine that exported it: margins are in
+bundle.json, or given. Exit codes: 0 every output passes, 1 one does not, 2 nothing could be run.
 """
 
 import argparse
@@ -292,6 +292,8 @@ def verify(folder: str, options: argparse.Namespace, further: Sequence[str]) -> 
     if not any("reference" in sample for sample in samples):
         raise CannotRun(f"{GOLDEN} holds no sample")
     limits = dict(LIMITS, **bundle.get("verify", {}))
+    if options.margin is not None:
+        limits["margin_db"] = options.margin
     engine, trtexec = find_engine(options.engine, folder), find_trtexec(options.trtexec)
     version = parse_version(options.tensorrt) if options.tensorrt else version_of(trtexec, folder)
     good = True
@@ -307,6 +309,7 @@ def main(arguments: Sequence[str], folder: str = FOLDER) -> int:
     parser.add_argument("engine", nargs="?", metavar="ENGINE")
     parser.add_argument("--trtexec", metavar="PATH")
     parser.add_argument("--tensorrt", metavar="VERSION")
+    parser.add_argument("--margin", metavar="DB", type=float)
     own = list(arguments)
     cut = own.index("--") if "--" in own else len(own)
     options = parser.parse_args(own[:cut])

@@ -198,6 +198,9 @@ def test_outputs_decide_whether_an_engine_is_kept(tmp_path: Path) -> None:
     answer(here.trtexec, [({"image": image}, {"logits": -logits})])
     assert here.run().returncode == 0  # current, so it is not run again
     assert here.run("--verify").returncode == 6
+    answer(here.trtexec, [({"image": image}, {"logits": logits * np.float32(1.03)})])  # 30 dB where edgeport saw 40
+    assert here.run("--force").returncode == 6
+    assert here.run("--cache").returncode == 0  # implicit int8 rounds more
     (here.folder / "golden/golden.safetensors").unlink()
     assert here.run("--verify").returncode == 6
 

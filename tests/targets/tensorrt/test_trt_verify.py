@@ -135,6 +135,7 @@ def test_margins_are_those_of_the_bundle(check: Check, bundle: Path) -> None:
     (bundle / "bundle.json").write_text(json.dumps({"verify": {"margin_db": 6, "least_db": 50}}))
     assert check(error=0.002).returncode == 0  # 56 dB, where edgeport saw 62
     assert check(error=0.008).returncode == 1
+    assert check("--margin", "20", error=0.008).returncode == 0
 
 
 def test_a_missing_output_fails(check: Check) -> None:
