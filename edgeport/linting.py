@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import onnx_ir as ir
 
+from edgeport.capture.definitions import check_nodes
 from edgeport.capture.onnx_file import read_onnx_file
 from edgeport.capture.onnx_graph import read_graph
 from edgeport.entry import is_entry
@@ -62,7 +63,11 @@ def lint_for(source: Any, device: str) -> Result:
     path = _onnx_path(source)
     proto, digest = read_onnx_file(path)
     model, _ = read_graph(proto, str(path))
-    found = list(target.lint(model, path, profile))
+    check_nodes(model, str(path))
+    try:
+        found = list(target.lint(model, path, profile))
+    except ir.serde.SerdeError as error:  # of text that is none, in places that no check looks at
+        raise ModelError(f"{path} is damaged: {_cause(error)}; export the model again") from error
     errors = [finding for finding in found if finding.severity == "error"]
     graph = model.graph
     facts = {
@@ -96,6 +101,12 @@ def _onnx_path(source: Any) -> Path:
             return path
     shown = source if isinstance(source, str | Path) else f"a {type(source).__name__}"
     raise UsageError(f"--for reads an .onnx file as it is, and {shown} is none; export it to ONNX first")
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error)
 
 
 def _end(value: ir.Value) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import onnx
 
+from edgeport.capture.onnx_file import tensors
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 
@@ -32,8 +33,10 @@ def check_sound(proto: onnx.ModelProto, where: str) -> None:
 
     Raises:
         ModelError: an output or an attribute stands twice, a Constant is not one value, a switch is neither 0 nor 1,
-            a count is not positive, or a permutation is none. The findings name every place.
+            a count is not positive, a permutation is none, or a name is not text. The findings name every place.
     """
+    if not all(isinstance(name, str) for name in _names(proto)):
+        raise ModelError(f"{where} is damaged: a name in it is not text (UTF-8); export the model again")
     findings = [
         Finding("error", "repeated-output", f"output {name!r} stands {count} times in the list of outputs")
         for name, count in Counter(value.name for value in proto.graph.output).items()
@@ -46,6 +49,14 @@ def check_sound(proto: onnx.ModelProto, where: str) -> None:
         first = findings[0]
         place = f"{first.op} {first.node!r}: " if first.op else ""
         raise ModelError(f"{where} is damaged: {place}{first.message}; export the model again", findings)
+
+
+def _names(proto: onnx.ModelProto) -> Iterator[str]:
+    """Of nodes, their operators and attributes, of tensors and of what nodes read and write."""
+    for node in _nodes(proto):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    yield from (tensor.name for tensor in tensors(proto))
 
 
 def _faults(node: onnx.NodeProto) -> Iterator[str]:

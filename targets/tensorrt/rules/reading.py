@@ -16,6 +16,7 @@ _OWN = {"TRT_FP8": ir.DataType.FLOAT8E4M3FN, "TRT_INT4": ir.DataType.INT4, "TRT_
 """NVIDIA's operators for types that ONNX did not have; the name's prefix says the type."""
 _DOMAINS = ("", "com.microsoft", "trt")
 _SAME = ("Identity", "Cast")
+_NO_NUMBERS = (ir.DataType.STRING, ir.DataType.COMPLEX64, ir.DataType.COMPLEX128)
 _MOVING = ("Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Slice", "Split", "MaxPool", "Transpose")
 """Operators that only carry numbers around, past which TensorRT moves a DQ: its operand is quantized all the same."""
 
@@ -151,11 +152,15 @@ def constant(value: ir.Value | None) -> Array | None:
     while value is not None:
         tensor = ir.convenience.get_const_tensor(value)
         if tensor is not None:
-            array: Array = tensor.numpy()
-            return array
+            return None if tensor.dtype in _NO_NUMBERS else _numbers(tensor)
         node = value.producer()
         value = node.inputs[0] if node is not None and node.op_type in _SAME and node.inputs else None
     return None
+
+
+def _numbers(tensor: ir.TensorProtocol) -> Array:
+    array: Array = tensor.numpy()
+    return array
 
 
 def dims(value: ir.Value) -> tuple[int, ...]:

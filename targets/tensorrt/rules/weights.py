@@ -96,7 +96,13 @@ def weight_minus_128(reading: Reading) -> Iterator[Broken]:
 
 def _uses_lowest(operand: Operand) -> bool:
     array, scale = constant(operand.source), constant(operand.quantizer.scale)
-    if array is None or scale is None or operand.quantizer.stored != ir.DataType.INT8 or not array.size:
+    if (
+        array is None
+        or scale is None
+        or operand.quantizer.stored != ir.DataType.INT8
+        or not array.size
+        or not array.ndim
+    ):
         return False
     if array.dtype == np.int8:
         return bool(array.min() == -128)
