@@ -7,14 +7,17 @@ types and their restrictions; the TensorRT developer guide for tensors of up to 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnx_ir as ir
 
 from edgeport.findings import Finding
-from edgeport.targets.lowering import Refused, finding
+from edgeport.targets.contract import facts_of
+from edgeport.targets.registry import load_profile, profile_names
 from edgeport.targets.tensorrt import operators
-from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.board import Board, board_of
 from edgeport.targets.tensorrt.restrictions import broken
 from edgeport.targets.tensorrt.version import Version
 
@@ -43,6 +46,23 @@ _WIDE = Version(10, 0)
 _INT32 = np.iinfo(np.int32)
 
 
+@dataclass(frozen=True)
+class Objection:
+    """What a TensorRT has against a node.
+
+    Attributes:
+        message: what it is.
+        code: of the finding that it becomes.
+        since: the first TensorRT that has nothing against it; None if there is none.
+        advice: what to do, where a newer TensorRT is not the way out.
+    """
+
+    message: str
+    code: str = "unsupported-variant"
+    since: Version | None = None
+    advice: str | None = None
+
+
 def objections(model: ir.Model, board: Board) -> list[Finding]:
     """Every node, bodies of loops included, that the board's oldest TensorRT does not take.
 
@@ -55,26 +75,50 @@ def objections(model: ir.Model, board: Board) -> list[Finding]:
     """
     found = []
     for node in model.graph.all_nodes():
-        found += [finding(refused, node) for refused in objections_to(node, board.oldest)]
+        against = list(objections_to(node, board.oldest))
         if board.engine == "rtx" and _is_plugin(node):
             message = "TensorRT's parser makes a plugin of it, and TensorRT for RTX has no library of plugins"
-            found.append(finding(Refused(message, "write it in other operators", "unsupported-op"), node))
+            against.append(Objection(message, "unsupported-op"))
+        found += [
+            Finding("error", one.code, one.message, node.name, node.op_type, _way_out(one, board)) for one in against
+        ]
     return found
 
 
-def objections_to(node: ir.Node, version: Version) -> Iterator[Refused]:
+def objections_to(node: ir.Node, version: Version) -> Iterator[Objection]:
     """What that TensorRT has against one node."""
     if node.domain not in ("", "ai.onnx"):
-        yield Refused(f"operator {node.domain}::{node.op_type} is not ONNX's own", code="unsupported-op")
+        yield Objection(f"operator {node.domain}::{node.op_type} is not ONNX's own", "unsupported-op")
         return
     if not operators.imports(node.op_type, version):
-        yield _not_imported(node.op_type, version)
+        message = f"the ONNX parser of TensorRT {version.major}.{version.minor} has no {node.op_type}"
+        yield Objection(message, "unsupported-op", operators.first(node.op_type))
         return
     yield from _tensors(node, version)
     yield from _kind(node, version)
     for message, since in broken(node, version):
-        hint = None if since is None else f"TensorRT {since.major}.{since.minor} and later take it"
-        yield Refused(message, hint)
+        yield Objection(message, since=since)
+
+
+def _way_out(objection: Objection, board: Board) -> str:
+    if objection.advice is not None:
+        return objection.advice
+    since = objection.since
+    if since is None:
+        return "write it in other operators, or end the model before it"
+    later = f"TensorRT {since.major}.{since.minor} and later take it"
+    if not board.name:
+        return later
+    newer = [other for other in _boards() if other.device == board.device and other.oldest >= since]
+    if not newer:
+        return f"{later}, which no JetPack brings to {board.device}"
+    return f"{later}: --profile {min(newer, key=lambda other: other.oldest).name}"
+
+
+@cache
+def _boards() -> tuple[Board, ...]:
+    profiles = (load_profile(name) for name in profile_names())
+    return tuple(board_of(facts_of(profile)) for profile in profiles if profile.target == "tensorrt")
 
 
 def _is_plugin(node: ir.Node) -> bool:
@@ -84,37 +128,27 @@ def _is_plugin(node: ir.Node) -> bool:
     return node.op_type in _PLUGINS or (node.op_type == "ScatterElements" and reduces)
 
 
-def _not_imported(op_type: str, version: Version) -> Refused:
-    since = operators.first(op_type)
-    message = f"the ONNX parser of TensorRT {version.major}.{version.minor} has no {op_type}"
-    if since is None:
-        return Refused(message, "end the model before it, or write it in other operators", "unsupported-op")
-    return Refused(message, f"TensorRT {since.major}.{since.minor} and later have it", "unsupported-op")
-
-
-def _tensors(node: ir.Node, version: Version) -> Iterator[Refused]:
+def _tensors(node: ir.Node, version: Version) -> Iterator[Objection]:
     """Element types, ranks and values of what the node reads and gives."""
     for value in (*node.inputs, *node.outputs):
         if value is None or value.dtype is None:
             continue
         dtype = value.dtype
         if dtype not in _KNOWN:
-            yield Refused(f"TensorRT has no {dtype.name} tensors, such as {value.name!r}", code="unsupported-dtype")
+            yield Objection(f"TensorRT has no {dtype.name} tensors, such as {value.name!r}", "unsupported-dtype")
         elif dtype in _SINCE and version < _SINCE[dtype]:
-            since = _SINCE[dtype]
-            hint = f"TensorRT {since.major}.{since.minor} and later have it"
             message = f"TensorRT {version.major}.{version.minor} has no {dtype.name} tensors, such as {value.name!r}"
-            yield Refused(message, hint, "unsupported-dtype")
+            yield Objection(message, "unsupported-dtype", _SINCE[dtype])
         elif dtype in _QUANTIZED and node.op_type not in _CARRIERS:
             message = f"{value.name!r} is {dtype.name}: TensorRT only quantizes to it and casts from it"
-            yield Refused(message, "cast it to int32 or float32 first", "unsupported-dtype")
+            yield Objection(message, "unsupported-dtype", advice="cast it to int32 or float32 first")
         if value.shape is not None and len(value.shape) > MOST_AXES:
-            yield Refused(f"{value.name!r} has {len(value.shape)} axes; TensorRT has tensors of up to {MOST_AXES}")
+            yield Objection(f"{value.name!r} has {len(value.shape)} axes; TensorRT has tensors of up to {MOST_AXES}")
     if version < _WIDE:
         yield from _too_large(node)
 
 
-def _too_large(node: ir.Node) -> Iterator[Refused]:
+def _too_large(node: ir.Node) -> Iterator[Objection]:
     """int64 constants that older parsers clamp; ends of slices mean the same when clamped."""
     for index, value in enumerate(node.inputs):
         if value is None or value.const_value is None or value.dtype != ir.DataType.INT64:
@@ -124,10 +158,10 @@ def _too_large(node: ir.Node) -> Iterator[Refused]:
         data = value.const_value.numpy()
         if data.size and (data.min() < _INT32.min or data.max() > _INT32.max):
             message = f"constant {value.name!r} does not fit int32, to which TensorRT before 10 narrows int64"
-            yield Refused(message, "TensorRT 10.0 and later keep int64", "unsupported-dtype")
+            yield Objection(message, "unsupported-dtype", _WIDE)
 
 
-def _kind(node: ir.Node, version: Version) -> Iterator[Refused]:
+def _kind(node: ir.Node, version: Version) -> Iterator[Objection]:
     """Whether the operator takes the element type of its data, its first input."""
     takes = operators.kinds(node.op_type, version)
     data = node.inputs[0] if node.inputs else None
@@ -137,4 +171,4 @@ def _kind(node: ir.Node, version: Version) -> Iterator[Refused]:
     kind = "float" if dtype in _FLOATS else "int" if dtype in _INTS else "bool" if dtype == ir.DataType.BOOL else None
     if kind is not None and kind not in takes:
         message = f"{node.op_type} of {dtype.name} data is not in TensorRT {version.major}.{version.minor}"
-        yield Refused(message, f"cast its input {data.name!r} to {takes[0]}", "unsupported-dtype")
+        yield Objection(message, "unsupported-dtype", advice=f"cast its input {data.name!r} to {takes[0]}")

@@ -15,8 +15,10 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeport.targets.contract import facts_of
+from edgeport.targets.registry import load_profile
 from edgeport.targets.tensorrt import oracle
-from edgeport.targets.tensorrt.board import Board
+from edgeport.targets.tensorrt.board import Board, board_of
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.operators import first, imports, kinds, restriction
 from edgeport.targets.tensorrt.version import Version
@@ -176,10 +178,19 @@ def test_nvidias_parser_agrees(name: str) -> None:
         assert bool(found) == (case.until is None), found
 
 
-def test_an_objection_says_which_version_takes_the_node() -> None:
-    (found,) = objections(ir.from_proto(CASES["no importer"].model()), Board(oldest=Version(8, 6)))
-    assert found.code == "unsupported-op"
-    assert found.hint == "TensorRT 10.15 and later have it"
+@pytest.mark.parametrize(
+    ("case", "profile", "hint"),
+    [
+        ("no importer", "", "TensorRT 10.15 and later take it"),
+        ("part of a shape", "jetson-tx2-jp4", "TensorRT 8.5 and later take it, which no JetPack brings to Jetson TX2"),
+        ("computed weights", "jetson-orin-jp5", "TensorRT 8.5 and later take it: --profile jetson-orin-jp6"),
+        ("wrap", "jetson-orin-jp5", "TensorRT 10.0 and later take it: --profile jetson-orin-jp7"),
+        ("no importer in any", "", "write it in other operators, or end the model before it"),
+    ],
+)
+def test_an_objection_names_the_way_out(case: str, profile: str, hint: str) -> None:
+    board = board_of(facts_of(load_profile(profile))) if profile else Board()
+    assert [found.hint for found in objections(ir.from_proto(CASES[case].model()), board)] == [hint]
 
 
 def test_nodes_of_bodies_are_asked_about_too() -> None:
