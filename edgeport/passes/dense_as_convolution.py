@@ -38,13 +38,27 @@ def _rewrite(model: ir.Model, node: ir.Node, kernels: dict[ir.Value, ir.Value]) 
     if target is None or last is None:
         return False
     if weight not in kernels:
-        kernels[weight] = add_initializer(model, f"{weight.name}/kernel", matrix.T[:, :, None, None])
+        kernels[weight] = _kernel(model, weight)
     site = Site(model, last)
     rows = site.reshape(x, [-1, matrix.shape[0], 1, 1], "rows")
     inputs = [rows, kernels[weight], *([] if bias is None else [bias])]
     columns = site.op("Conv", inputs, "columns", kernel_shape=[1, 1])
     take_over(y, "Reshape", [columns, site.constant("shape", target)])
     return True
+
+
+def _kernel(model: ir.Model, weight: ir.Value) -> ir.Value:
+    """The matrix W[K, N] as weights [N, K, 1, 1]; they are made anew wherever they are read, not kept beside it."""
+    matrix = weight.const_value
+    assert matrix is not None, "its array was read"
+
+    def turned() -> ir.TensorProtocol:
+        return ir.tensor(np.ascontiguousarray(matrix.numpy().T[:, :, None, None]), name=kernel.name)
+
+    kernel = add_initializer(model, f"{weight.name}/kernel", matrix.numpy().T[:, :, None, None])
+    shape = ir.Shape((*matrix.shape.numpy()[::-1], 1, 1))
+    kernel.const_value = ir.LazyTensor(turned, matrix.dtype, shape, name=kernel.name)
+    return kernel
 
 
 def _with_bias(node: ir.Node, width: int) -> tuple[ir.Value, ir.Value | None]:

@@ -202,8 +202,10 @@ def _parsers_own(graph: ir.Graph, scales: Mapping[str, float], masked: set[str])
     for name, value in graph.initializers.items():
         if value.const_value is None or value.dtype != ir.DataType.FLOAT or name in masked:
             continue
+        if all(use.node.op_type in _PARTS for use in value.uses()):
+            continue
         peak = float(np.abs(value.const_value.numpy()).max(initial=0.0))
-        if np.isfinite(peak) and any(use.node.op_type not in _PARTS for use in value.uses()):
+        if np.isfinite(peak):
             found.append((f"{name}_output", _symmetric((-peak, peak))))
     for node in graph:
         name = node.outputs[0].name or ""
