@@ -12,10 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeport.findings import Finding
+from edgeport.targets.tensorrt.operators import restriction
 from edgeport.targets.tensorrt.oracle_worker import Said
+from edgeport.targets.tensorrt.version import Version
 from edgeport.targets.worker_process import WorkerDied, WorkerError, WorkerProcess
 
 REQUIREMENT = "tensorrt-rtx==1.7.1.116"
+GENERATION = Version(11, 2)
+"""Of TensorRT, whose parser it has."""
 WORKER = WorkerProcess("edgeport.targets.tensorrt.oracle_worker")
 
 
@@ -82,7 +86,10 @@ def _finding(said: Said) -> Finding:
     kind, text, node, op = said
     if kind == "warns":
         return Finding("warning", "tensorrt-warns", f"NVIDIA's ONNX parser warns: {text}")
-    return Finding("warning", "tensorrt-rejects", f"NVIDIA's ONNX parser rejects it: {text}", node or None, op or None)
+    demand = restriction(op, GENERATION)
+    hint = None if demand is None else f"TensorRT demands of {op}: {demand}"
+    message = f"NVIDIA's ONNX parser rejects it: {text}"
+    return Finding("warning", "tensorrt-rejects", message, node or None, op or None, hint)
 
 
 __all__ = ["REQUIREMENT", "WorkerError", "build", "importers", "installed", "parse", "rejections"]

@@ -73,6 +73,7 @@ def test_a_rejection_has_the_node_and_nvidias_words_in_one_line(capfd: pytest.Ca
     (found,) = oracle.parse(convolution(5).SerializeToString())
     assert (found.severity, found.code, found.node, found.op) == ("warning", "tensorrt-rejects", "first", "Conv")
     assert found.message.endswith("Kernel weight dimension failed to broadcast to input.")
+    assert found.hint == "TensorRT demands of Conv: windows over one to three axes"
     assert "\n" not in found.message
     assert capfd.readouterr() == ("", "")
 
