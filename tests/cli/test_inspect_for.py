@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,40 @@ def test_a_damaged_file_exits_3_in_one_line(good: str, share: float, capsys: pyt
     captured = capsys.readouterr()
     assert "half.onnx" in captured.err
     assert len(captured.err.splitlines()) == 1
+
+
+def no_inputs(node: onnx.NodeProto) -> None:
+    del node.input[:]
+
+
+def no_weight(node: onnx.NodeProto) -> None:
+    node.input[1] = ""
+
+
+def pads_of_text(node: onnx.NodeProto) -> None:
+    node.attribute.remove(next(a for a in node.attribute if a.name == "pads"))
+    node.attribute.append(onnx.helper.make_attribute("pads", "all"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"), [(no_inputs, "0 input(s)"), (no_weight, "input W is missing"), (pads_of_text, "attribute pads")]
+)
+def test_nodes_that_are_none_are_named(
+    damage: Callable[[onnx.NodeProto], None], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = small_cnn()
+    damage(next(node for node in model.graph.node if node.op_type == "Conv"))
+    onnx.save(model, "damaged.onnx")
+    code, body = outcome(capsys, "--for", BOARD, "damaged.onnx")
+    assert code == 3
+    assert said in body["error"]["message"]
+    assert [f["code"] for f in body["findings"]] == ["unsound-node"]
+
+
+def test_a_name_that_is_no_text_is_refused(good: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("name.onnx").write_bytes(Path(good).read_bytes().replace(b"logits", b"log\xffts"))
+    assert run(["inspect", "--for", BOARD, "name.onnx"]) == 3
+    assert "not text" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
