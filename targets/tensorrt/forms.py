@@ -59,6 +59,8 @@ UNFIT: tuple[tuple[str, str], ...] = (
     ("LSTM", "expand_uncommon_recurrence"),
     ("Pow", "expand_integer_pow"),
     ("RNN", "expand_uncommon_recurrence"),
+    ("ScatterElements", "expand_scatter_reduction"),
+    ("ScatterND", "expand_scatter_reduction"),
 )
 """Operator -> the pass that rewrites those of its nodes to which a parser that has the operator objects."""
 _ANOTHER_BEFORE = {"GroupNormalization": 21}

@@ -194,6 +194,26 @@ def test_bits(op_type: str, dtype: str) -> None:
     np.testing.assert_array_equal(run(older, given)[0], functions[op_type](*feeds))
 
 
+SCATTERS = list(itertools.product(["add", "mul", "max", "min"], ["float32", "int64"]))
+
+
+@pytest.mark.parametrize(("reduction", "dtype"), SCATTERS)
+def test_scatters_that_combine(reduction: str, dtype: str) -> None:
+    """Several updates of one element among them, and indices from the end."""
+    data, updates = (ints(4, 5, dtype=dtype), ints(3, 5, dtype=dtype))
+    rows = np.asarray([[0, -1, 2, 2, 1], [0, 3, 2, 1, 1], [-4, 1, 0, -2, 1]])
+    model, given = one_node("ScatterElements", [data, rows, updates], {}, 1, {"reduction": reduction, "axis": 0})
+    older = rewritten(model, ["expand_scatter_reduction"])
+    assert "ScatterElements" not in {node.op_type for node in older.graph}
+    np.testing.assert_array_equal(run(older, given)[0], run(model, given)[0])  # whole numbers are exact
+    for pairs in (np.asarray([[0, 2], [3, -1], [0, 2]]), np.asarray([[1], [-3], [1]])):
+        new = updates[:, 0] if pairs.shape[1] == 2 else updates
+        model, given = one_node("ScatterND", [data, pairs, new], {}, 1, {"reduction": reduction})
+        older = rewritten(model, ["expand_scatter_reduction"])
+        assert "ScatterND" not in {node.op_type for node in older.graph}
+        np.testing.assert_array_equal(run(older, given)[0], run(model, given)[0])
+
+
 def test_integers_of_quantization_stay() -> None:
     text = """<ir_version: 10, opset_import: ["" : 24]> g (float[2, 4] x) => (float[4, 2] y)
     <float s = {0.1}, int8 z = {0}> {
