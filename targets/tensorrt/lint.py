@@ -58,10 +58,7 @@ def lint_file(model: ir.Model, path: Path, board: Board) -> list[Finding]:
 def _opinion(path: Path) -> Sequence[Finding]:
     if not oracle.installed():
         return ()
-    try:
-        said = oracle.parse(path)
-    except oracle.WorkerError as error:
-        return (Finding("info", "tensorrt-parser-absent", f"NVIDIA's ONNX parser could not be asked: {error}"),)
+    said = oracle.parse(path)
     taken = Finding("info", "tensorrt-takes", f"NVIDIA's ONNX parser ({oracle.REQUIREMENT}) takes the file")
     return said if any(finding.code != "tensorrt-warns" for finding in said) else (*said, taken)
 

@@ -36,28 +36,28 @@ def parse(model: Path | bytes) -> tuple[Finding, ...]:
 
     Returns:
         Warnings with the parser's own words: `tensorrt-rejects` with the node, `tensorrt-warns`, and
-        `tensorrt-parser-died` if it crashed. Empty if it takes the file and says nothing.
-
-    Raises:
-        WorkerError: TensorRT for RTX is not installed, or its version has another interface.
+        `tensorrt-parser-died` if it crashed; or one remark, `tensorrt-parser-absent`, if it could not be asked. Empty
+        if it takes the file and says nothing.
     """
     try:
         said: list[Said] = WORKER.ask("parse", _given(model))
     except WorkerDied as died:
         return (Finding("warning", "tensorrt-parser-died", f"NVIDIA's ONNX parser does not survive the file: {died}"),)
+    except WorkerError as error:
+        return (Finding("info", "tensorrt-parser-absent", f"NVIDIA's ONNX parser could not be asked: {error}"),)
     return tuple(_finding(one) for one in said)
 
 
 def rejections(model: Path | bytes) -> tuple[Finding, ...]:
     """Those of `parse` that say that the parser does not take the file."""
-    return tuple(found for found in parse(model) if found.code != "tensorrt-warns")
+    return tuple(found for found in parse(model) if found.code in ("tensorrt-rejects", "tensorrt-parser-died"))
 
 
 def importers(op_types: Iterable[str]) -> frozenset[str]:
     """Those of the operators that NVIDIA's parser imports in some form.
 
     Raises:
-        WorkerError: as for `parse`.
+        WorkerError: TensorRT for RTX is not installed, or its version has another interface.
     """
     return frozenset(WORKER.ask("importers", tuple(op_types)))
 

@@ -14,8 +14,6 @@ from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.lint import lint
 
-_REMINDER = "has Int64 binding"
-
 
 def linted(models: Mapping[str, ir.Model], board: Board) -> tuple[Finding, ...]:
     """The lint's warnings about models that are going to be written, each once.
@@ -35,11 +33,8 @@ def linted(models: Mapping[str, ir.Model], board: Board) -> tuple[Finding, ...]:
 
 
 def parsed(paths: Iterable[Path]) -> tuple[Finding, ...]:
-    """What NVIDIA's parser says of the files; nothing where TensorRT for RTX is not installed.
-
-    Its reminder that an input is int64 is left out: the scripts on the board know the types.
-    """
+    """What NVIDIA's parser says of the files; nothing where TensorRT for RTX is not installed."""
     if not oracle.installed():
         return ()
-    said = ((path, one) for path in paths for one in oracle.parse(path) if _REMINDER not in one.message)
+    said = ((path, one) for path in paths for one in oracle.parse(path))
     return tuple(replace(one, message=f"{path.name}: {one.message}") for path, one in said)

@@ -29,6 +29,7 @@ from edgeport.targets.tensorrt.models import models_of
 from edgeport.targets.tensorrt.passes import read_otherwise  # noqa: F401  (registers its passes)
 from edgeport.targets.tensorrt.rtx import build_engines
 from edgeport.targets.tensorrt.target import TENSORRT
+from edgeport.targets.worker_process import WorkerProcess
 
 needs_rtx = pytest.mark.skipif(not oracle.installed(), reason="tensorrt-rtx is not installed")
 DESKTOP = load_profile("desktop-rtx")
@@ -117,6 +118,17 @@ def test_a_crash_is_a_finding_and_the_next_request_starts_it_anew() -> None:
     assert found.code == "tensorrt-parser-died"
     assert found.message.endswith("does not survive the file: its process ended with SIGSEGV")
     assert oracle.parse(data) == ()
+
+
+def test_a_toolchain_that_does_not_load_is_a_remark(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "tensorrt_rtx.py").write_text("raise ImportError('libtensorrt_rtx.so.1: cannot open')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    worker = WorkerProcess("edgeport.targets.tensorrt.oracle_worker")
+    monkeypatch.setattr(oracle, "WORKER", worker)
+    (found,) = oracle.parse(convolution().SerializeToString())
+    worker.stop()
+    assert (found.severity, found.code) == ("info", "tensorrt-parser-absent")
+    assert found.message.endswith("cannot be loaded: ImportError: libtensorrt_rtx.so.1: cannot open")
 
 
 @needs_rtx
