@@ -6,7 +6,7 @@ Source: "Q/DQ Layer-Placement Recommendations" of NVIDIA's documentation, and it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -41,11 +41,27 @@ def quantized_bias(reading: Reading) -> Iterator[Broken]:
     Measured: NVIDIA's parser builds it. A DQ of int32 is another rule's.
     """
     for node in reading.nodes:
-        place = _BIAS.get(node.op_type, len(node.inputs))
-        found = reading.operand(node.inputs[place]) if place < len(node.inputs) else None
-        if found is not None and found.weight and found.quantizer.stored != ir.DataType.INT32:
-            message = f"the bias {label(found.source)} is quantized; TensorRT adds biases in float"
-            yield Broken(node, message, "keep biases in float (ONNX Runtime: extra_options={'QuantizeBias': False})")
+        for value in _biases(node):
+            found = reading.operand(value)
+            if found is not None and found.weight and found.quantizer.stored != ir.DataType.INT32:
+                message = f"the bias {label(found.source)} is quantized; TensorRT adds biases in float"
+                hint = "keep biases in float (ONNX Runtime: extra_options={'QuantizeBias': False})"
+                yield Broken(node, message, hint)
+
+
+def _biases(node: ir.Node) -> Sequence[ir.Value | None]:
+    """What a layer adds to its products, and what is added behind a MatMul."""
+    if node.domain:
+        return ()
+    if node.op_type == "Add" and any(v is not None and _made_by(v, "MatMul") for v in node.inputs):
+        return node.inputs
+    place = _BIAS.get(node.op_type, len(node.inputs))
+    return node.inputs[place : place + 1]
+
+
+def _made_by(value: ir.Value, op_type: str) -> bool:
+    node = value.producer()
+    return node is not None and node.op_type == op_type
 
 
 @rule("trt-before-activation", "warning")
@@ -83,10 +99,16 @@ def both_branches(reading: Reading) -> Iterator[Broken]:
 
 @rule("trt-before-add", "warning")
 def before_add(reading: Reading) -> Iterator[Broken]:
-    """No Q/DQ between a convolution and the Add that follows it: they would be one kernel.
+    """No Q/DQ between a layer and the Add that follows it, of a residual or of a bias: they would be one kernel.
 
     Where two convolutions are added, one of them is what the other adds, and its Q/DQ are right.
     """
+    for dq, q, producer in _activations(reading):
+        for node in dq.node.outputs[0].consumers():
+            bias = node.op_type == "Add" and not node.domain and any(map(reading.is_constant, node.inputs))
+            if bias and producer is not None and producer.op_type in WEIGHTED:
+                message = f"{label(q.data)} is quantized between {producer.op_type} and its bias in Add {node.name!r}"
+                yield Broken(q.node, f"{message}, which then cannot be one kernel", "put Q/DQ behind the Add")
     for node, inner, other in _residual(reading):
         if reading.made_by(other, quantizes=False) is None and _convolution(reading, other) is None:
             message = f"{label(inner.data)} is quantized between a convolution and Add {node.name!r}"
@@ -165,8 +187,11 @@ def _residual(reading: Reading) -> Iterator[tuple[ir.Node, Quantizer, ir.Value |
         for place in (0, 1):
             dq = reading.made_by(node.inputs[place], quantizes=False)
             q = None if dq is None else reading.made_by(dq.data, quantizes=True)
-            if q is not None and _convolution(reading, q.data) is not None and _only_reader(q):
-                yield node, q, node.inputs[1 - place]
+            other = node.inputs[1 - place]
+            if q is None or reading.is_constant(other):  # a bias
+                continue
+            if _convolution(reading, q.data) is not None and _only_reader(q):
+                yield node, q, other
                 break
 
 

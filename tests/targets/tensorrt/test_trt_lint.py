@@ -124,13 +124,17 @@ def residual(first: Callable[[Graph], str], second: Callable[[Graph], str]) -> b
     return g.model((1, CHANNELS, 8, 8), "y")
 
 
-def dense(first: dict[str, Any] | None, second: dict[str, Any] | None, rows: int = 8) -> bytes:
+def dense(first: dict[str, Any] | None, second: dict[str, Any] | None, rows: int = 8, bias: str = "") -> bytes:
     """MatMul of x and weights, each through Q/DQ with what is given; and another one that is quantized."""
     g = Graph()
     g.constant("w", SMALL)
     x = "x" if first is None else g.qdq("x", **{"scale": 0.02} | first)
     w = "w" if second is None else g.qdq("w", **{"scale": by_channel(SMALL, 1), "axis": 1} | second)
-    y = g.op("Sigmoid", [g.op("MatMul", [x, w], "m")], "v")
+    y = g.op("MatMul", [x, w], "m")
+    if bias:
+        b = g.constant("b", np.ones(CHANNELS, np.float32))
+        y = g.op("Add", [y, g.qdq(b, 0.01) if bias == "b_dq" else b], "mb")
+    y = g.op("Sigmoid", [y], "v")
     g.constant("w2", SMALL)
     g.op("MatMul", [g.qdq(y, 0.02), g.qdq("w2", by_channel(SMALL, 1), axis=1)], "y")
     return g.model((rows, CHANNELS), "y")
@@ -149,6 +153,15 @@ def twice(scale: float) -> bytes:
 
 def relu(g: Graph, value: str) -> str:
     return g.op("Relu", [value], f"{value}_relu")
+
+
+def biased(g: Graph, value: str) -> str:
+    return g.op("Add", [value, g.constant("bias", np.ones((CHANNELS, 1, 1), np.float32))], f"{value}_biased")
+
+
+def norm(g: Graph, value: str) -> str:
+    parameters = [g.constant(name, np.ones(CHANNELS, np.float32)) for name in ("scale", "shift", "mean", "var")]
+    return g.op("BatchNormalization", [value, *parameters], f"{value}_norm")
 
 
 def qdq(g: Graph, value: str) -> str:
@@ -174,6 +187,9 @@ STORED = np.where(np.arange(weight().size).reshape(weight().shape) == 0, -128, 5
 CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "Q behind Relu": (lambda: two_layers(lambda g, c: qdq(g, relu(g, c))), ""),
     "Q before Relu": (lambda: two_layers(lambda g, c: qdq(g, relu(g, qdq(g, c)))), "trt-before-activation"),
+    "Q before the bias": (lambda: two_layers(lambda g, c: qdq(g, biased(g, qdq(g, c)))), "trt-before-add"),
+    "Q behind the bias": (lambda: two_layers(lambda g, c: qdq(g, biased(g, c))), ""),
+    "Q before a normalization": (lambda: two_layers(lambda g, c: qdq(g, norm(g, qdq(g, c)))), "trt-before-activation"),
     "Q/DQ at the end": (lambda: two_layers(qdq, second=False), "trt-quantized-output"),
     "no Q/DQ at the end": (lambda: two_layers(relu, second=False), ""),
     "activation without Q/DQ": (lambda: two_layers(relu), "trt-half-quantized"),
@@ -186,6 +202,8 @@ CASES: dict[str, tuple[Callable[[], bytes], str]] = {
     "product": (lambda: dense({}, {}), ""),
     "weight in float": (lambda: dense({}, None), "trt-half-quantized"),
     "input in float": (lambda: dense(None, {}), "trt-half-quantized"),
+    "bias behind a product": (lambda: dense({}, {}, bias="b"), ""),
+    "quantized bias behind a product": (lambda: dense({}, {}, bias="b_dq"), "trt-quantized-bias"),
     "one row": (lambda: dense({}, {}, rows=1), "trt-matrix-vector"),
     "quantized twice alike": (lambda: twice(0.02), ""),
     "quantized twice": (lambda: twice(0.03), "trt-different-scales"),
