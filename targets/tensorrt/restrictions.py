@@ -96,7 +96,10 @@ def _convolution(node: ir.Node, version: Version) -> Iterator[Broken]:
         yield f"its weights ({weight.name if weight else None}) must be an initializer", Version(8, 5)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and bias.const_value is None:
-        yield f"its bias ({bias.name}) must be an initializer", None
+        maker = bias.producer()
+        since = Version(10, 0) if maker is not None and maker.op_type == "DequantizeLinear" else None
+        if since is None or version < since:
+            yield f"its bias ({bias.name}) must be an initializer", since
 
 
 @_checks("AveragePool", "MaxPool", "LpPool")

@@ -88,6 +88,28 @@ def test_a_file_that_it_refuses_exits_3_with_every_place(bad: str, capsys: pytes
     assert capsys.readouterr().out == ""
 
 
+def test_a_bias_through_qdq_is_an_error_on_old_boards_only(capsys: pytest.CaptureFixture[str]) -> None:
+    """Parsers of TensorRT 8 assert that the bias of a Conv is an initializer; later ones take a constant tensor."""
+    model = small_cnn()
+    conv = next(node for node in model.graph.node if node.op_type == "Conv")
+    nodes = [
+        onnx.helper.make_node("QuantizeLinear", [conv.input[2], "bs", "bz"], ["bq"], name="bq"),
+        onnx.helper.make_node("DequantizeLinear", ["bq", "bs", "bz"], ["bd"], name="bd"),
+    ]
+    conv.input[2] = "bd"
+    model.graph.initializer.extend(
+        numpy_helper.from_array(a, n) for a, n in ((np.float32(0.01), "bs"), (np.int8(0), "bz"))
+    )
+    nodes += model.graph.node
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, "bias.onnx")
+    for board, code, severities in (("jetson-orin-jp7", 0, {"warning"}), (BOARD, 3, {"error", "warning"})):
+        found, body = outcome(capsys, "--for", board, "bias.onnx")
+        assert found == code
+        assert {f["severity"] for f in body["findings"]} - {"info"} == severities
+
+
 def test_python_raises_with_the_result(bad: str, good: str) -> None:
     assert edgeport.inspect(good, for_device=BOARD).facts["accepted"]
     with pytest.raises(ModelError, match=BOARD) as caught:
