@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import add_initializer, constant, insert_before, producer, take_over
+from edgeport.passes.edit import Attribute, add_initializer, constant, get_ints, insert_before, producer, take_over
 
 _PLANE = ":plane"
 _ONE_MORE: Mapping[str, int] = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 0, "output_shape": 1}
@@ -69,7 +69,7 @@ def _with_axis(
         assert scale is not None, "Q/DQ are written with three inputs"
         assert zero is not None, "Q/DQ are written with three inputs"
         longer = _with_axis(model, source, axes, node, made)
-        result = insert_before(node, node.op_type, [longer, scale, zero], dict(node.attributes), name=name)
+        result = insert_before(node, node.op_type, [longer, scale, zero], _values(node), name=name)
         result.type, result.shape = (scale if node.op_type == "DequantizeLinear" else zero).type, longer.shape
     elif stored is not None:
         result = add_initializer(model, name, stored[..., None])
@@ -84,12 +84,16 @@ def _longer(shape: ir.Shape | None) -> ir.Shape | None:
     return None if shape is None else ir.Shape([*shape, 1])
 
 
-def _attributes(node: ir.Node) -> dict[str, ir.Attr]:
-    found = dict(node.attributes)
+def _values(node: ir.Node) -> dict[str, Attribute]:
+    return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
+def _attributes(node: ir.Node) -> dict[str, Attribute]:
+    """The attributes of a convolution with one more axis of size 1."""
+    found = _values(node)
     for name, more in _ONE_MORE.items():
-        if name in found:
-            found[name] = ir.AttrInt64s(name, [*found[name].as_ints(), more])
-    if "pads" in found:
-        before, after = found["pads"].as_ints()
-        found["pads"] = ir.AttrInt64s("pads", [before, 0, after, 0])
+        if (given := get_ints(node, name)) is not None:
+            found[name] = [*given, more]
+    if (pads := get_ints(node, "pads")) is not None:
+        found["pads"] = [pads[0], 0, pads[1], 0]
     return found
