@@ -51,15 +51,25 @@ def lint_file(model: ir.Model, path: Path, board: Board) -> list[Finding]:
     found = broken(reading)
     known = {finding.node for finding in found if finding.severity == "error"}
     known |= {q.node.name for q in reading.quantizers}  # the rules know more of them
-    objected = [objection for objection in objections(plain, board) if objection.node not in known]
+    objected = [_or_plugin(one) for one in objections(plain, board) if one.node not in known]
     return [*remarks_on_board(board), *found, *objected, *_opinion(path)]
+
+
+def _or_plugin(objection: Finding) -> Finding:
+    """The parser looks for an operator that it does not import among the plugins that are loaded, by its name alone."""
+    name = objection.op or ""
+    if objection.code != "unsupported-op" or not (name.endswith("_TRT") or "Plugin" in name):
+        return objection
+    message = f"{name} is no operator but a plugin: an engine is built only where a library that has it is loaded"
+    hint = "if it is not NVIDIA's own, load it with trtexec --plugins (from TensorRT 8.6 on --staticPlugins)"
+    return Finding("warning", "trt-plugin", message, objection.node, objection.op, hint)
 
 
 def _opinion(path: Path) -> Sequence[Finding]:
     if not oracle.installed():
         return ()
     said = oracle.parse(path)
-    taken = Finding("info", "tensorrt-takes", f"NVIDIA's ONNX parser ({oracle.REQUIREMENT}) takes the file")
+    taken = Finding("info", "tensorrt-takes", "NVIDIA's ONNX parser takes the file")
     return said if any(finding.code != "tensorrt-warns" for finding in said) else (*said, taken)
 
 

@@ -127,6 +127,15 @@ def test_the_file_need_not_be_one_that_can_be_exported(capsys: pytest.CaptureFix
     assert [f["op"] for f in body["findings"] if f["severity"] == "error"] == ["OwnRelu"]
 
 
+def test_plugins_of_tensorrt_are_not_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    model = small_cnn()
+    model.graph.node[1].op_type = "CoordConvAC_TRT"
+    onnx.save(model, "plugin.onnx")
+    code, body = outcome(capsys, "--for", BOARD, "plugin.onnx")
+    assert code == 0
+    assert {"code": "trt-plugin", "op": "CoordConvAC_TRT"}.items() <= body["findings"][0].items()
+
+
 def test_weights_beside_the_file_are_read(capsys: pytest.CaptureFixture[str]) -> None:
     """A dead channel: its scale of zero stands in the other file."""
     model = onnx.parser.parse_model(
