@@ -33,10 +33,9 @@ from edgeport.targets.tensorrt.board import Board, board_of
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.models import models_of
 from edgeport.targets.tensorrt.operators import imports
-from edgeport.targets.tensorrt.version import Version
 from tests.conformance.cases import Case, load_cases
 
-BOARD = replace(board_of({}), oldest=Version(11, 2))
+BOARD = replace(board_of({}), oldest=oracle.GENERATION)
 """Any board, with the oldest TensorRT that has the parser that is asked."""
 
 
