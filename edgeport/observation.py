@@ -74,5 +74,5 @@ def _without_powers(file: str, statistics: Statistics, powers: Mapping[str, int]
     if not missing:
         return ()
     message = f"{file} does not say how much the channels of {len(missing)} tensor(s) carry: weights there count alike"
-    hint = "calibrate again with this --precision, and palettes follow what matters"
+    hint = "calibrate again with this target and --precision: palettes follow what matters, biases each channel's mean"
     return (Finding("info", "no-importance", message, hint=hint),)
