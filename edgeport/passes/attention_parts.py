@@ -111,7 +111,7 @@ def spell_out(
             lowest = lower_bound(mask)
             if zero_rows and (lowest is None or lowest < FLOOR):
                 alive = _rows_with_keys(add, number, mask, causal)
-                mask = add("Max", [mask, number(np.float32(-3e38), "floor")], "floored")
+                mask = add("Max", [mask, number(never if late_zeros else np.float32(-3e38), "floor")], "floored")
             masked = add("Add", [masked, mask], "masked")
         if causal is not None:
             future = np.where(causal, np.float32(0), never if mask is None else 2 * never)

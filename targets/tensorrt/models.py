@@ -5,12 +5,14 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgeport.quantize.plan import Plan
+from edgeport.targets.finite_masks import with_finite_masks
 from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
 from edgeport.targets.tensorrt.cache_form import in_cache_form
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.opset import lower_opset
-from edgeport.targets.tensorrt.typed import half_ready, with_halves
+from edgeport.targets.tensorrt.typed import with_halves
+from edgeport.targets.unit_vectors import with_unit_vectors
 
 TWIN = "-fp16"
 """Ends the key of a quantized model whose other floats are halves."""
@@ -32,15 +34,18 @@ def models_of(graph: ir.Model, plan: Plan, board: Board) -> dict[str, ir.Model]:
         ModelError: the board's opset cannot express a node.
     """
     form = in_cache_form if has_cache(plan, board) else in_own_forms
+    if plan.precision == "fp32":
+        return {"fp32": lower_opset(form(graph, board), board.opset)}
+    graph = with_finite_masks(graph, plan)  # --fp16 on the board would make -inf of them, and NaN of its multiples
     found = {"fp32": lower_opset(form(graph, board), board.opset)}
-    if board.typed and plan.precision != "fp32":
-        formed = in_own_forms(half_ready(graph, plan), board)
+    if board.typed:
+        formed = in_own_forms(with_unit_vectors(graph, plan), board)
         found["fp16"] = lower_opset(with_halves(formed, graph.graph, plan, board.opset), board.opset)
     if plan.precision not in _FLOATS:
         quantized = in_own_forms(quantized_graph(graph, plan), board)
         found[plan.precision] = lower_opset(quantized, board.opset)
         if board.typed and board.oldest >= FIRST_TYPED:
-            formed = in_own_forms(quantized_graph(half_ready(graph, plan), plan), board)
+            formed = in_own_forms(quantized_graph(with_unit_vectors(graph, plan), plan), board)
             found[f"{plan.precision}{TWIN}"] = lower_opset(
                 with_halves(formed, graph.graph, plan, board.opset), board.opset
             )

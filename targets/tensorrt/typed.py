@@ -20,10 +20,8 @@ import onnx_ir as ir
 from edgeport.passes.edit import constant
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
-from edgeport.targets.finite_masks import with_finite_masks
 from edgeport.targets.halves import MOST_HALF, wide_nodes
 from edgeport.targets.tensorrt.opset.schema import schema_of
-from edgeport.targets.unit_vectors import with_unit_vectors
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _NORMS = frozenset(
@@ -34,11 +32,6 @@ _LENGTHS = 4
 """Input of the recurrent operators; TensorRT's parser masks what lies behind a sequence's end with float32 zeros."""
 _LEAST_SCALE = 2.0**-14
 """The smallest float16 with all of its bits; a scale that is rounded further makes other numbers of the integers."""
-
-
-def half_ready(graph: ir.Model, plan: Plan) -> ir.Model:
-    """The canonical graph with masks and unit vectors that float16 holds; to be done before it takes other forms."""
-    return with_unit_vectors(with_finite_masks(graph, plan), plan)
 
 
 def with_halves(model: ir.Model, canonical: ir.Graph, plan: Plan, opset: int) -> ir.Model:
