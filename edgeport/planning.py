@@ -147,13 +147,13 @@ def _too_coarse(plan: Plan, scheme: Scheme, statistics: Statistics) -> dict[str,
 
 
 def nothing_gained(assigned: Assigned) -> tuple[Finding, ...]:
-    """Says that no node became what the precision is for, with the reason that most nodes have."""
+    """Says that no node became what the precision is for, with the reason that most of those that it speeds up have."""
     kernel, precision = assigned.scheme.kernel, assigned.scheme.precision
     nodes = assigned.assignment.nodes.values()
     if kernel in _FLOATS or any(node.kernel not in _FLOATS for node in nodes):
         return ()
     rules = assigned.scheme.rules
-    reasons = Counter(node.reason for node in nodes if node.op in rules)
+    reasons = Counter(node.reason for node in nodes if node.op in rules and rules[node.op].role == "anchor")
     why = f"mostly because {reasons.most_common(1)[0][0]}" if reasons else "it has none that can be"
     hint = "--dry-run says why of every node"
     if kernel in ("palettized", "sparse"):
