@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import onnxruntime as ort
 
-_WRONG_OPTIMIZERS = ["Pad_Fusion", "ClipQuantRewrite"]
+_WRONG_OPTIMIZERS = ["Pad_Fusion", "ClipQuantRewrite", "ReluQuantRewrite"]
 """The first moves zeros into a MaxPool, which pads with minus infinity (ONNX Runtime 1.31.1, docs/decisions/0005). The
-second, which drops what a QuantizeLinear clips anyway, stops at 8-bit floats."""
+others drop what a QuantizeLinear clips anyway: of 8-bit floats, the second fails, and the third drops a Relu although
+they are signed."""
 
 
 def session_options(threads: int = 1) -> ort.SessionOptions:
