@@ -12,6 +12,7 @@ import onnx_ir as ir
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
+from edgeport.targets.tensorrt.companions import check_companions
 from edgeport.targets.values import dtype_of, spec_of
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.runner import Verdict
@@ -25,10 +26,13 @@ class OnnxFileRunner:
     Args:
         path: the file.
         graph: the canonical graph it was lowered from; gives names, shapes and dtypes.
+        companions: float files beside it, which are checked on the first sample.
     """
 
     path: Path
     graph: ir.Model
+    companions: tuple[Path, ...] = ()
+    _seen: tuple[Finding, ...] | None = None
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -47,16 +51,18 @@ class OnnxFileRunner:
 
     @property
     def remarks(self) -> tuple[Finding, ...]:
-        """There are none."""
-        return ()
+        """What the first sample showed about its companions."""
+        return self._seen or ()
 
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name.
 
         Raises:
             CalibrationError: the sample does not fit the model's inputs.
-            ModelError: the file is damaged, or belongs to another model.
+            ModelError: the file or a companion is damaged, or belongs to another model.
         """
+        if self._seen is None:
+            self._seen = tuple(check_companions(self.companions, self.graph, sample))
         found = self._session.run(sample)
         missing = [name for name in self.outputs if name not in found]
         if missing:

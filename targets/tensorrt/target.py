@@ -107,7 +107,8 @@ class TensorrtTarget:
         """The file in ONNX Runtime, as it is written; an engine on the GPU."""
         if artifact.path.suffix == SUFFIX:
             return EngineRunner(artifact.path, graph)
-        return OnnxFileRunner(artifact.path, graph)
+        floats = (path for path in artifact.files if path.name.endswith((".fp32.onnx", ".fp16.onnx")))
+        return OnnxFileRunner(artifact.path, graph, tuple(path for path in floats if path != artifact.path))
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> TwinRunner | None:
         """The quantized file's twin with halves, where there is one."""
