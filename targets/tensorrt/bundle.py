@@ -16,7 +16,7 @@ from edgeport.targets.registry import load_profile, profile_names
 from edgeport.targets.tensorrt.board import Board
 
 SCHEMA_VERSION = 1
-_SCRIPTS = Path(__file__).parent / "board"
+_SCRIPTS = Path(__file__).parent / "scripts"
 _LEAST_DB = {"fp16": 34.0}
 """At least so near to the float model is always near enough. Float16 has 11 bits, of which a deep network's sums lose
 more on a board, where they may be kept in float16, than here, where they are not."""

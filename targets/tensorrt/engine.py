@@ -25,7 +25,7 @@ from edgeport.validate.runner import Verdict
 SUFFIX = ".engine"
 ALWAYS_TYPED = Version(11, 0)
 """Since then the types of a network are those of its file, and no flag says otherwise."""
-_SCRIPTS = Path(__file__).parent / "board"
+_SCRIPTS = Path(__file__).parent / "scripts"
 
 
 def check_device(board: Board) -> None:

@@ -15,7 +15,7 @@ from numpy.linalg import _umath_linalg
 from edgeport.targets import tensorrt
 from edgeport.targets.tensorrt.version import Version
 
-SCRIPT = Path(tensorrt.__file__).parent / "board" / "infer.py"
+SCRIPT = Path(tensorrt.__file__).parent / "scripts" / "infer.py"
 VERSIONS = ["8.2.1", "8.4.1", "8.5.2", "8.6.1", "10.3.0", "10.16.2", "11.4.1"]
 ENDS: dict[str, tuple[str, list[int]]] = {
     "x": ("FLOAT", [2, 3]),

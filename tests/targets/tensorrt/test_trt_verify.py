@@ -24,7 +24,7 @@ from edgeport.targets import tensorrt
 from edgeport.targets.tensorrt.version import Version
 from edgeport.validate.runner import Verdict
 
-SCRIPT = Path(tensorrt.__file__).parent / "board" / "verify.py"
+SCRIPT = Path(tensorrt.__file__).parent / "scripts" / "verify.py"
 
 
 @dataclass(frozen=True)

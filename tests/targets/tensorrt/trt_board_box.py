@@ -36,7 +36,7 @@ BOARDS = {
 
 
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # shellcheck is installed beside Python
-SCRIPTS = Path(bundle.__file__).parent / "board"
+SCRIPTS = Path(bundle.__file__).parent / "scripts"
 
 
 @dataclass(frozen=True)
