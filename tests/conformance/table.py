@@ -9,7 +9,7 @@ from pathlib import Path
 from .cases import Case
 from .outcomes import VERDICTS, Outcome
 
-TARGETS = ("tflite", "coreml", "coreai")
+TARGETS = ("tflite", "coreml", "coreai", "tensorrt")
 """Targets that the page covers."""
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -33,7 +33,8 @@ hold as constants (weights, axes, pads, shapes, ...) is one here too. `tests/con
 
 Each goes through `export` with `--precision fp32`; the file is loaded and run, and its outputs are compared: rtol 1e-3
 and atol 1e-4, float16 2e-2, integers and booleans exact (8-bit integers +-1), shapes and types as in the source.
-A TFLite file runs in LiteRT; a Core ML package, for want of a Mac, in edgeport's own evaluator of the saved bytes.
+A TFLite file runs in LiteRT; a Core ML package, for want of a Mac, in edgeport's own evaluator of the saved bytes;
+a model for TensorRT (8.6 and later, opset 17), for want of a GPU, in ONNX Runtime as it is written.
 
 - **pass**: the outputs agree.
 - **refused**: the export ends with exit code 3 and a finding that names the operator and what about it is in the way.
