@@ -13,6 +13,7 @@ from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.observed_form import ObservedForm, form_ranges, observed_form
 from edgeport.quantize.assign import Assignment, assign, left_in_float
+from edgeport.quantize.operands import integer_inputs, rule_of
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
@@ -117,7 +118,7 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
         assignment = _without(graph, assigned, unbounded, statistics)
         try:
             plan = make_plan(assignment, scheme, ranges, method, moments, channels)
-            coarse = _too_coarse(plan, scheme, statistics)
+            coarse = _too_coarse(plan, assignment, scheme, statistics)
             if not coarse:
                 break
             unbounded |= coarse
@@ -130,14 +131,23 @@ def plan_for(graph: ir.Model, assigned: Assigned, statistics: Statistics | None,
     return replace(plan, ranges=beside)
 
 
-def _too_coarse(plan: Plan, scheme: Scheme, statistics: Statistics) -> dict[str, str]:
-    """Activations of which one scale keeps less than the scheme wants, each with what it keeps."""
+def _too_coarse(plan: Plan, assignment: Assignment, scheme: Scheme, statistics: Statistics) -> dict[str, str]:
+    """Activations of which one scale keeps less than the scheme wants, each with what it keeps.
+
+    What a node reads for which the user asked for integers is let be.
+    """
     if scheme.least_kept is None:
         return {}
+    asked = {
+        value.name
+        for group in assignment.integer_groups
+        if group.anchor.name in scheme.layers
+        for value in integer_inputs(group, rule_of(group.anchor, scheme))
+    }
     found = {}
     for name, entry in plan.tensors.items():
         seen = statistics.tensors.get(name)
-        if entry.role != "activation" or entry.qparams is None or seen is None or seen.counts is None:
+        if name in asked or entry.role != "activation" or entry.qparams is None or seen is None or seen.counts is None:
             continue
         if seen.minimum or seen.maximum:  # zeros alone are exact, but not the middle of their bin
             kept = seen.kept(entry.qparams.restored)
@@ -146,13 +156,12 @@ def _too_coarse(plan: Plan, scheme: Scheme, statistics: Statistics) -> dict[str,
     return found
 
 
-def nothing_gained(assigned: Assigned) -> tuple[Finding, ...]:
+def nothing_gained(scheme: Scheme, plan: Plan) -> tuple[Finding, ...]:
     """Says that no node became what the precision is for, with the reason that most of those that it speeds up have."""
-    kernel, precision = assigned.scheme.kernel, assigned.scheme.precision
-    nodes = assigned.assignment.nodes.values()
+    kernel, precision, rules = scheme.kernel, scheme.precision, scheme.rules
+    nodes = plan.nodes.values()
     if kernel in _FLOATS or any(node.kernel not in _FLOATS for node in nodes):
         return ()
-    rules = assigned.scheme.rules
     reasons = Counter(node.reason for node in nodes if node.op in rules and rules[node.op].role == "anchor")
     why = f"mostly because {reasons.most_common(1)[0][0]}" if reasons else "it has none that can be"
     hint = "--dry-run says why of every node"

@@ -90,7 +90,7 @@ def plan_target(
         ]
     except ModelError as error:
         return replace(work, error=error, findings=(*work.findings, *error.findings))
-    remarks = (*float_ends(prepared.canonical.graph, plan), *nothing_gained(work.assigned))
+    remarks = (*float_ends(prepared.canonical.graph, plan), *nothing_gained(work.assigned.scheme, plan))
     return replace(work, plan=plan, further=tuple(others), findings=(*work.findings, *remarks))
 
 

@@ -37,6 +37,6 @@ def test_the_reason_for_nothing_quantized_is_that_of_the_layers_with_weights() -
     y = conv(g, g.input("x", normal(1, 3, 8, 8)), 3, 16, 1)
     for _ in range(3):
         y = g.op("Add", y, y)
-    assigned, _ = planned(g.model(y), [g.inputs], "fp8", device=THOR)
-    (found,) = nothing_gained(assigned)
+    assigned, plan = planned(g.model(y), [g.inputs], "fp8", device=THOR)
+    (found,) = nothing_gained(assigned.scheme, plan)
     assert "no fast fp8 kernel for 3 to 16 channels" in found.message

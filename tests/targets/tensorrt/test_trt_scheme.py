@@ -11,6 +11,7 @@ from onnx_graphs import Graph, normal, reference
 from trt_plans import ORIN6, THOR, planned, through
 
 from edgeport.errors import UsageError
+from edgeport.planning import nothing_gained
 from edgeport.quantize.qdq import write_qdq
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.scheme import scheme_of_plan, tensorrt_scheme
@@ -192,7 +193,7 @@ def test_an_activation_with_outliers_stays_float() -> None:
     x[0, 0, 0] = 60.0
     g = Graph()
     y = g.op("MatMul", g.input("x", x), g.const(normal(32, 32)), out="y")
-    _, plan = planned(g.model(y), [g.inputs])
+    assigned, plan = planned(g.model(y), [g.inputs])
     step = 60 / 127
     kept = 10 * np.log10(np.square(x).sum() / np.square(np.rint(x / step) * step - x).sum())  # 21.8 dB
     assert plan.kernel("n0_MatMul") == "float32"
@@ -200,6 +201,26 @@ def test_an_activation_with_outliers_stays_float() -> None:
     assert said.startswith("x keeps ")
     # Counted by the middles of bins a sixteenth of a step wide, and read with one decimal.
     assert float(said.split()[2]) == pytest.approx(kept, abs=0.3)
+    (finding,) = nothing_gained(assigned.scheme, plan)  # that was not known before the data
+    assert (finding.code, said in finding.message) == ("nothing-quantized", True)
+
+
+def test_an_activation_with_outliers_is_int8_where_that_is_asked_for() -> None:
+    x = normal(1, 64, 32)
+    x[0, 0, 0] = 60.0
+    g = Graph()
+    first = g.op("MatMul", g.input("x", x), g.const(normal(32, 32)), out="first")
+    y = g.op("MatMul", g.op("Mul", g.input("x2", x), first), g.const(normal(32, 32)), out="y")
+    _, plan = planned(g.model(y), [g.inputs], layers={"n0_MatMul": "int8"})
+    assert (plan.kernel("n0_MatMul"), plan.kernel("n2_MatMul")) == ("int8", "float32")
+
+
+def test_an_activation_that_was_always_zero_is_exact_in_integers() -> None:
+    g = Graph()
+    y = conv(g, g.input("x", np.zeros((1, 16, 8, 8), np.float32)), 16, 16)
+    _, plan = planned(g.model(y), [g.inputs])
+    assert plan.kernel("n0_Conv") == "int8"
+    assert plan.qparams("x").scale == 1
 
 
 @pytest.mark.parametrize(
