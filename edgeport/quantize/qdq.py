@@ -139,7 +139,10 @@ class _Writer:
         return result
 
     def _dequantize(self, stored: ir.Value, name: str, qparams: QParams) -> ir.Value:
-        return self.node("DequantizeLinear", [stored, *self._parameters(name, qparams)], f"{name}:dq", **_axis(qparams))
+        operands = [stored, *self._parameters(name, qparams)]
+        result = self.node("DequantizeLinear", operands, f"{name}:dq", **_axis(qparams))
+        result.shape, result.type = stored.shape, ir.TensorType(ir.DataType.FLOAT)
+        return result
 
     def _parameters(self, name: str, qparams: QParams) -> tuple[ir.Value, ir.Value]:
         return (

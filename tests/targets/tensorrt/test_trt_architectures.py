@@ -8,6 +8,8 @@ from trt_plans import THOR, planned
 
 from edgeport.planning import nothing_gained
 from edgeport.quantize.qdq import write_qdq
+from edgeport.targets.tensorrt.board import board_of
+from edgeport.targets.tensorrt.models import models_of
 from edgeport.validate.onnx_runner import OnnxRunner
 
 
@@ -40,3 +42,20 @@ def test_the_reason_for_nothing_quantized_is_that_of_the_layers_with_weights() -
     assigned, plan = planned(g.model(y), [g.inputs], "fp8", device=THOR)
     (found,) = nothing_gained(assigned.scheme, plan)
     assert "no fast fp8 kernel for 3 to 16 channels" in found.message
+
+
+def test_the_twin_with_halves_takes_weights_whose_scales_are_too_fine_for_halves() -> None:
+    """Pixels from 0 to 255 whose normalization is in the first convolution: its twin could not be loaded."""
+    g = Graph()
+    x = g.input("x", normal(1, 3, 8, 8) * 60 + 120)
+    y = conv(g, g.op("Div", g.op("Sub", x, g.const(np.float32(120))), g.const(np.float32(60))), 3, 16, 1)
+    w = g.const(normal(16, 3, 3, 3, seed=7) / np.float32(1000))
+    y = g.op("Relu", g.op("Add", y, g.op("Conv", x, w, pads=[1] * 4)))
+    model = g.model(conv(g, y, 16, 16, 3))
+    _, plan = planned(model, [g.inputs], device=THOR)
+    files = models_of(model, plan, board_of(THOR))
+    single, half = (OnnxRunner(files[kind], optimize=False).run(g.inputs) for kind in ("int8", "int8-fp16"))
+    for name, expected in single.items():
+        # Half a step of float16 is 2^-12 of a number; sums of 27 and 144 of them, and one int8 step (1/127 of the largest
+        # activation) where that moves one over a boundary, which few do.
+        assert np.abs(half[name] - expected).max() < 0.03 * np.abs(expected).max()
