@@ -9,6 +9,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgeport.errors import UsageError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
@@ -29,6 +30,8 @@ from edgeport.targets.tensorrt.save import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
 
 CACHE = "calibration.cache"
+_EXAMPLES = {"int8-weights": "jetson-orin-jp7", "int4-weights": "jetson-orin-jp7", "fp8": "jetson-thor-jp7"}
+"""A board for each precision that not every one has."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,15 @@ class TensorrtTarget:
         """Where TensorRT's explicit quantization wants Q/DQ at that precision.
 
         Raises:
-            UsageError: there is no such precision.
+            UsageError: there is no such precision, or no profile names a board that has it.
         """
-        return tensorrt_scheme(precision, board_of(facts_of(profile)))
+        board = board_of(facts_of(profile))
+        if profile is None and precision in PRECISIONS and precision not in board.precisions:
+            raise UsageError(
+                f"{precision} is not for every board with TensorRT {board.oldest.major}.{board.oldest.minor}: "
+                f"give --profile, e.g. {_EXAMPLES[precision]}; without one there are {', '.join(board.precisions)}"
+            )
+        return tensorrt_scheme(precision, board)
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
         """Every node that the board's opset or parser does not have."""

@@ -12,6 +12,7 @@ from edgeport.export_options import check_precision
 from edgeport.targets.contract import Target, facts_of
 from edgeport.targets.registry import load_profile, profile_names
 from edgeport.targets.tensorrt.board import FIRST_TYPED, LAST_CALIBRATED, board_of, remarks_on_board
+from edgeport.targets.tensorrt.target import TENSORRT
 
 JETSONS = [name for name in profile_names() if name.startswith("jetson-")]
 PRECISIONS = ("fp32", "fp16", "int8", "int8-weights", "int4-weights", "fp8")
@@ -74,3 +75,16 @@ def test_a_board_without_int8_says_why(name: str) -> None:
 def test_a_board_with_int8_needs_no_remark() -> None:
     assert not remarks_on_board(board_of(facts_of(load_profile("jetson-orin-jp6"))))
     assert not remarks_on_board(board_of({}))
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_without_a_profile_there_is_what_every_board_has(precision: str) -> None:
+    if precision in ("fp32", "fp16", "int8"):
+        assert TENSORRT.scheme(precision, None).precision == precision
+        return
+    with pytest.raises(
+        UsageError, match=f"^{precision} is not for every board.*--profile.*fp32, fp16, int8$"
+    ) as caught:
+        TENSORRT.scheme(precision, None)
+    (example,) = (name for name in profile_names() if name in str(caught.value))
+    assert TENSORRT.scheme(precision, load_profile(example)).precision == precision
