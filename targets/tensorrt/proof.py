@@ -9,14 +9,17 @@ from pathlib import Path
 import onnx_ir as ir
 
 from edgeport.errors import ModelError
-from edgeport.findings import Finding
+from edgeport.findings import Finding, gathered
 from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.lint import lint
 
+_GPU = "SM89"
+"""The oldest that has every type of the precisions."""
+
 
 def linted(models: Mapping[str, ir.Model], board: Board) -> tuple[Finding, ...]:
-    """The lint's warnings about models that are going to be written, each once.
+    """The lint's warnings about models that are going to be written, one for each rule.
 
     Raises:
         ModelError: a model breaks a rule. That is a defect of this target, whatever the source was.
@@ -29,7 +32,21 @@ def linted(models: Mapping[str, ir.Model], board: Board) -> tuple[Finding, ...]:
             "this is a defect of edgeport, please report it with the model",
             errors,
         )
-    return tuple(dict.fromkeys(found))
+    return gathered(dict.fromkeys(found))  # what stands in several of the models is told once
+
+
+def built(paths: Iterable[Path]) -> tuple[Finding, ...]:
+    """Of which files TensorRT for RTX, where it is installed, builds no engine; it needs no GPU for that."""
+    if not oracle.installed():
+        return ()
+    found = []
+    for path in paths:
+        try:
+            oracle.build(path, (_GPU,))
+        except oracle.WorkerError as error:
+            message = f"{path.name}: TensorRT for RTX builds no engine of it: {error}"
+            found.append(Finding("warning", "tensorrt-not-built", message, hint="a board's TensorRT may, or may not"))
+    return tuple(found)
 
 
 def parsed(paths: Iterable[Path]) -> tuple[Finding, ...]:

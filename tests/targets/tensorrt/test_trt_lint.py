@@ -18,10 +18,12 @@ from small_models import small_cnn, smooth_images
 from test_trt_lint_oracle import NEW, OLD, ROWS
 from trt_qdq_models import CHANNELS, Graph, by_channel, conv, weight
 
+from edgeport.errors import ModelError
 from edgeport.targets.contract import facts_of
 from edgeport.targets.registry import load_profile
 from edgeport.targets.tensorrt.board import Board, board_of
 from edgeport.targets.tensorrt.lint import lint
+from edgeport.targets.tensorrt.proof import linted
 from edgeport.targets.tensorrt.rules.registry import codes
 
 SMALL = np.random.default_rng(3).normal(0, 0.1, (CHANNELS, CHANNELS)).astype(np.float32)
@@ -305,6 +307,18 @@ def test_the_model_stays_as_it_is_and_findings_name_node_tensor_and_way_out() ->
     assert "'x'" in findings[0].message
     assert "'b'" in findings[1].message
     assert all(finding.hint for finding in findings)
+
+
+def test_of_our_own_files_a_rule_warns_once_and_a_broken_one_is_our_defect() -> None:
+    """The same biases in the float16 twin, and other ones in a third file."""
+    biased, other = read(conv(b={"scale": 0.01})), read(conv(b={"scale": 0.02}, x={"scale": 0.01}))
+    other.graph.node("c").name = "another"
+    (warning,) = linted({"int8": biased, "int8-fp16": biased, "fp32": other}, NEW)
+    assert (warning.code, warning.node) == ("trt-quantized-bias", "c")
+    assert warning.message.endswith("(the first of 2 places)")
+    with pytest.raises(ModelError, match=r"break a rule of TensorRT .*'x'.*defect of edgeport") as refused:
+        linted({"int8": read(conv(x={"zero": 3}))}, NEW)
+    assert [finding.code for finding in refused.value.findings] == ["trt-nonzero-zero-point"]
 
 
 def test_every_rule_is_broken_by_a_test() -> None:
