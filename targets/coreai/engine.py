@@ -9,9 +9,8 @@ from typing import Any
 
 from edgeport.sample import Array
 from edgeport.targets.coreai.program import Program
-from edgeport.targets.worker_process import WorkerError, WorkerProcess
+from edgeport.targets.worker_process import WorkerProcess
 
-EngineError = WorkerError
 WORKER = WorkerProcess("edgeport.targets.coreai.worker")
 
 
@@ -27,7 +26,7 @@ def write(program: Program, path: Path, notes: Mapping[str, Any] | None = None) 
     """Saves a program as the folder `path`, with JSON-ready notes in its metadata.
 
     Raises:
-        EngineError: the toolchain declines it.
+        WorkerError: the toolchain declines it.
     """
     WORKER.ask("write", program, str(path.absolute()), dict(notes or {}))
 
@@ -36,7 +35,7 @@ def inspect(path: Path) -> Inspected:
     """Compiles a saved program for this machine and says what it holds.
 
     Raises:
-        EngineError: the runtime does not load it.
+        WorkerError: the runtime does not load it.
     """
     return Inspected(*WORKER.ask("inspect", str(path.absolute())))
 
@@ -45,7 +44,7 @@ def run(path: Path, feeds: Mapping[str, Array]) -> dict[str, Array]:
     """Every output of a saved program by name; shapes and dtypes must be those of its inputs.
 
     Raises:
-        EngineError: the runtime does not load or run it.
+        WorkerError: the runtime does not load or run it.
     """
     results: dict[str, Array] = WORKER.ask("run", str(path.absolute()), dict(feeds))
     return results
@@ -55,12 +54,7 @@ def watch(path: Path, names: Sequence[str], feeds: Mapping[str, Array]) -> dict[
     """Inner tensors of a saved program by canonical name; those that it does not have any more are left out.
 
     Raises:
-        EngineError: the runtime does not load or run it.
+        WorkerError: the runtime does not load or run it.
     """
     results: dict[str, Array] = WORKER.ask("watch", str(path.absolute()), tuple(names), dict(feeds))
     return results
-
-
-def stop() -> None:
-    """Ends the process; the next request starts another."""
-    WORKER.stop()

@@ -15,6 +15,7 @@ from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.coreai import engine
 from edgeport.targets.values import dtype_of, shape_of, spec_of
+from edgeport.targets.worker_process import WorkerError
 from edgeport.validate.runner import Verdict
 
 
@@ -60,7 +61,7 @@ class AimodelRunner:
         feeds = self._feeds(sample)
         try:
             raw = engine.run(self.path, feeds)
-        except engine.EngineError as error:
+        except WorkerError as error:
             raise ModelError(f"Core AI's runtime does not run {self.path.name}: {error}") from error
         results = {}
         for value in self.graph.graph.outputs:
@@ -78,7 +79,7 @@ class AimodelRunner:
         wanted = [name for name in names if name in values]
         try:
             found = engine.watch(self.path, wanted, self._feeds(sample)) if wanted else {}
-        except engine.EngineError as error:
+        except WorkerError as error:
             raise ModelError(f"Core AI's runtime does not run {self.path.name}: {error}") from error
         kept = {name: array for name, array in found.items() if array.shape == shape_of(values[name])}
         return {name: array.astype(dtype_of(values[name]), copy=False) for name, array in kept.items()}
@@ -87,7 +88,7 @@ class AimodelRunner:
     def _taken(self) -> dict[str, tuple[tuple[int, ...], str]]:
         try:
             return dict(engine.inspect(self.path).inputs)
-        except engine.EngineError as error:
+        except WorkerError as error:
             raise ModelError(
                 f"{self.path} is no .aimodel that Core AI's runtime loads, or is damaged ({error}); export it again"
             ) from error

@@ -22,6 +22,7 @@ from edgeport.targets.coreai.lower import lower_graph, walk
 from edgeport.targets.coreai.pace import slow_here
 from edgeport.targets.coreai.runner import AimodelRunner
 from edgeport.targets.coreai.scheme import PRECISIONS, coreai_scheme
+from edgeport.targets.worker_process import WorkerError
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class CoreaiTarget:
         try:
             engine.write(program, path, _notes(plan.description))
             seen = engine.inspect(path)
-        except engine.EngineError as error:
+        except WorkerError as error:
             raise ModelError(f"coreai-core does not take the program: {error}") from error
         files = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
         ops = Counter(step.kind for step in program.steps)

@@ -21,6 +21,7 @@ from edgeport.targets.coreai import engine
 from edgeport.targets.coreai.program import Builder, Program
 from edgeport.targets.coreai.runner import AimodelRunner
 from edgeport.targets.coreai.target import COREAI
+from edgeport.targets.worker_process import WorkerError
 
 
 def network() -> Graph:
@@ -41,7 +42,7 @@ def test_the_same_bytes_twice_from_another_process(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     first = COREAI.lower(model, Plan("fp32"), tmp_path / "a", "m")
-    engine.stop()
+    engine.WORKER.stop()
     second = COREAI.lower(model, Plan("fp32"), tmp_path / "b", "m")
     assert digest(first.path) == digest(second.path)
     assert set(digest(first.path)) == {"main.hash", "main.mlirb", "metadata.json"}
@@ -133,7 +134,7 @@ def test_a_feed_that_does_not_fit_ends_in_an_error_only(tmp_path: Path) -> None:
     g = network()
     artifact = COREAI.lower(g.model("out/1"), Plan("fp32"), tmp_path, "m")
     for wrong in (np.zeros((2, 2), np.float32), np.zeros((1, 3, 8, 8), np.int8), np.zeros((), np.float32)):
-        with pytest.raises(engine.EngineError):
+        with pytest.raises(WorkerError):
             engine.run(artifact.path, {"in put:0": wrong})
     assert engine.run(artifact.path, g.inputs)["out/1"].shape == (1, 5)
 
@@ -143,7 +144,7 @@ def test_a_program_that_the_toolchain_declines(tmp_path: Path) -> None:
     x = builder.input("x", (2, 3), "float32")
     y = builder.step("relu", [x], (3, 2), "float32")  # it keeps the shape
     program = Program(builder.program.inputs, {}, builder.program.steps, {"y": y.number})
-    with pytest.raises(engine.EngineError, match="relu of tensor<2x3xf32> gives tensor<2x3xf32>, not tensor<3x2xf32>"):
+    with pytest.raises(WorkerError, match="relu of tensor<2x3xf32> gives tensor<2x3xf32>, not tensor<3x2xf32>"):
         engine.write(program, tmp_path / "m.aimodel")
     assert not (tmp_path / "m.aimodel").exists()
 
@@ -192,7 +193,7 @@ def test_export_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch:
     onnx.save(network().proto("out/1"), source)
 
     def dies(path: Path) -> engine.Inspected:
-        raise engine.EngineError("its process ended with SIGILL")
+        raise WorkerError("its process ended with SIGILL")
 
     monkeypatch.setattr(engine, "inspect", dies)
     with pytest.raises(ModelError, match="coreai-core does not take the program: its process ended with SIGILL"):
