@@ -13,8 +13,6 @@ Dialect = Literal["trt8", "trt10"]
 
 FIRST_TYPED = Version(10, 0)
 """Since then a network may be strongly typed; from 11 on every one is."""
-LAST_CALIBRATED = Version(10, 99)
-"""The last versions that read calibration caches."""
 OLDEST = Version(8, 6)
 """Of boards that are not named."""
 NEWEST = Version(11, 99)
