@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,10 +37,25 @@ def linted(models: Mapping[str, ir.Model], board: Board) -> tuple[Finding, ...]:
     return gathered(dict.fromkeys(found))  # what stands in several of the models is told once
 
 
-def built(paths: Iterable[Path]) -> tuple[Finding, ...]:
-    """Of which files TensorRT for RTX, where it is installed, builds no engine; it needs no GPU for that."""
-    if not oracle.installed():
-        return ()
+class Builds:
+    """Engines of emitted files by TensorRT for RTX, which needs no GPU for that; none where it is not installed.
+
+    Args:
+        paths: the files.
+        ahead: begin at once, beside whatever else is done, rather than when somebody asks.
+    """
+
+    def __init__(self, paths: Iterable[Path], *, ahead: bool) -> None:
+        self._paths = tuple(paths) if oracle.installed() else ()
+        self._started = ThreadPoolExecutor(1).submit(_built, self._paths) if ahead and self._paths else None
+
+    @functools.cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """The files of which it builds none."""
+        return _built(self._paths) if self._started is None else self._started.result()
+
+
+def _built(paths: Iterable[Path]) -> tuple[Finding, ...]:
     found = []
     for path in paths:
         try:

@@ -13,6 +13,7 @@ from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tensorrt.companions import check_companions
+from edgeport.targets.tensorrt.proof import Builds
 from edgeport.targets.values import dtype_of, spec_of
 from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.runner import Verdict
@@ -27,11 +28,13 @@ class OnnxFileRunner:
         path: the file.
         graph: the canonical graph it was lowered from; gives names, shapes and dtypes.
         companions: float files beside it, which are checked on the first sample.
+        builds: of which files an engine can be built.
     """
 
     path: Path
     graph: ir.Model
     companions: tuple[Path, ...] = ()
+    builds: Builds | None = None
     _seen: tuple[Finding, ...] | None = None
 
     @property
@@ -51,8 +54,8 @@ class OnnxFileRunner:
 
     @property
     def remarks(self) -> tuple[Finding, ...]:
-        """What the first sample showed about its companions."""
-        return self._seen or ()
+        """What the first sample showed about its companions, and of what NVIDIA's builder makes no engine."""
+        return (*(self._seen or ()), *(self.builds.findings if self.builds is not None else ()))
 
     def run(self, sample: Sample) -> dict[str, Array]:
         """Runs one sample (batch axis included) and returns every output by name.

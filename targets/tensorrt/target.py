@@ -23,7 +23,7 @@ from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
-from edgeport.targets.tensorrt.proof import linted, parsed
+from edgeport.targets.tensorrt.proof import Builds, linted, parsed
 from edgeport.targets.tensorrt.rtx import build_engines, require_builder
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
 from edgeport.targets.tensorrt.save import save
@@ -117,13 +117,19 @@ class TensorrtTarget:
         if artifact.path.suffix == SUFFIX:
             return EngineRunner(artifact.path, graph)
         floats = (path for path in artifact.files if path.name.endswith((".fp32.onnx", ".fp16.onnx")))
-        return OnnxFileRunner(artifact.path, graph, tuple(path for path in floats if path != artifact.path))
+        beside = tuple(path for path in floats if path != artifact.path)
+        shipped = [path for path in (artifact.path, self._twin(artifact)) if path.exists()]
+        # Of the float twin of a drift ladder nobody asks what can be built.
+        return OnnxFileRunner(artifact.path, graph, beside, Builds(shipped, ahead=artifact.precision != "fp32"))
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> TwinRunner | None:
         """The quantized file's twin with halves, where there is one."""
-        path = artifact.path
-        twin = path.with_name(f"{path.name.removesuffix(self.suffix)}{TWIN}{self.suffix}")
+        twin = self._twin(artifact)
         return TwinRunner(OnnxFileRunner(twin, graph)) if twin.exists() else None
+
+    def _twin(self, artifact: Artifact) -> Path:
+        path = artifact.path
+        return path.with_name(f"{path.name.removesuffix(self.suffix)}{TWIN}{self.suffix}")
 
 
 def _chosen_there(plan: Plan, models: Mapping[str, ir.Model]) -> tuple[Finding, ...]:
