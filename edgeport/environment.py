@@ -44,7 +44,7 @@ def doctor() -> Result:
         "platform": f"{sys.platform} {platform.machine()}",
         "cpus": os.cpu_count(),
         "cache": str(cache_folder()),
-        "versions": tool_versions([*toolchains, "torch", "tokenizers"]),
+        "versions": tool_versions([*toolchains, "tensorrt-rtx", "tokenizers", "torch"]),
         "targets": able,
     }
     return Result(facts, tuple(findings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -123,13 +124,18 @@ def _calibrate(result: Result, console: Console) -> None:
 
 
 def _targets(result: Result, console: Console) -> None:
-    """One row a target."""
-    table = new_table("", "target", "file", "precisions", "devices", "toolchain")
+    """One row a target, and its devices below: one target has many, and their names would leave the others no room."""
+    table = new_table("", "target", "file", "precisions", "toolchain")
+    devices = new_table("Devices, for --profile", "target", "devices")
     for name, facts in result.facts["targets"].items():
         toolchain = f"missing: pip install 'edgeport[{name}]'" if facts["missing"] else "installed"
-        cells = (name, facts["suffix"], ", ".join(facts["precisions"]), ", ".join(facts["profiles"]), toolchain)
+        cells = (name, facts["suffix"], ", ".join(facts["precisions"]), toolchain)
         table.add_row(*(plain_text(cell) for cell in cells))
+        if facts["profiles"]:
+            listed = fill(", ".join(facts["profiles"]), 64, break_on_hyphens=False)
+            devices.add_row(plain_text(name), plain_text(listed))
     console.print(table)
+    console.print(devices)
 
 
 def _doctor(result: Result, console: Console) -> None:

@@ -14,6 +14,7 @@ import pytest
 import edgeport
 from edgeport.cli.commands import cli
 from edgeport.cli.main import run
+from edgeport.targets.registry import profile_names
 
 COMMANDS = ("calibrate", "doctor", "export", "inspect", "targets", "validate")
 ENVELOPE_KEYS = ["schema_version", "command", "ok", "result", "findings", "error"]
@@ -135,6 +136,15 @@ def test_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setattr(api, "targets", interrupted)
     assert run(["targets", "--json"]) == 130
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 130
+
+
+def test_the_table_of_targets_is_as_wide_as_a_page_and_holds_every_device_in_one_piece(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["targets"]) == 0
+    piped = capsys.readouterr().out
+    assert max(map(len, piped.splitlines())) < 180, "in a pipe nothing is cut, so that a cell's length is the table's"
+    assert set(profile_names()) <= set(piped.replace(",", " ").split())
 
 
 def test_targets_and_doctor_as_tables_and_json() -> None:
