@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import onnx_ir as ir
@@ -15,7 +15,6 @@ from edgeport.calibration.collect import collect
 from edgeport.calibration.identity import graph_digest
 from edgeport.calibration.samples import SampleSource
 from edgeport.calibration.statistics import FORMAT, Request, Statistics
-from edgeport.side_branches import with_branches
 
 _KIND = "statistics"
 _NONE: Mapping[str, int] = {}
@@ -27,7 +26,6 @@ def cached_collect(
     requests: Mapping[str, Request],
     *,
     powers: Mapping[str, int] = _NONE,
-    forms: Sequence[ir.Model] = (),
     progress: Callable[[int], None] | None = None,
     use_cache: bool = True,
 ) -> Statistics:
@@ -38,7 +36,6 @@ def cached_collect(
         source: the samples.
         requests: see `collect`.
         powers: see `collect`.
-        forms: see `collect`.
         progress: called with the number of samples done; not at all if the statistics come from the cache.
         use_cache: False neither reads nor writes the cache.
 
@@ -47,15 +44,15 @@ def cached_collect(
         ModelError: see `collect`.
     """
     if not use_cache:
-        return collect(graph, source, requests, powers=powers, forms=forms, progress=progress)
-    key = _key(with_branches(graph, forms, requests), source, requests, powers)
+        return collect(graph, source, requests, powers=powers, progress=progress)
+    key = _key(graph, source, requests, powers)
     payload = read_cached(_KIND, key)
     if payload is not None:
         try:
             return Statistics.from_bytes(payload)
         except ValueError:
             pass  # not damaged, yet unreadable: written by something else; collected and written anew below
-    statistics = collect(graph, source, requests, powers=powers, forms=forms, progress=progress)
+    statistics = collect(graph, source, requests, powers=powers, progress=progress)
     write_cached(_KIND, key, statistics.to_bytes())
     return statistics
 

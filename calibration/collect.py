@@ -19,7 +19,6 @@ from edgeport.errors import CalibrationError, ModelError
 from edgeport.inner import expose, observable
 from edgeport.onnx_session import open_session, session_options
 from edgeport.sample import Array, Sample
-from edgeport.side_branches import with_branches
 
 _NONE: Mapping[str, int] = {}
 _FLOATS = {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}  # None: the type is not inferred
@@ -32,7 +31,6 @@ def collect(
     requests: Mapping[str, Request],
     *,
     powers: Mapping[str, int] = _NONE,
-    forms: Sequence[ir.Model] = (),
     progress: Callable[[int], None] | None = None,
     threads: int = 1,
 ) -> Statistics:
@@ -46,7 +44,6 @@ def collect(
         requests: value name (a graph input or an inner value included, see `edgeport.inner`) -> whether extremes are
             enough or a histogram is needed.
         powers: value name -> the axis along which the mean squares of its channels are wanted.
-        forms: other forms of the graph, which compute requested values that it does not have (see `observed_form`).
         progress: called with the number of samples done, after each.
         threads: ONNX Runtime's intra-op threads.
 
@@ -56,12 +53,11 @@ def collect(
         ModelError: ONNX Runtime cannot load or run the graph.
     """
     names = dict.fromkeys((*requests, *powers))
-    whole = with_branches(graph, forms, names)
-    _check_requests(whole, names)
+    _check_requests(graph, names)
     inputs = {v.name for v in graph.graph.inputs if v.name}
     accumulators = {name: TensorAccumulator(name, request) for name, request in requests.items()}
     channels: dict[str, ChannelPowers] = {}
-    session = _Session(whole, [n for n in names if n not in inputs], threads)
+    session = _Session(graph, [n for n in names if n not in inputs], threads)
     done = 0
     for done, sample in enumerate(samples, 1):
         seen = session.run(sample)

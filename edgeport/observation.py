@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeport.calibration import Statistics, cached_collect, check_samples, graph_digest
@@ -13,6 +13,7 @@ from edgeport.findings import Finding
 from edgeport.planning import Assigned, forms_to_observe, powers_to_observe, tensors_to_observe
 from edgeport.preparation import Prepared
 from edgeport.progress import Progress, counter
+from edgeport.side_branches import with_branches
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,17 @@ def observe(
         raise CalibrationError("no calibration samples were given (--calib)")
     findings = check_samples(datasets.calibration, allow_suspicious=allow_suspicious)
     count = counter(progress, "calibrate", len(datasets.calibration))
+    whole = with_branches(prepared.canonical, forms_to_observe(needing), names)
     statistics = cached_collect(
-        prepared.canonical,
+        whole,
         datasets.calibration,
         dict.fromkeys(names, "histogram"),
         powers=powers,
-        forms=forms_to_observe(needing),
         progress=count,
         use_cache=cache,
     )
+    if whole is not prepared.canonical:
+        statistics = replace(statistics, graph=graph_digest(prepared.canonical))  # whose values they are
     return Observed(statistics, (*findings, *statistics.findings()))
 
 

@@ -21,6 +21,7 @@ from edgeport.errors import UsageError
 from edgeport.passes import canonicalize
 from edgeport.planning import assign_for, forms_to_observe, plan_for, tensors_to_observe
 from edgeport.quantize.plan import Plan
+from edgeport.side_branches import with_branches
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.cache import CalibrationCache, calibration_cache, can_name
 from edgeport.targets.tensorrt.cache_form import in_cache_form
@@ -77,7 +78,7 @@ def made(proto, data, board, method="min-max"):
     graph = canonicalize(ir.from_proto(proto))
     assigned = assign_for(graph, tensorrt_scheme("int8", board))
     wanted = dict.fromkeys(tensors_to_observe([assigned]), "histogram")
-    statistics = collect(graph, data, wanted, forms=forms_to_observe([assigned]))
+    statistics = collect(with_branches(graph, forms_to_observe([assigned]), wanted), data, wanted)
     plan = plan_for(graph, assigned, statistics, method)
     model = lower_opset(in_cache_form(graph, board), board.opset)
     content, findings = calibration_cache(model, plan, board)

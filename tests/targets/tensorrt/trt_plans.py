@@ -11,6 +11,7 @@ from edgeport.calibration import collect
 from edgeport.planning import Assigned, assign_for, forms_to_observe, plan_for, powers_to_observe, tensors_to_observe
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme_options import mixed
+from edgeport.side_branches import with_branches
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.scheme import tensorrt_scheme
 
@@ -50,11 +51,10 @@ def planned(
     statistics = None
     if names := tensors_to_observe([assigned]):
         statistics = collect(
-            model,
+            with_branches(model, forms_to_observe([assigned]), names),
             samples,
             dict.fromkeys(names, "histogram"),
             powers=powers_to_observe([assigned]),
-            forms=forms_to_observe([assigned]),
         )
     plan = plan_for(model, assigned, statistics, method)
     return assigned, Plan(**{**vars(plan), "device": device})
