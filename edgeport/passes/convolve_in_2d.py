@@ -43,12 +43,13 @@ def _rewrite(model: ir.Model, node: ir.Node, kernels: dict[ir.Value, ir.Value]) 
         others[0] = kernels[weight]
     site = Site(model, node)
     axis = site.constant("axis", np.asarray([3], np.int64))
-    flat = site.op(node.op_type, [site.op("Unsqueeze", [x, axis], "2d"), *others], "flat", **_attributes(node))
+    flat = site.op(node.op_type, [site.op("Unsqueeze", [x, axis], "2d"), *others], "flat", **attributes_in_2d(node))
     take_over(y, "Squeeze", [flat, axis])
     return True
 
 
-def _attributes(node: ir.Node) -> dict[str, Attribute]:
+def attributes_in_2d(node: ir.Node) -> dict[str, Attribute]:
+    """The attributes of such a node with a second axis of size 1."""
     kept: dict[str, Attribute] = {name: attribute.value for name, attribute in node.attributes.items()}
     for name, neutral in _PER_AXIS.items():
         along = get_ints(node, name)

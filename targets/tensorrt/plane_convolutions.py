@@ -9,16 +9,13 @@ where weights come from a DequantizeLinear, and an Unsqueeze between the two wou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as ir
 
-from edgeport.passes.edit import Attribute, add_initializer, constant, get_ints, insert_before, producer, take_over
+from edgeport.passes.convolve_in_2d import attributes_in_2d
+from edgeport.passes.edit import Attribute, add_initializer, constant, insert_before, producer, take_over
 
 _PLANE = ":plane"
-_ONE_MORE: Mapping[str, int] = {"kernel_shape": 1, "strides": 1, "dilations": 1, "output_padding": 0, "output_shape": 1}
-"""Attributes with one number an axis -> the number of the axis of size 1."""
 
 
 def plane_convolutions(model: ir.Model) -> None:
@@ -34,7 +31,7 @@ def plane_convolutions(model: ir.Model) -> None:
         operands = [_with_axis(model, value, axes, node, made) for value in (x, weight)]
         y = node.outputs[0]
         plane = insert_before(
-            node, node.op_type, [*operands, *node.inputs[2:]], _attributes(node), name=f"{y.name}{_PLANE}"
+            node, node.op_type, [*operands, *node.inputs[2:]], attributes_in_2d(node), name=f"{y.name}{_PLANE}"
         )
         plane.type, plane.shape = y.type, _longer(y.shape)
         take_over(y, "Squeeze", [plane, axes])
@@ -69,7 +66,8 @@ def _with_axis(
         assert scale is not None, "Q/DQ are written with three inputs"
         assert zero is not None, "Q/DQ are written with three inputs"
         longer = _with_axis(model, source, axes, node, made)
-        result = insert_before(node, node.op_type, [longer, scale, zero], _values(node), name=name)
+        attributes: dict[str, Attribute] = {key: attribute.value for key, attribute in node.attributes.items()}
+        result = insert_before(node, node.op_type, [longer, scale, zero], attributes, name=name)
         result.type, result.shape = (scale if node.op_type == "DequantizeLinear" else zero).type, longer.shape
     elif stored is not None:
         result = add_initializer(model, name, stored[..., None])
@@ -82,18 +80,3 @@ def _with_axis(
 
 def _longer(shape: ir.Shape | None) -> ir.Shape | None:
     return None if shape is None else ir.Shape([*shape, 1])
-
-
-def _values(node: ir.Node) -> dict[str, Attribute]:
-    return {name: attribute.value for name, attribute in node.attributes.items()}
-
-
-def _attributes(node: ir.Node) -> dict[str, Attribute]:
-    """The attributes of a convolution with one more axis of size 1."""
-    found = _values(node)
-    for name, more in _ONE_MORE.items():
-        if (given := get_ints(node, name)) is not None:
-            found[name] = [*given, more]
-    if (pads := get_ints(node, "pads")) is not None:
-        found["pads"] = [pads[0], 0, pads[1], 0]
-    return found

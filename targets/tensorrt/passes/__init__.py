@@ -1,1 +1,1 @@
-"""Graph passes that only this target needs and that rest on what targets share."""
+"""Graph passes that rest on what targets share, such as windows; all others stand in `edgeport.passes`."""

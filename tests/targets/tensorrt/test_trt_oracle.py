@@ -26,7 +26,6 @@ from edgeport.targets.registry import load_profile
 from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.models import models_of
-from edgeport.targets.tensorrt.passes import read_otherwise  # noqa: F401  (registers its passes)
 from edgeport.targets.tensorrt.rtx import build_engines
 from edgeport.targets.tensorrt.target import TENSORRT
 from edgeport.targets.worker_process import WorkerProcess
