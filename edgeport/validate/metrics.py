@@ -81,10 +81,11 @@ def check_comparable(name: str, reference: Array, compared: Array, *, what: str,
         ModelError: they differ, or their dtype has no distance (complex).
     """
     if reference.shape != compared.shape:
-        raise ModelError(
-            f"output {name!r}: {what} give shapes {list(compared.shape)} and {list(reference.shape)} for one sample; "
-            "they are not the same model"
-        )
+        why = "they are not the same model"
+        if reference.ndim == compared.ndim:
+            why += ", or values decide how much comes out (NonMaxSuppression, NonZero): then end the model before that"
+        shapes = f"{list(compared.shape)} and {list(reference.shape)}"
+        raise ModelError(f"output {name!r}: {what} give shapes {shapes} for one sample; {why}")
     same = reference.dtype == compared.dtype or (any_float and is_float(reference.dtype) and is_float(compared.dtype))
     if not same:
         raise ModelError(f"output {name!r}: {what} give dtypes {compared.dtype} and {reference.dtype}")

@@ -110,6 +110,8 @@ def _way_out(objection: Objection, board: Board) -> str:
     if not board.name:
         return later
     newer = [other for other in _boards() if other.device == board.device and other.oldest >= since]
+    if not newer and objection.code == "unsupported-dtype":
+        return f"have float32 or int32 instead: {later}, which no JetPack brings to {board.device}"
     if not newer:
         return f"{later}, which no JetPack brings to {board.device}"
     return f"{later}: --profile {min(newer, key=lambda other: other.oldest).name}"

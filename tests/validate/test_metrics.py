@@ -62,6 +62,14 @@ def test_nonfinite_artifact_values_are_counted_and_leave_no_figure() -> None:
     assert got.top1_agreement == 0.5  # a row with NaN has no answer
 
 
+def test_shapes_that_values_decide_on_have_a_way_out() -> None:
+    a = np.zeros((4, 512), np.int64)
+    with pytest.raises(ModelError, match=r"\[4, 515\] and \[4, 512\] .* NonZero\): then end the model before"):
+        drift([(a, np.zeros((4, 515), np.int64))])
+    with pytest.raises(ModelError, match="not the same model$"):
+        drift([(a, a[0])])
+
+
 def test_infinity_that_the_artifact_does_not_repeat() -> None:
     got = drift([(np.array([-np.inf, 1.0], np.float32), np.array([-3e38, 1.0], np.float32))])
     assert (got.nonfinite, got.reference_nonfinite, got.sqnr_db, got.identical) == (0, 1, None, False)

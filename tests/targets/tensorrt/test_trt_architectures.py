@@ -56,6 +56,6 @@ def test_the_twin_with_halves_takes_weights_whose_scales_are_too_fine_for_halves
     files = models_of(model, plan, board_of(THOR))
     single, half = (OnnxRunner(files[kind], optimize=False).run(g.inputs) for kind in ("int8", "int8-fp16"))
     for name, expected in single.items():
-        # Half a step of float16 is 2^-12 of a number; sums of 27 and 144 of them, and one int8 step (1/127 of the largest
-        # activation) where that moves one over a boundary, which few do.
+        # Half a step of float16 is 2^-12 of a number; sums of 27 and 144 of them, and one int8 step (1/127 of the
+        # largest activation) where that moves one over a boundary, which few do.
         assert np.abs(half[name] - expected).max() < 0.03 * np.abs(expected).max()

@@ -193,6 +193,14 @@ def test_an_objection_names_the_way_out(case: str, profile: str, hint: str) -> N
     assert [found.hint for found in objections(ir.from_proto(CASES[case].model()), board)] == [hint]
 
 
+def test_pixels_that_a_board_never_takes_come_as_another_type() -> None:
+    cast = Case("Cast", {"a": ones(3, dtype=np.uint8)}, "", attributes={"to": TensorProto.FLOAT})
+    board = board_of(facts_of(load_profile("jetson-xavier-jp4")))
+    (found,) = objections(ir.from_proto(cast.model()), board)
+    assert found.hint is not None
+    assert found.hint.startswith("have float32 or int32 instead: ")
+
+
 def test_nodes_of_bodies_are_asked_about_too() -> None:
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Det", ["s"], ["d"], name="inner"),
