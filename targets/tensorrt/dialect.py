@@ -29,9 +29,6 @@ def quantized_graph(graph: ir.Model, plan: Plan) -> ir.Model:
     if board_of(plan.device).dialect == "trt8":
         _float_weights(quantized, graph, plan)
     plane_convolutions(quantized)
-    for value in tuple(quantized.graph.initializers.values()):
-        if not value.uses() and not value.is_graph_output():
-            del quantized.graph.initializers[value.name or ""]
     return quantized
 
 

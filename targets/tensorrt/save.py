@@ -11,15 +11,12 @@ _LARGEST_FILE = 2**31 - 2**26
 
 
 def save(model: ir.Model, path: Path) -> tuple[Path, ...]:
-    """Writes a model without the constants that nothing reads; where one file cannot hold them, they lie beside it.
+    """Writes a model; where one file cannot hold its constants, they lie beside it.
 
     Returns:
         The file, and the one with the constants if there is one.
     """
     model.producer_name, model.producer_version = "edgeport", None
-    for value in tuple(model.graph.initializers.values()):
-        if not value.uses() and not value.is_graph_output():
-            del model.graph.initializers[value.name or ""]
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
     if size < _LARGEST_FILE:
         path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))

@@ -98,7 +98,7 @@ def _ir_version(model: ir.Model) -> int:
 
 
 def _forget_unread(graph: ir.Graph) -> None:
-    """Constants that became attributes."""
+    """Constants that became attributes, or have another form by now."""
     for name, value in list(graph.initializers.items()):
         if not value.uses() and not value.is_graph_output() and not value.is_graph_input():
             del graph.initializers[name]
