@@ -17,6 +17,7 @@ from edgeport.errors import ModelError, ToolchainError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
+from edgeport.targets.tensorrt.log import Lines, listening
 from edgeport.targets.tensorrt.version import Version
 from edgeport.targets.values import dtype_of, spec_of
 from edgeport.validate.onnx_runner import check_sample
@@ -89,11 +90,11 @@ def serialized(trt: Any, model: Path, mode: str, version: Version) -> bytes:
     Raises:
         ModelError: TensorRT does not parse the model or finds no kernels for it.
     """
-    log, logger = _logger(trt)
+    log, logger = listening(trt)
     try:
         builder = trt.Builder(logger)
     except TypeError as error:  # how the bindings say that there is no builder
-        raise _refused(f"TensorRT does not start ({'; '.join(log) or error})") from error
+        raise _refused(f"TensorRT does not start ({_errors(log) or error})") from error
     network = builder.create_network(_network_flags(trt, mode, version))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(model)):
@@ -108,8 +109,12 @@ def serialized(trt: Any, model: Path, mode: str, version: Version) -> bytes:
     return bytes(engine)
 
 
-def _said(log: Sequence[str]) -> str:
-    return "; ".join(log) or "it gives no reason"
+def _said(log: Lines) -> str:
+    return _errors(log) or "it gives no reason"
+
+
+def _errors(log: Lines) -> str:
+    return "; ".join(" ".join(text.split()) for kind, text in log if kind == "ERROR")
 
 
 def _network_flags(trt: Any, mode: str, version: Version) -> int:
@@ -204,18 +209,3 @@ def _refused(reason: str) -> ToolchainError:
 def _script(name: str) -> dict[str, Any]:
     """What one of the scripts for the board defines; they are files to copy, not modules."""
     return runpy.run_path(str(_SCRIPTS / f"{name}.py"))
-
-
-def _logger(trt: Any) -> tuple[list[str], Any]:
-    """TensorRT's errors as they come, and the logger that collects them."""
-    log: list[str] = []
-
-    class Collecting(trt.ILogger):  # type: ignore[misc]  # NVIDIA's interface is a class to derive from
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, text: str) -> None:
-            if severity in (trt.ILogger.INTERNAL_ERROR, trt.ILogger.ERROR):
-                log.append(" ".join(text.split()))
-
-    return log, Collecting()

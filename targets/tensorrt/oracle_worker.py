@@ -9,10 +9,10 @@ is collected and never printed.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeport.targets.tensorrt.log import Lines, listening
 from edgeport.targets.worker_process import DECLINED, DONE, serve
 
 _PLACE = re.compile(r"^\S*\.(?:cpp|h|cu):\d+: ")
@@ -23,17 +23,6 @@ _OF_COURSE = re.compile(r"cudaError|Make sure (?:in|out)put .* has Int64 binding
 
 Said = tuple[str, str, str, str]
 """One sentence of NVIDIA's parser: `rejects` or `warns`, its words in one line, node and operator (empty if none)."""
-
-
-@dataclass
-class _Log:
-    """Warnings and errors since the last `clear`."""
-
-    lines: list[tuple[str, str]] = field(default_factory=list)
-
-    def words(self, severity: str) -> list[str]:
-        found = (_PLACE.sub("", _one_line(text)) for kind, text in self.lines if kind == severity)
-        return [text for text in dict.fromkeys(found) if text]
 
 
 def main() -> None:
@@ -65,20 +54,26 @@ def answer(request: tuple[Any, ...]) -> tuple[str, Any]:
 
 def _parse(trt: Any, model: str | bytes) -> tuple[list[Said], Any]:
     """What the parser says of a file (a path, whose external data lies beside it) or of its bytes; and the network."""
-    log, logger = _logger(trt)
+    log, logger = listening(trt)
     builder = trt.Builder(logger)
     network = builder.create_network(0)
     parser = trt.OnnxParser(network, logger)
     parsed = parser.parse(model) if isinstance(model, bytes) else parser.parse_from_file(model)
-    said: list[Said] = [("warns", text, "", "") for text in log.words("WARNING")]
+    said: list[Said] = [("warns", text, "", "") for text in _all(log, "WARNING")]
     for index in range(parser.num_errors):
         error = parser.get_error(index)
         said.append(("rejects", _words(error), error.node_name(), error.node_operator()))
     if parsed and not network.num_outputs:
         said.append(("rejects", "it finds no graph in it", "", ""))
     if not parsed and not parser.num_errors:
-        said.append(("rejects", "; ".join(log.words("ERROR")) or "it gives no reason", "", ""))
+        said.append(("rejects", "; ".join(_all(log, "ERROR")) or "it gives no reason", "", ""))
     return said, (log, builder, network, parser)
+
+
+def _all(log: Lines, severity: str) -> list[str]:
+    """What was logged of a severity, each sentence once."""
+    found = (_PLACE.sub("", _one_line(text)) for kind, text in log if kind == severity)
+    return [text for text in dict.fromkeys(found) if text]
 
 
 def _one_line(text: str) -> str:
@@ -102,35 +97,20 @@ def _build(trt: Any, model: str | bytes, path: str, capabilities: tuple[str, ...
     config.num_compute_capabilities = len(capabilities)
     for index, name in enumerate(capabilities):
         config.set_compute_capability(getattr(trt.ComputeCapability, name), index)
-    log.lines.clear()
+    log.clear()
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        return DECLINED, "; ".join(log.words("ERROR")) or "it gives no reason"
+        return DECLINED, "; ".join(_all(log, "ERROR")) or "it gives no reason"
     Path(path).write_bytes(bytes(engine))
     return DONE, None
 
 
 def _importers(trt: Any, op_types: tuple[str, ...]) -> list[str]:
     """Those of the operators that the parser has an importer or a built-in plugin for."""
-    _, logger = _logger(trt)
+    _, logger = listening(trt)
     builder = trt.Builder(logger)
     parser = trt.OnnxParser(builder.create_network(0), logger)
     return [op_type for op_type in op_types if parser.supports_operator(op_type)]
-
-
-def _logger(trt: Any) -> tuple[_Log, Any]:
-    log = _Log()
-
-    class Collecting(trt.ILogger):  # type: ignore[misc]  # NVIDIA's interface is a class to derive from
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-
-        def log(self, severity: Any, text: str) -> None:
-            kind = str(severity).rsplit(".", 1)[-1]
-            if kind in ("WARNING", "ERROR", "INTERNAL_ERROR"):
-                log.lines.append(("WARNING" if kind == "WARNING" else "ERROR", text))
-
-    return log, Collecting()
 
 
 if __name__ == "__main__":
