@@ -10,7 +10,7 @@ from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
 from edgeport.targets.tensorrt.cache_form import in_cache_form
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.targets.tensorrt.forms import in_own_forms
-from edgeport.targets.tensorrt.opset import lower_opset
+from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.targets.tensorrt.typed import with_halves
 from edgeport.targets.unit_vectors import with_unit_vectors
 

@@ -25,7 +25,7 @@ from edgeport.side_branches import with_branches
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.cache import CalibrationCache, calibration_cache, can_name
 from edgeport.targets.tensorrt.cache_form import in_cache_form
-from edgeport.targets.tensorrt.opset import lower_opset
+from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.targets.tensorrt.scheme import tensorrt_scheme
 from edgeport.targets.tensorrt.version import Version
 

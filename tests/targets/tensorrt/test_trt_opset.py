@@ -12,7 +12,7 @@ import pytest
 from onnx_ir.passes.common import NameFixPass
 
 from edgeport.errors import ModelError
-from edgeport.targets.tensorrt.opset import lower_opset
+from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.targets.tensorrt.opset.lower import attempt
 
 OPSETS = (13, 17, 18, 19, 20, 21)
