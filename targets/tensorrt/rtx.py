@@ -30,24 +30,23 @@ def require_builder(board: Board) -> None:
         )
 
 
-def build_engines(onnx: Path, out: Path, name: str, board: Board) -> tuple[tuple[Path, ...], tuple[Finding, ...]]:
-    """Writes `out/name.rtx`, one engine for as many of the board's GPUs as it builds for.
+def build_rtx(onnx: Path, stem: Path, board: Board) -> tuple[Path, tuple[Finding, ...]]:
+    """Writes `stem.rtx`, one engine for as many of the board's GPUs as it builds for.
 
     Args:
         onnx: the file that it is built from.
-        out: an existing folder.
-        name: of the engine, e.g. `model.int8`.
+        stem: the engine's path without its suffix, e.g. `out/model.int8`.
         board: names the GPUs.
 
     Returns:
-        The files; and a warning for GPUs that the engine is not for, with the reason.
+        The file; and a warning for GPUs that the engine is not for, with the reason.
 
     Raises:
         ToolchainError: TensorRT for RTX is not installed.
         ModelError: it builds for none of the GPUs.
     """
     require_builder(board)
-    path = out / f"{name}{SUFFIX}"
+    path = stem.with_name(f"{stem.name}{SUFFIX}")
     fit, reasons = board.gpus, dict[str, str]()
     try:
         engine = oracle.build(onnx, fit)
@@ -57,7 +56,7 @@ def build_engines(onnx: Path, out: Path, name: str, board: Board) -> tuple[tuple
             raise _refusal(onnx, reasons) from None
         engine = oracle.build(onnx, fit)
     path.write_bytes(engine)
-    return (path,), tuple(_left_out(path, gpu, reason) for gpu, reason in reasons.items())
+    return path, tuple(_left_out(path, gpu, reason) for gpu, reason in reasons.items())
 
 
 def _fitting(onnx: Path, gpus: Sequence[str]) -> tuple[tuple[str, ...], dict[str, str]]:

@@ -14,7 +14,7 @@ from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
-from edgeport.targets.tensorrt.board import board_of, remarks_on_board
+from edgeport.targets.tensorrt.board import Board, board_of, remarks_on_board
 from edgeport.targets.tensorrt.bundle import write_bundle
 from edgeport.targets.tensorrt.cache import calibration_cache
 from edgeport.targets.tensorrt.engine import SUFFIX, EngineRunner, build_engine, check_device
@@ -24,7 +24,7 @@ from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.proof import Builds, linted, parsed
-from edgeport.targets.tensorrt.rtx import build_engines, require_builder
+from edgeport.targets.tensorrt.rtx import build_rtx, require_builder
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
 from edgeport.targets.tensorrt.save import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
@@ -74,22 +74,20 @@ class TensorrtTarget:
         """
         board = board_of(plan.device)
         models = models_of(graph, plan, board)
-        remarks = (*linted(models, board), *_chosen_there(plan, models))
+        remarks = [*linted(models, board), *_chosen_there(plan, models)]
         paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
         main = paths[plan.precision if plan.precision in paths else "fp32"][0]
         files = [path for written in paths.values() for path in written]
         cache = None
         if has_cache(plan, board):
-            content, uncovered = calibration_cache(models["fp32"], plan, board)
-            cache = out / CACHE
-            cache.write_bytes(content)
+            cache, uncovered = _written_cache(models["fp32"], plan, board, out)
             files.append(cache)
-            remarks = (*remarks, *uncovered)
-        remarks = (*remarks, *parsed(written[0] for written in paths.values()))
+            remarks += uncovered
+        remarks += parsed(written[0] for written in paths.values())
         if board.engine:
-            engines, left_out = build_engines(main, out, f"{name}.{plan.precision}", board)
-            files += engines
-            remarks = (*remarks, *left_out)
+            engine, left_out = build_rtx(main, out / f"{name}.{plan.precision}", board)
+            files.append(engine)
+            remarks += left_out
         else:
             files += write_bundle(graph, plan, board, out, name, paths, cache)
         facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect}
@@ -98,7 +96,7 @@ class TensorrtTarget:
             files.append(main)
             facts |= built
         facts["bytes"] = main.stat().st_size
-        return Artifact(self.name, plan.precision, main, tuple(sorted(files)), remarks, facts)
+        return Artifact(self.name, plan.precision, main, tuple(sorted(files)), tuple(remarks), facts)
 
     def lint(self, model: ir.Model, path: Path, profile: Profile) -> list[Finding]:
         """What any ONNX file breaks of TensorRT's rules on that device, see `edgeport.linting.Lints`."""
@@ -130,6 +128,13 @@ class TensorrtTarget:
     def _twin(self, artifact: Artifact) -> Path:
         path = artifact.path
         return path.with_name(f"{path.name.removesuffix(self.suffix)}{TWIN}{self.suffix}")
+
+
+def _written_cache(float_model: ir.Model, plan: Plan, board: Board, out: Path) -> tuple[Path, tuple[Finding, ...]]:
+    content, uncovered = calibration_cache(float_model, plan, board)
+    path = out / CACHE
+    path.write_bytes(content)
+    return path, uncovered
 
 
 def _chosen_there(plan: Plan, models: Mapping[str, ir.Model]) -> tuple[Finding, ...]:

@@ -26,7 +26,7 @@ from edgeport.targets.registry import load_profile
 from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.models import models_of
-from edgeport.targets.tensorrt.rtx import build_engines
+from edgeport.targets.tensorrt.rtx import build_rtx
 from edgeport.targets.tensorrt.target import TENSORRT
 from edgeport.targets.worker_process import WorkerProcess
 
@@ -144,7 +144,7 @@ def test_gpus_without_the_element_type_are_left_out_of_the_engine(tmp_path: Path
     path = tmp_path / "m.fp8.onnx"
     onnx.save(fp8_product(), path)
     board = board_of(facts_of(DESKTOP))
-    (engine,), findings = build_engines(path, tmp_path, "m.fp8", board)
+    engine, findings = build_rtx(path, tmp_path / "m.fp8", board)
     assert engine.read_bytes() == oracle.build(path, ("SM89", "SM120"))
     assert [one.message.split(":")[0] for one in findings] == [
         "m.fp8.rtx is not for GPUs of compute capability 8.0",
@@ -158,7 +158,7 @@ def test_what_builds_for_no_gpu_is_refused_with_its_reason(tmp_path: Path) -> No
     path = tmp_path / "m.onnx"
     onnx.save(convolution(5), path)
     with pytest.raises(ModelError, match=r"builds no engine of m.onnx: .*failed to broadcast") as caught:
-        build_engines(path, tmp_path, "m", board_of(facts_of(DESKTOP)))
+        build_rtx(path, tmp_path / "m", board_of(facts_of(DESKTOP)))
     assert [one.code for one in caught.value.findings] == ["engine-not-built"] * 4
     assert not list(tmp_path.glob("*.rtx"))
 
