@@ -11,9 +11,15 @@ import glob
 import importlib
 import os
 import sys
+import zipfile
 from typing import Any, Dict, Mapping, Tuple
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError:
+    if __name__ != "__main__":
+        raise
+    sys.exit("cannot run: numpy is missing: sudo apt-get install python3-numpy")
 
 DTYPES = {"FLOAT": "float32", "HALF": "float16", "INT8": "int8", "INT32": "int32", "INT64": "int64", "UINT8": "uint8"}
 DTYPES.update({"BOOL": "bool"})
@@ -80,6 +86,15 @@ class Cuda:
         self.call("cudaMemcpy", target, source, ctypes.c_size_t(array.nbytes), DOWNLOAD)
 
 
+def load_tensorrt() -> Any:
+    """TensorRT's Python package."""
+    try:
+        return importlib.import_module("tensorrt")
+    except ImportError as error:
+        hint = "its Python package is missing, sudo apt-get install python3-libnvinfer, or does not fit this Python"
+        raise EngineError(f"TensorRT cannot be loaded: {hint} ({error})") from None
+
+
 def load_cudart() -> Any:
     """CUDA's runtime library: the system's, or the one that pip installs beside TensorRT."""
     beside = [os.path.join(folder, "nvidia", "*", "lib", "libcudart.so.*") for folder in sys.path]
@@ -104,7 +119,7 @@ class Engine:
     """
 
     def __init__(self, path: str, trt: Any = None) -> None:
-        self.trt = trt or importlib.import_module("tensorrt")
+        self.trt = trt or load_tensorrt()
         self.cuda = Cuda()
         logger = self.trt.Logger(self.trt.Logger.ERROR)
         self.trt.init_libnvinfer_plugins(logger, "")
@@ -207,6 +222,19 @@ def fitted(name: str, array: "np.ndarray[Any, Any]", dtype: "np.dtype[Any]") -> 
     return made
 
 
+def read(path: str) -> Dict[str, Any]:
+    """The arrays of a .npz file."""
+    with open(path, "rb") as stream:
+        if stream.read(2) != b"PK":
+            raise EngineError(f"{path} is no .npz file: numpy.savez writes one, with an array for each input")
+        stream.seek(0)
+        try:
+            with np.load(stream) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise EngineError(f"{path} cannot be read: {error}") from None
+
+
 def say(line: str) -> None:
     """Prints a line in UTF-8: where no language is set, Python 3.6 would take ASCII and stop at a name that is not."""
     sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
@@ -219,9 +247,9 @@ def main() -> int:
         print(__doc__)
         return 2
     try:
-        with np.load(sys.argv[2]) as arrays:
-            outputs: Dict[str, Any] = Engine(sys.argv[1]).run({name: arrays[name] for name in arrays.files})
-    except (EngineError, ImportError, OSError, ValueError) as error:
+        inputs = read(sys.argv[2])
+        outputs: Dict[str, Any] = Engine(sys.argv[1]).run(inputs)
+    except (EngineError, OSError, ValueError) as error:
         say(f"cannot run: {error}")
         return 2
     for name, array in outputs.items():

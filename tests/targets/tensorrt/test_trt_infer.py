@@ -2,6 +2,7 @@
 
 import ast
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -150,9 +151,29 @@ def test_the_command_reads_and_writes_arrays(
     assert "out.x: float32 [2, 3]" in capsys.readouterr().out
     with np.load(outputs) as found:
         np.testing.assert_array_equal(found["out.x"], sample()["x"] * 2)
-    monkeypatch.setattr(sys, "argv", ["infer.py", engine, str(tmp_path / "no.npz")])
+    cut = inputs.read_bytes()[:300]
+    for name, content, said in (
+        ("no", None, "No such file"),
+        ("text", b"x", "is no .npz file"),
+        ("cut", cut, "cut.npz"),
+    ):
+        if content is not None:
+            (tmp_path / f"{name}.npz").write_bytes(content)
+        monkeypatch.setattr(sys, "argv", ["infer.py", engine, str(tmp_path / f"{name}.npz")])
+        assert infer.main() == 2
+        (line,) = capsys.readouterr().out.splitlines()
+        assert line.startswith("cannot run: ")
+        assert said in line
+    monkeypatch.setitem(sys.modules, "tensorrt", None)  # type: ignore[arg-type]  # as where it is not installed
+    monkeypatch.setattr(sys, "argv", ["infer.py", engine, str(inputs)])
     assert infer.main() == 2
-    assert capsys.readouterr().out.startswith("cannot run: ")
+    assert "apt-get install python3-libnvinfer" in capsys.readouterr().out
+
+
+def test_without_numpy_one_line_says_so() -> None:
+    done = subprocess.run([sys.executable, "-S", "-I", str(SCRIPT), "a", "b"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "cannot run: numpy is missing: sudo apt-get install python3-numpy\n"
 
 
 def test_cudas_library_is_looked_for_beside_tensorrt_too(
