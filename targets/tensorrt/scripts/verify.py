@@ -29,6 +29,7 @@ LIMITS = {"margin_db": 6.0, "least_db": 40.0, "margin_equal": 0.02}
 CODES = {"F64": "d", "F32": "f", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U64": "Q", "U32": "I", "U16": "H"}
 CODES.update({"U8": "B", "BOOL": "B"})
 FLOATS = ("F64", "F32", "F16")
+ENTRY = re.compile(r'"name"\s*:\s*"(.*?)"\s*,\s*"dimensions"\s*:\s*"[^"]*"\s*,\s*"values"\s*:\s*\[ ?', re.DOTALL)
 # What TensorRT takes where the model has a type that it lacks, and what it took before version 10.
 TAKEN = {"F64": "F32"}
 TAKEN_BEFORE_10 = {"F64": "F32", "I64": "I32"}
@@ -146,20 +147,30 @@ def compare(index: int, sample: Dict[str, Arrays], found: Dict[str, List[Any]], 
     return good
 
 
-def read_outputs(text: str) -> Dict[str, List[Any]]:
-    """What `trtexec --exportOutput` wrote: output -> its elements.
+def read_outputs(text: str, characters: Dict[str, int]) -> Dict[str, List[Any]]:
+    """What `trtexec --exportOutput` wrote: output -> its elements; `characters` are the sizes of those of uint8.
 
-    It is not always JSON: names stand there as they are, NaN and infinity as C++ prints them, and an output whose size
-    depends on the data starts with a sentence about its shape.
+    It is not always JSON: names stand there as they are, NaN and infinity as C++ prints them, elements of uint8 as the
+    characters with these codes, and an output whose size depends on the data starts with a sentence about its shape.
     """
-    entry = re.compile(
-        r'"name"\s*:\s*"(.*?)"\s*,\s*"dimensions"\s*:\s*"[^"]*"\s*,\s*"values"\s*:\s*\[([^\]]*)\]', re.DOTALL
-    )
     found = {}
-    for name, values in entry.findall(text):
-        values = re.sub(r"^\s*Final shape is .*? reported by the output allocator\.", "", values)
-        found[name] = [number(word) for word in values.replace(",", " ").split()]
+    entry = ENTRY.search(text)
+    while entry is not None:
+        name, start = entry.group(1), entry.end()
+        end = start + 3 * characters.get(name, 0) - 2
+        if name in characters and is_of_characters(text[start : end + 2]):
+            found[name] = [ord(character) & 0xFF for character in text[start:end:3]]
+        else:
+            end = text.find("]", start)
+            values = re.sub(r"^\s*Final shape is .*? reported by the output allocator\.", "", text[start:end])
+            found[name] = [number(word) for word in values.replace(",", " ").split()]
+        entry = ENTRY.search(text, max(start, end))
     return found
+
+
+def is_of_characters(text: str) -> bool:
+    """Whether it is one character an element; digits alone are numbers."""
+    return set(text[1:-2:3]) <= {","} and set(text[2:-2:3]) <= {" "} and text[-2:] == " ]" and not text[:-2:3].isdigit()
 
 
 def number(word: str) -> Any:
@@ -221,9 +232,11 @@ def version_of(trtexec: str, folder: str) -> Tuple[int, ...]:
 
 
 def run(
-    trtexec: str, engine: str, inputs: Arrays, tensorrt: Tuple[int, ...], further: Sequence[str]
+    trtexec: str, engine: str, sample: Dict[str, Arrays], tensorrt: Tuple[int, ...], further: Sequence[str]
 ) -> Dict[str, List[Any]]:
     """One sample through the engine: output -> its elements."""
+    inputs = sample.get("input", {})
+    characters = {name: count(like.shape) for name, like in sample["reference"].items() if like.dtype == "U8"}
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         pairs = []
         for index, name in enumerate(sorted(inputs)):
@@ -244,8 +257,8 @@ def run(
         path = os.path.join(scratch, "outputs.json")
         if code != 0 or not os.path.exists(path):
             raise CannotRun(f"trtexec does not run the engine: {complaint(printed)}")
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return read_outputs(stream.read())
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
+            return read_outputs(stream.read(), characters)
 
 
 def complaint(printed: str) -> str:
@@ -298,7 +311,7 @@ def verify(folder: str, options: argparse.Namespace, further: Sequence[str]) -> 
     version = parse_version(options.tensorrt) if options.tensorrt else version_of(trtexec, folder)
     good = True
     for index, sample in enumerate(samples):
-        found = run(trtexec, engine, sample.get("input", {}), version, further)
+        found = run(trtexec, engine, sample, version, further)
         good = compare(index, sample, found, limits) and good
     return good
 

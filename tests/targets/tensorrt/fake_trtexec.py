@@ -146,13 +146,14 @@ if "--loadInputs" in given and not {"--skipInference", "--buildOnly"} & set(give
     if not found:
         fail("no answer for these inputs: " + json.dumps(hashes, sort_keys=True))
     if "--exportOutput" in given:
-        with open(given["--exportOutput"], "w") as file:
+        with open(given["--exportOutput"], "wb") as file:
             parts = [
-                '{ "name" : "%s"\n  , "dimensions" : "%s"\n  , "values" : [ %s ]\n  }\n'
-                % (o["name"], o["dimensions"], ", ".join(number(v) for v in o["values"]))
+                ('{ "name" : "%s"\n  , "dimensions" : "%s"\n  , "values" : [ ' % (o["name"], o["dimensions"])).encode()
+                + b", ".join(bytes([v]) if o["dtype"] == "uint8" else number(v).encode() for v in o["values"])
+                + b" ]\n  }\n"
                 for o in found[0]
             ]
-            file.write("[\n  " + ", ".join(parts) + "]\n")
+            file.write(b"[\n  " + b", ".join(parts) + b"]\n")
 print("&&&& PASSED " + LINE, flush=True)
 '''
 
@@ -192,7 +193,12 @@ def answer(
                 name: hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest() for name, a in taken.items()
             },
             "outputs": [
-                {"name": name, "dimensions": "x".join(map(str, a.shape)), "values": a.ravel().tolist()}
+                {
+                    "name": name,
+                    "dimensions": "x".join(map(str, a.shape)),
+                    "dtype": str(a.dtype),
+                    "values": a.ravel().tolist(),
+                }
                 for name, a in given.items()
             ],
         }

@@ -53,6 +53,7 @@ SAMPLE: dict[str, Array] = {
     "ids": np.arange(-3, 3, dtype=np.int64),
     "half": np.arange(4, dtype=np.float16),
     "mask": np.array([True, False, True]),
+    "pixels": np.arange(0, 128, dtype=np.uint8),
 }
 SAMPLES = [SAMPLE, {n: a[::-1].copy() for n, a in SAMPLE.items()}]
 Check = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -240,11 +241,28 @@ def test_what_trtexec_prints_that_is_no_json_is_read() -> None:
         "[ Final shape is 2 reported by the output allocator.\n9007199254740993, 2 ]\n  }\n"
         ', { "name" : "empty"\n  , "dimensions" : "0"\n  , "values" : [  ]\n  }\n]\n'
     )
-    found = read_outputs(text)
+    found = read_outputs(text, {})
     assert list(found) == ["a\\b", "found", "empty"]
     np.testing.assert_array_equal(found["a\\b"], [np.nan, np.inf, 1e-5])
     assert found["found"] == [9007199254740993, 2]
     assert found["empty"] == []
+
+
+@pytest.mark.parametrize("codes", [[93, 44, 32, 34], [0, 255, 195, 169], [13, 10, 92, 93], [32], [93]])
+def test_uint8_is_printed_as_characters(codes: list[int]) -> None:
+    """`print` of samples/common/sampleUtils.cpp casts int8 alone; also where one of them ends the list, or quotes."""
+    read_outputs = runpy.run_path(str(SCRIPT))["read_outputs"]
+    printed = b", ".join(bytes([code]) for code in codes).decode("utf-8", "surrogateescape")
+    entries = [("image", printed), ("next", "93, 44")]
+    text = ", ".join(f'{{ "name" : "{n}"\n  , "dimensions" : "1"\n  , "values" : [ {v} ]\n  }}\n' for n, v in entries)
+    assert read_outputs(text, {"image": len(codes)}) == {"image": codes, "next": [93, 44]}
+
+
+@pytest.mark.parametrize("values", [[3, 0, 1], [255, 0, 12], [7]])
+def test_uint8_printed_as_numbers_is_read_all_the_same(values: list[int]) -> None:
+    read_outputs = runpy.run_path(str(SCRIPT))["read_outputs"]
+    text = f'[ {{ "name" : "classes"\n  , "dimensions" : "3"\n  , "values" : [ {str(values)[1:-1]} ]\n  }}\n]'
+    assert read_outputs(text, {"classes": len(values)}) == {"classes": values}
 
 
 def test_the_script_is_python_3_6() -> None:
