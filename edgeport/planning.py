@@ -14,7 +14,7 @@ from edgeport.findings import Finding
 from edgeport.observed_form import ObservedForm, form_ranges, observed_form
 from edgeport.quantize.assign import Assignment, assign, left_in_float
 from edgeport.quantize.operands import integer_inputs, rule_of
-from edgeport.quantize.plan import Plan
+from edgeport.quantize.plan import NodePlan, Plan
 from edgeport.quantize.planner import UnsettledError, make_plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.quantize.scheme_options import by_kernel
@@ -152,23 +152,47 @@ def _too_coarse(plan: Plan, assignment: Assignment, scheme: Scheme, statistics: 
         if seen.minimum or seen.maximum:  # zeros alone are exact, but not the middle of their bin
             kept = seen.kept(entry.qparams.restored)
             if kept < scheme.least_kept:
-                found[name] = f"keeps {kept:.1f} dB in 8 bits, less than {scheme.least_kept:g}"
+                found[name] = f"keeps {kept:.1f} {_too_little(scheme)}"
     return found
+
+
+def _too_little(scheme: Scheme) -> str:
+    return f"dB in 8 bits, less than {scheme.least_kept:g}"
+
+
+def kept_in_float(scheme: Scheme, plan: Plan) -> tuple[Finding, ...]:
+    """Says how many layers stay float for what one scale keeps of their input, and how to have them in integers."""
+    if scheme.least_kept is None:
+        return ()
+    anchors = [node for node in plan.nodes.values() if _is_anchor(node, scheme)]
+    coarse = [node for node in anchors if node.reason.endswith(_too_little(scheme))]
+    if not coarse or len(coarse) == len(anchors):
+        return ()
+    first = coarse[0]
+    message = (
+        f"{len(coarse)} of {len(anchors)} layers with weights compute in float, such as {first.name}: {first.reason}"
+    )
+    hint = f'--layer-precision "{first.name}={scheme.precision}" insists; --dry-run lists them'
+    return (Finding("info", "kept-in-float", message, hint=hint),)
 
 
 def nothing_gained(scheme: Scheme, plan: Plan) -> tuple[Finding, ...]:
     """Says that no node became what the precision is for, with the reason that most of those that it speeds up have."""
-    kernel, precision, rules = scheme.kernel, scheme.precision, scheme.rules
+    kernel, precision = scheme.kernel, scheme.precision
     nodes = plan.nodes.values()
     if kernel in _FLOATS or any(node.kernel not in _FLOATS for node in nodes):
         return ()
-    reasons = Counter(node.reason for node in nodes if node.op in rules and rules[node.op].role == "anchor")
+    reasons = Counter(node.reason for node in nodes if _is_anchor(node, scheme))
     why = f"mostly because {reasons.most_common(1)[0][0]}" if reasons else "it has none that can be"
     hint = "--dry-run says why of every node"
     if kernel in ("palettized", "sparse"):
         message = f"no weight is stored as --precision {precision} means it: {why}"
         return (Finding("warning", "nothing-compressed", message, hint=hint),)
     return (Finding("warning", "nothing-quantized", f"no node runs in {precision}: {why}", hint=hint),)
+
+
+def _is_anchor(node: NodePlan, scheme: Scheme) -> bool:
+    return node.op in scheme.rules and scheme.rules[node.op].role == "anchor"
 
 
 def _without(graph: ir.Model, assigned: Assigned, unbounded: Mapping[str, str], statistics: Statistics) -> Assignment:

@@ -14,7 +14,7 @@ from edgeport.errors import BudgetError, CalibrationError, EdgeportError, ModelE
 from edgeport.export_options import ExportOptions, check_machine
 from edgeport.findings import Finding
 from edgeport.further_runs import measure_shapes, measure_steps
-from edgeport.planning import Assigned, assign_for, nothing_gained, plan_for
+from edgeport.planning import Assigned, assign_for, kept_in_float, nothing_gained, plan_for
 from edgeport.preparation import Prepared
 from edgeport.presentation import Presentation, float_ends
 from edgeport.progress import Progress, counter
@@ -90,7 +90,8 @@ def plan_target(
         ]
     except ModelError as error:
         return replace(work, error=error, findings=(*work.findings, *error.findings))
-    remarks = (*float_ends(prepared.canonical.graph, plan), *nothing_gained(work.assigned.scheme, plan))
+    scheme = work.assigned.scheme
+    remarks = (*float_ends(prepared.canonical.graph, plan), *nothing_gained(scheme, plan), *kept_in_float(scheme, plan))
     return replace(work, plan=plan, further=tuple(others), findings=(*work.findings, *remarks))
 
 

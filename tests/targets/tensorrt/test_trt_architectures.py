@@ -6,7 +6,7 @@ import numpy as np
 from onnx_graphs import Graph, normal
 from trt_plans import THOR, planned
 
-from edgeport.planning import nothing_gained
+from edgeport.planning import kept_in_float, nothing_gained
 from edgeport.quantize.qdq import write_qdq
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.models import models_of
@@ -59,3 +59,21 @@ def test_the_twin_with_halves_takes_weights_whose_scales_are_too_fine_for_halves
         # Half a step of float16 is 2^-12 of a number; sums of 27 and 144 of them, and one int8 step (1/127 of the
         # largest activation) where that moves one over a boundary, which few do.
         assert np.abs(half[name] - expected).max() < 0.03 * np.abs(expected).max()
+
+
+def test_layers_that_stay_float_for_outliers_are_counted_and_can_be_insisted_on() -> None:
+    """An EfficientNet and a YOLOv5: a fifth of their convolutions stayed float, and only --dry-run said so."""
+    g = Graph()
+    x = normal(1, 16, 8, 8)
+    x[0, 0, 0, 0] = 200
+    outliers = conv(g, g.input("x", x), 16, 16, 1)
+    model = g.model(conv(g, g.op("Tanh", outliers), 16, 16, 3))
+    assigned, plan = planned(model, [g.inputs], method="mse")
+    (found,) = kept_in_float(assigned.scheme, plan)
+    (name,) = (node.name for node in plan.nodes.values() if node.op == "Conv" and node.kernel == "float32")
+    assert found.message.startswith(f"1 of 2 layers with weights compute in float, such as {name}: x keeps ")
+    assert found.hint is not None
+    assert f'"{name}=int8"' in found.hint
+    assigned, plan = planned(model, [g.inputs], method="mse", layers={name: "int8"})
+    assert {node.kernel for node in plan.nodes.values() if node.op == "Conv"} == {"int8"}
+    assert kept_in_float(assigned.scheme, plan) == ()
