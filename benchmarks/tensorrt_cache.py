@@ -31,7 +31,7 @@ from tables import table
 from edgeport import api
 from edgeport.preparation import divisors, example_samples, prepare
 from edgeport.sample import Sample
-from edgeport.targets.tensorrt.cache import CalibrationCache
+from edgeport.targets.tensorrt.cache_file import CalibrationCache
 from edgeport.validate.onnx_runner import OnnxRunner
 
 _HEAD = ("model", "scales", "differ", "uncovered", "said", "parser", "error")
