@@ -58,8 +58,10 @@ def tensorrt_scheme(precision: str, board: Board) -> Scheme:
     # (NVIDIA/TensorRT issues 1694 and 2380): one scale is the same along both.
     transposed = replace(_TRANSPOSED, weight_axis=None) if board.dialect == "trt8" else _TRANSPOSED
     if kernel in ("int8", "fp8"):
-        rules = {"Conv": replace(_CONV, refuses=_why_not_fp8), "MatMul": _MATMUL, "Add": _RESIDUAL}
-        if kernel == "int8":
+        rules = {"MatMul": _MATMUL, "Add": _RESIDUAL}
+        if kernel == "fp8":
+            rules["Conv"] = replace(_CONV, refuses=_why_not_fp8)
+        else:
             why_not = _why_not_int8_in_8 if board.dialect == "trt8" else _why_not_int8
             rules |= {"Conv": replace(_CONV, refuses=why_not), "ConvTranspose": transposed}
         return Scheme(
