@@ -1,8 +1,9 @@
 """TensorRT on Jetson boards: ONNX files, a calibration cache and the scripts that build and check the engine there.
 
-    canonical graph --dialect (Q/DQ)--> --forms--> --typed (halves)--> --opset--> models --save--> files, bundle, scripts/
-                                          cache_form --cache--> calibration.cache
+    canonical graph --> dialect (Q/DQ) --> forms --> typed (halves) --> opset --> save --> files, with scripts/ beside
+                  `---> cache_form, of which cache writes calibration.cache
 
-What is checked: `limits` (operators and their `restrictions`) before the export; `lint` with its `rules/` on our own and
-on any file; `companions` and `proof` on what was written, `oracle` being NVIDIA's parser; `scripts/verify.py` the engine.
+`models` puts the chain together. `limits` (operators and their `restrictions`) looks at a graph before the export;
+`lint`, with its `rules/`, at our files and at any other; `proof` (NVIDIA's parser is `oracle`) and `companions` at what
+was written; `scripts/verify.py` at the engine.
 """
