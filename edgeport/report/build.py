@@ -48,7 +48,7 @@ def _target(target: TargetReport) -> dict[str, Json]:
         "precision": target.precision,
         "status": target.status,
         "verdict": target.verdict,
-        "bytes": sum(f.bytes for f in target.files if "golden" not in f.path.split("/")),
+        "bytes": target.facts.get("bytes", sum(f.bytes for f in target.files if "golden" not in f.path.split("/"))),
         "files": jsonable(sorted(target.files, key=lambda f: f.path)),
         "facts": jsonable(target.facts),
         "ladder": None if target.ladder is None else _without(jsonable(target.ladder), "findings"),

@@ -84,7 +84,7 @@ def drift_table(data: Mapping[str, Json]) -> Table:
             table.add_row(plain_text(first), plain_text(output["output"]), *cells)
         second = target["second"]
         for index, output in enumerate(second["outputs"] if second else ()):
-            first = f"  on {second['runtime'].split(' ')[0]}" if index == 0 else ""
+            first = f"  {second['runtime'].split(' ')[0]}" if index == 0 else ""
             table.add_row(plain_text(first), plain_text(output["output"]), *[""] * 4, plain_text(closeness(output)))
     return table
 

@@ -98,7 +98,7 @@ class TwinRunner:
     """
 
     first: OnnxFileRunner
-    name: str = "halves"
+    name: str = "float16"
     samples: int = 16
 
     def run_all(self, samples: Sequence[Sample]) -> SecondRun:

@@ -76,7 +76,8 @@ class TensorrtTarget:
         models = models_of(graph, plan, board)
         remarks = [*linted(models, board), *_chosen_there(plan, models)]
         paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
-        main = paths[plan.precision if plan.precision in paths else "fp32"][0]
+        shipped = paths[plan.precision if plan.precision in paths else "fp32"]
+        main = shipped[0]
         files = [path for written in paths.values() for path in written]
         cache = None
         if has_cache(plan, board):
@@ -93,9 +94,10 @@ class TensorrtTarget:
         facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect}
         if plan.build_engine:
             main, built = build_engine(out)
+            shipped = (main,)
             files.append(main)
             facts |= built
-        facts["bytes"] = main.stat().st_size
+        facts["bytes"] = sum(path.stat().st_size for path in shipped)
         return Artifact(self.name, plan.precision, main, tuple(sorted(files)), tuple(remarks), facts)
 
     def lint(self, model: ir.Model, path: Path, profile: Profile) -> list[Finding]:

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -65,6 +66,9 @@ def test_json_is_complete_finite_and_free_of_paths() -> None:
     assert {r["name"] for r in fp16["ladder"]["rungs"] if r["reason"]} == {"quantization", "kernels"}
     assert (coreml["ladder"], coreml["plan"], coreml["status"]) == (None, None, "skipped")
     assert tflite["bytes"] == 84_312  # golden samples do not ship
+    (first, *_) = make_report().targets
+    named = replace(make_report(), targets=(replace(first, facts={"bytes": 5}),))
+    assert json.loads(to_text(build_report(named)))["targets"][0]["bytes"] == 5  # of one file where there are more
     assert [b["passed"] for b in tflite["budgets"]] == [True, False, False]
     assert data["options"]["calib"] == "calib.npz"
     assert "/home/someone" not in json.dumps(data)
