@@ -1,5 +1,8 @@
 """A small model and image-like data, made from seeds."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import onnx
 
@@ -35,3 +38,18 @@ def small_cnn() -> onnx.ModelProto:
     for name, array in arrays.items():
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array, np.float32), name))
     return model
+
+
+def quantized_by_onnxruntime(path: Path | str, **arguments: Any) -> None:
+    """Writes `small_cnn` as ONNX Runtime's `quantize_static` quantizes it, calibrated with 4 images."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._rest = iter(smooth_images(4, 3, 16)[:, None])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self._rest, None)
+            return None if image is None else {"image": image}
+
+    quantize_static(small_cnn(), path, Reader(), **arguments)

@@ -12,8 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, quantize_static
-from small_models import small_cnn, smooth_images
+from small_models import quantized_by_onnxruntime, small_cnn
 
 import edgeport
 from edgeport.cli.main import run
@@ -21,15 +20,6 @@ from edgeport.errors import ModelError
 from edgeport.targets.tensorrt import oracle
 
 BOARD = "jetson-orin-jp6"
-
-
-class Reader(CalibrationDataReader):
-    def __init__(self) -> None:
-        self._rest = iter(smooth_images(2, 3, 16)[:, None])
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        image = next(self._rest, None)
-        return None if image is None else {"image": image}
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +30,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def bad() -> str:
     """Quantized by ONNX Runtime's defaults."""
-    quantize_static(small_cnn(), "bad.onnx", Reader())
+    quantized_by_onnxruntime("bad.onnx")
     return "bad.onnx"
 
 

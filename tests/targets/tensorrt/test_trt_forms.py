@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx
 import onnx_ir as ir
-import onnxruntime as ort
 import pytest
+from test_trt_opset import run
 
 from edgeport.passes import canonicalize
 from edgeport.targets.tensorrt.board import Board
@@ -41,14 +39,6 @@ def parsed(ends: str, given: str, body: str) -> ir.Model:
     """The canonical graph of a model in ONNX text."""
     text = f'<ir_version: 11, opset_import: ["" : 24]> g {ends} <{given}> {{ {body} }}'
     return canonicalize(ir.from_proto(onnx.parser.parse_model(text)))
-
-
-def run(model: ir.Model, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    data = ir.to_proto(model).SerializeToString()
-    return ort.InferenceSession(data, options, providers=["CPUExecutionProvider"]).run(None, dict(feeds))
 
 
 def names(model: ir.Model) -> set[str]:

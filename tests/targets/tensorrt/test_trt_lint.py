@@ -13,8 +13,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from small_models import small_cnn, smooth_images
+from onnxruntime.quantization import QuantFormat, QuantType
+from small_models import quantized_by_onnxruntime, small_cnn
 from test_trt_lint_oracle import NEW, OLD, ROWS
 from trt_qdq_models import CHANNELS, Graph, by_channel, conv, weight
 
@@ -41,19 +41,10 @@ def found(data: bytes | Path, board: Board = NEW) -> dict[str, int]:
     return dict(Counter(finding.code for finding in lint(read(data), board)))
 
 
-class Reader(CalibrationDataReader):
-    def __init__(self) -> None:
-        self._rest = iter(smooth_images(4, 3, 16)[:, None])
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        image = next(self._rest, None)
-        return None if image is None else {"image": image}
-
-
 def quantized(folder: Path, **arguments: Any) -> Path:
     """`small_cnn` as ONNX Runtime quantizes it."""
     path = folder / "quantized.onnx"
-    quantize_static(small_cnn(), path, Reader(), **arguments)
+    quantized_by_onnxruntime(path, **arguments)
     return path
 
 
