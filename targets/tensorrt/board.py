@@ -64,21 +64,21 @@ def board_of(facts: Mapping[str, Any]) -> Board:
         return Board()
     oldest, newest = (Version.parse(text) for text in facts["tensorrt"])
     return Board(
-        facts.get("name", ""),
-        facts["device"],
-        facts["sm"],
-        tuple(facts.get("jetpack", ())),
-        oldest,
-        newest,
-        facts["opset"],
-        facts["dialect"],
-        facts["typed"],
-        facts["cache"],
-        facts.get("dla", 0),
-        tuple(facts["precisions"]),
-        facts.get("lacks", {}).get("int8", ""),
-        facts.get("engine", ""),
-        tuple(facts.get("gpus", ())),
+        name=facts.get("name", ""),
+        device=facts["device"],
+        sm=facts["sm"],
+        jetpack=tuple(facts.get("jetpack", ())),
+        oldest=oldest,
+        newest=newest,
+        opset=facts["opset"],
+        dialect=facts["dialect"],
+        typed=facts["typed"],
+        cache=facts["cache"],
+        dla=facts.get("dla", 0),
+        precisions=tuple(facts["precisions"]),
+        no_int8=facts.get("lacks", {}).get("int8", ""),
+        engine=facts.get("engine", ""),
+        gpus=tuple(facts.get("gpus", ())),
     )
 
 
