@@ -61,10 +61,20 @@ def _select(model: ir.Model, node: ir.Node) -> bool:
     results = [splice(model, node, branch) for branch in branches]
     for old, a, b in zip(tuple(node.outputs), *results, strict=True):
         assert old.name is not None
-        chosen = insert_before(node, "Where", [condition, a, b], name=old.name, like=a)
+        chosen = _choice(node, condition, a, b, old.name)
         old.replace_all_uses_with(chosen, replace_graph_outputs=True)
     sweep(node)
     return True
+
+
+def _choice(node: ir.Node, condition: ir.Value, a: ir.Value, b: ir.Value, name: str) -> ir.Value:
+    """One of two values; of booleans by logic, since ONNX Runtime has no Where of them."""
+    if a.dtype != ir.DataType.BOOL:
+        return insert_before(node, "Where", [condition, a, b], name=name, like=a)
+    otherwise = insert_before(node, "Not", [condition], name=f"{name}/otherwise", like=condition)
+    first = insert_before(node, "And", [condition, a], name=f"{name}/then", like=a)
+    second = insert_before(node, "And", [otherwise, b], name=f"{name}/else", like=b)
+    return insert_before(node, "Or", [first, second], name=name, like=a)
 
 
 def _safe(node: ir.Node) -> bool:

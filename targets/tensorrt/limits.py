@@ -54,7 +54,7 @@ class Objection:
         message: what it is.
         code: of the finding that it becomes.
         since: the first TensorRT that has nothing against it; None if there is none.
-        advice: what to do, where a newer TensorRT is not the way out.
+        advice: what to do where no newer TensorRT is the way out.
     """
 
     message: str
@@ -101,19 +101,16 @@ def objections_to(node: ir.Node, version: Version) -> Iterator[Objection]:
 
 
 def _way_out(objection: Objection, board: Board) -> str:
-    if objection.advice is not None:
-        return objection.advice
     since = objection.since
     if since is None:
-        return "write it in other operators, or end the model before it"
+        return objection.advice or "write it in other operators, or end the model before it"
     later = f"TensorRT {since.major}.{since.minor} and later take it"
     if not board.name:
         return later
     newer = [other for other in _boards() if other.device == board.device and other.oldest >= since]
-    if not newer and objection.code == "unsupported-dtype":
-        return f"have float32 or int32 instead: {later}, which no JetPack brings to {board.device}"
     if not newer:
-        return f"{later}, which no JetPack brings to {board.device}"
+        advice = "" if objection.advice is None else f"{objection.advice}: "
+        return f"{advice}{later}, which no JetPack brings to {board.device}"
     return f"{later}: --profile {min(newer, key=lambda other: other.oldest).name}"
 
 
@@ -140,7 +137,7 @@ def _tensors(node: ir.Node, version: Version) -> Iterator[Objection]:
             yield Objection(f"TensorRT has no {dtype.name} tensors, such as {value.name!r}", "unsupported-dtype")
         elif dtype in _SINCE and version < _SINCE[dtype]:
             message = f"TensorRT {version.major}.{version.minor} has no {dtype.name} tensors, such as {value.name!r}"
-            yield Objection(message, "unsupported-dtype", _SINCE[dtype])
+            yield Objection(message, "unsupported-dtype", _SINCE[dtype], "have float32 or int32 instead")
         elif dtype in _QUANTIZED and node.op_type not in _CARRIERS:
             message = f"{value.name!r} is {dtype.name}: TensorRT only quantizes to it and casts from it"
             yield Objection(message, "unsupported-dtype", advice="cast it to int32 or float32 first")
@@ -151,11 +148,11 @@ def _tensors(node: ir.Node, version: Version) -> Iterator[Objection]:
 
 
 def _too_large(node: ir.Node) -> Iterator[Objection]:
-    """int64 constants that older parsers clamp; ends of slices mean the same when clamped."""
+    """int64 constants that older parsers clamp; ends of slices and numbers of iterations mean the same when clamped."""
     for index, value in enumerate(node.inputs):
         if value is None or value.const_value is None or value.dtype != ir.DataType.INT64:
             continue
-        if node.op_type == "Slice" and index in (1, 2):
+        if (node.op_type == "Slice" and index in (1, 2)) or (node.op_type == "Loop" and index == 0):
             continue
         data = value.const_value.numpy()
         if data.size and (data.min() < _INT32.min or data.max() > _INT32.max):

@@ -16,6 +16,8 @@ from edgeport.passes.convolve_in_2d import attributes_in_2d
 from edgeport.passes.edit import Attribute, add_initializer, constant, insert_before, producer, take_over
 
 _PLANE = ":plane"
+_RESULT = ":result"
+"""Not the same: what one convolution gives, the next may read."""
 
 
 def plane_convolutions(model: ir.Model) -> None:
@@ -31,7 +33,7 @@ def plane_convolutions(model: ir.Model) -> None:
         operands = [_with_axis(model, value, axes, node, made) for value in (x, weight)]
         y = node.outputs[0]
         plane = insert_before(
-            node, node.op_type, [*operands, *node.inputs[2:]], attributes_in_2d(node), name=f"{y.name}{_PLANE}"
+            node, node.op_type, [*operands, *node.inputs[2:]], attributes_in_2d(node), name=f"{y.name}{_RESULT}"
         )
         plane.type, plane.shape = y.type, _longer(y.shape)
         take_over(y, "Squeeze", [plane, axes])

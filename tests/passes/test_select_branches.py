@@ -67,6 +67,14 @@ def test_both_branches_and_a_choice(check, case):
     assert ops["Where"] == (2 if case == "nested" else 1)
 
 
+def test_booleans_are_chosen_by_logic(check):
+    """`while a and b` of torch.jit.script; ONNX Runtime has no Where of booleans."""
+    then = "then_branch = t () => (bool[3] a) { a = Greater(x, w) }"
+    otherwise = "else_branch = e () => (bool[3] b) { b = Not(d) }"
+    ops = check(text("bool c, bool[3] d, float[3] x, float[3] w", then, otherwise), seeds=range(6)).ops
+    assert not {"If", "Where"} & ops.keys()
+
+
 @pytest.mark.parametrize("case", list(LEFT))
 def test_left_alone(check, case):
     assert check(text(*LEFT[case]), seeds=range(6)).ops["If"] == 1
