@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx_ir as ir
@@ -35,7 +35,7 @@ class OnnxFileRunner:
     graph: ir.Model
     companions: tuple[Path, ...] = ()
     builds: Builds | None = None
-    _seen: tuple[Finding, ...] | None = None
+    _seen: tuple[Finding, ...] | None = field(default=None, init=False)
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -78,9 +78,7 @@ class OnnxFileRunner:
         """Internal tensors by canonical name; names that the file does not have are left out."""
         values = {v.name or "": v for node in self.graph.graph for v in node.outputs}
         found = self._session.intermediates(sample, [name for name in names if name in values])
-        return {
-            name: array.astype(dtype_of(values[name]), copy=False) for name, array in found.items() if name in values
-        }
+        return {name: array.astype(dtype_of(values[name]), copy=False) for name, array in found.items()}
 
     @functools.cached_property
     def _session(self) -> OnnxRunner:
