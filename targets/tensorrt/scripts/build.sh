@@ -181,6 +181,9 @@ if [ -n "$DRY_RUN" ]; then
     exit 0
 fi
 
+[ "$VERIFY" = none ] || [ -e "$HERE/golden/golden.safetensors" ] ||
+    stop 4 "there are no golden samples to check the engine with: give --no-verify, or copy the whole folder again"
+
 # Everything is made in a folder of its own, which goes away whatever happens.
 finish() {
     code=$?

@@ -203,6 +203,12 @@ def test_outputs_decide_whether_an_engine_is_kept(tmp_path: Path) -> None:
     assert here.run("--cache").returncode == 0  # implicit int8 rounds more
     (here.folder / "golden/golden.safetensors").unlink()
     assert here.run("--verify").returncode == 6
+    built = len(here.builds)
+    done = here.run("--force")
+    assert done.returncode == 4
+    assert "there are no golden samples" in done.stderr
+    assert len(here.builds) == built, "it is said before the minutes of a build, not after them"
+    assert here.run("--force", "--no-verify").returncode == 0
 
 
 def test_the_script_is_plain_posix(tmp_path: Path) -> None:
