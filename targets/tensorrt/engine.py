@@ -1,4 +1,4 @@
-"""`--build-engine`: an engine for the GPU of this machine, built and run here, where TensorRT and the GPU are."""
+"""`--build-engine`: an engine for the GPU of this machine, built here, where TensorRT and the GPU are."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import functools
 import importlib
 import json
 import runpy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from edgeport.errors import ModelError, ToolchainError, UsageError
-from edgeport.findings import Finding
-from edgeport.sample import Array, InputSpec, Sample
 from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
 from edgeport.targets.tensorrt.log import Lines, listening
 from edgeport.targets.tensorrt.version import Version
-from edgeport.targets.values import dtype_of, spec_of
-from edgeport.validate.onnx_runner import check_sample
-from edgeport.validate.runner import Verdict
 
 SUFFIX = ".engine"
 ALWAYS_TYPED = Version(11, 0)
@@ -38,7 +29,7 @@ def check_device(board: Board) -> None:
     """
     if board.engine:
         raise UsageError(f"--build-engine: an export for {board.name} builds its engine without a GPU; leave it out")
-    trt, cuda = _tensorrt(), _script("infer")
+    trt, cuda = installed_tensorrt(), script("infer")
     try:
         here = cuda["Cuda"]().compute_capability()
     except cuda["EngineError"] as error:
@@ -63,10 +54,10 @@ def build_engine(folder: Path) -> tuple[Path, dict[str, str]]:
         ToolchainError: TensorRT is not installed.
         ModelError: TensorRT does not parse the model or finds no kernels for it.
     """
-    trt = _tensorrt()
+    trt = installed_tensorrt()
     version = Version.parse(trt.__version__)
     bundle = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-    rules = _script("recognize")
+    rules = script("recognize")
     try:
         choice = rules["choose"](bundle, bundle["precision"], (version.major, version.minor, version.patch), False, -1)
     except rules["Stop"] as stop:
@@ -132,68 +123,12 @@ def _builder_flags(mode: str, version: Version) -> tuple[str, ...]:
     return {"half": ("FP16",), "explicit": ("INT8", "FP16")}.get(mode, ())
 
 
-@dataclass
-class EngineRunner:
-    """A `Runner` over an engine, on the GPU of this machine.
+def installed_tensorrt() -> Any:
+    """The module `tensorrt`.
 
-    Args:
-        path: the engine.
-        graph: the canonical graph it was built from; gives names, shapes and dtypes.
+    Raises:
+        ToolchainError: it is not here, or a library that it needs.
     """
-
-    path: Path
-    graph: ir.Model
-
-    @property
-    def inputs(self) -> tuple[InputSpec, ...]:
-        """The graph's inputs."""
-        return tuple(spec_of(v) for v in self.graph.graph.inputs)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """The graph's output names."""
-        return tuple(v.name or "" for v in self.graph.graph.outputs)
-
-    @property
-    def verdict(self) -> Verdict:
-        """The engine itself ran."""
-        return "measured"
-
-    @property
-    def remarks(self) -> tuple[Finding, ...]:
-        """There are none."""
-        return ()
-
-    def run(self, sample: Sample) -> dict[str, Array]:
-        """Runs one sample (batch axis included) and returns every output by name, in the graph's dtype.
-
-        Raises:
-            CalibrationError: the sample does not fit the model's inputs.
-            ModelError: the engine cannot be loaded, or does not run.
-        """
-        check_sample(self.inputs, sample)
-        engine, error = self._engine
-        try:
-            found: Mapping[str, Array] = engine.run({name: sample[name] for name in engine.inputs})
-        except error as failed:
-            raise ModelError(f"{self.path.name}: {failed}") from failed
-        return {v.name or "": found[v.name or ""].astype(dtype_of(v), copy=False) for v in self.graph.graph.outputs}
-
-    def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
-        """Engines keep no inner tensors."""
-        return {}
-
-    @functools.cached_property
-    def _engine(self) -> tuple[Any, type[Exception]]:
-        """What runs it: the script for the board; and the error that it raises."""
-        infer = _script("infer")
-        try:
-            return infer["Engine"](str(self.path), _tensorrt()), infer["EngineError"]
-        except infer["EngineError"] as error:
-            raise ModelError(str(error)) from error
-
-
-def _tensorrt() -> Any:
     try:
         return importlib.import_module("tensorrt")
     except Exception as error:  # the bindings raise whatever the loader of libraries says
@@ -206,6 +141,6 @@ def _refused(reason: str) -> ToolchainError:
 
 
 @functools.cache
-def _script(name: str) -> dict[str, Any]:
+def script(name: str) -> dict[str, Any]:
     """What one of the scripts for the board defines; they are files to copy, not modules."""
     return runpy.run_path(str(_SCRIPTS / f"{name}.py"))

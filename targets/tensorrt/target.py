@@ -17,7 +17,8 @@ from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.tensorrt.board import Board, board_of, remarks_on_board
 from edgeport.targets.tensorrt.bundle import write_bundle
 from edgeport.targets.tensorrt.cache import calibration_cache
-from edgeport.targets.tensorrt.engine import SUFFIX, EngineRunner, build_engine, check_device
+from edgeport.targets.tensorrt.engine import SUFFIX, build_engine, check_device
+from edgeport.targets.tensorrt.engine_runner import EngineRunner
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file

@@ -19,7 +19,8 @@ from edgeport import api
 from edgeport.errors import CalibrationError, ModelError, ToolchainError, UsageError
 from edgeport.targets.registry import load_profile
 from edgeport.targets.tensorrt import engine
-from edgeport.targets.tensorrt.engine import EngineRunner, serialized
+from edgeport.targets.tensorrt.engine import serialized
+from edgeport.targets.tensorrt.engine_runner import EngineRunner
 from edgeport.targets.tensorrt.target import TENSORRT
 from edgeport.targets.tensorrt.version import Version
 from edgeport.validate.onnx_runner import OnnxRunner
@@ -33,7 +34,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Any:
         log = Log()
         monkeypatch.setitem(sys.modules, "tensorrt", package(version, log))
         cudart = Cudart(**gpu)
-        monkeypatch.setitem(engine._script("infer")["Cuda"].__init__.__globals__, "load_cudart", lambda: cudart)
+        monkeypatch.setitem(engine.script("infer")["Cuda"].__init__.__globals__, "load_cudart", lambda: cudart)
         return log
 
     return equip
