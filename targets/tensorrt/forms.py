@@ -10,7 +10,11 @@ from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.limits import objections_to
 from edgeport.targets.tensorrt.operators import imports
 from edgeport.targets.tensorrt.opset.schema import schema_of
-from edgeport.targets.tensorrt.passes import plain_pools, resize_products  # noqa: F401  (they register themselves)
+from edgeport.targets.tensorrt.passes import (  # noqa: F401  (they register themselves)
+    plain_pools,
+    resize_products,
+    squeeze_scalars,
+)
 from edgeport.targets.tensorrt.version import Version
 
 ALWAYS: tuple[str, ...] = (
@@ -90,7 +94,7 @@ def in_own_forms(model: ir.Model, board: Board) -> ir.Model:
         passes.append("cubic_resize_as_products")
     unfit = {node.op_type for node in nodes(model, *dict(UNFIT)) if next(objections_to(node, board.oldest), None)}
     passes += [name for op_type, name in UNFIT if op_type in unfit]
-    return rewritten(model, [*dict.fromkeys(passes), "widen_integers", "absorb_identities"])
+    return rewritten(model, [*dict.fromkeys(passes), "squeeze_scalars", "widen_integers", "absorb_identities"])
 
 
 def _is_lacking(op_type: str, board: Board) -> bool:

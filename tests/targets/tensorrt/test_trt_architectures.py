@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
+import pytest
 from onnx_graphs import Graph, normal
 from trt_plans import THOR, planned
 
 from edgeport.planning import kept_in_float, nothing_gained
 from edgeport.quantize.qdq import write_qdq
+from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.dialect import quantized_graph
+from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.models import models_of
+from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.validate.onnx_runner import OnnxRunner
 
 
@@ -92,3 +97,19 @@ def test_a_convolution_over_one_axis_may_read_another() -> None:
     found = OnnxRunner(quantized_graph(model, plan), optimize=False).run(g.inputs)[x]
     # Another kernel of ONNX Runtime sums in another order; float32 holds 2^-24 of numbers up to 8.
     np.testing.assert_allclose(found, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("before", [(), (1, 1)])
+def test_scalars_are_made_without_an_empty_shape(before: tuple[int, ...]) -> None:
+    """A spectrogram that is divided by its mean: NVIDIA's parser warned of every file."""
+    g = Graph()
+    x = g.input("x", normal(1, 4, 5))
+    mean = g.op("ReduceMean", x, keepdims=1) if before else g.op("ReduceMean", x, keepdims=0)
+    scalar = g.op("Reshape", mean, g.const(np.zeros(0, np.int64)))
+    model = g.model(g.op("Sub", x, scalar, out="y"))
+    file = lower_opset(in_own_forms(model, board_of(THOR)), 21)
+    want = g.inputs["x"] - g.inputs["x"].mean(dtype=np.float64)
+    # A mean of 20 numbers up to 3, in float32: 2^-24 of a sum up to 60, and of the difference.
+    np.testing.assert_allclose(OnnxRunner(file, optimize=False).run(g.inputs)["y"], want, atol=1e-6)
+    if oracle.installed():
+        assert oracle.parse(ir.to_proto(file).SerializeToString()) == ()
