@@ -10,11 +10,7 @@ from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.limits import objections_to
 from edgeport.targets.tensorrt.operators import imports
 from edgeport.targets.tensorrt.opset.schema import schema_of
-from edgeport.targets.tensorrt.passes import (  # noqa: F401  (they register themselves)
-    plain_pools,
-    resize_products,
-    squeeze_scalars,
-)
+from edgeport.targets.tensorrt.passes import plain_pools, resize_products  # noqa: F401  (they register themselves)
 from edgeport.targets.tensorrt.version import Version
 
 ALWAYS: tuple[str, ...] = (
