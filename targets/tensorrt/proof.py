@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import onnx_ir as ir
@@ -64,6 +65,11 @@ def _built(paths: Iterable[Path]) -> tuple[Finding, ...]:
             message = f"{path.name}: TensorRT for RTX builds no engine of it: {error}"
             found.append(Finding("warning", "tensorrt-not-built", message, hint="a board's TensorRT may, or may not"))
     return tuple(found)
+
+
+def proven_with() -> dict[str, str]:
+    """What findings, and the engine of `desktop-rtx`, depend on beside the packages that every export uses."""
+    return {"tensorrt_rtx": metadata.version("tensorrt-rtx")} if oracle.installed() else {}
 
 
 def parsed(paths: Iterable[Path]) -> tuple[Finding, ...]:

@@ -24,7 +24,7 @@ from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.opset.lower import attempt
-from edgeport.targets.tensorrt.proof import Builds, linted, parsed
+from edgeport.targets.tensorrt.proof import Builds, linted, parsed, proven_with
 from edgeport.targets.tensorrt.rtx import build_rtx, require_builder
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
 from edgeport.targets.tensorrt.save import save
@@ -92,7 +92,7 @@ class TensorrtTarget:
             remarks += left_out
         else:
             files += write_bundle(graph, plan, board, out, name, paths, cache)
-        facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect}
+        facts: dict[str, Any] = {"opset": board.opset, "dialect": board.dialect, **proven_with()}
         if plan.build_engine:
             main, built = build_engine(out)
             shipped = (main,)

@@ -11,8 +11,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgeport.errors import ModelError
+from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import Board
-from edgeport.targets.tensorrt.proof import Builds, linted
+from edgeport.targets.tensorrt.proof import Builds, linted, proven_with
 
 
 def scattered(reduction: str) -> onnx.ModelProto:
@@ -41,3 +42,10 @@ def test_a_file_that_breaks_a_rule_is_not_handed_out() -> None:
     with pytest.raises(ModelError, match="break a rule of TensorRT") as caught:
         linted({"int8": ir.from_proto(model)}, Board())
     assert [finding.code for finding in caught.value.findings] == ["trt-opset"]
+
+
+def test_the_version_of_nvidias_parser_is_a_fact_of_the_files_that_it_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensorrt_rtx = pytest.importorskip("tensorrt_rtx")
+    assert proven_with() == {"tensorrt_rtx": tensorrt_rtx.__version__}
+    monkeypatch.setattr(oracle, "installed", lambda: False)
+    assert proven_with() == {}
