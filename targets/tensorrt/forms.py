@@ -18,6 +18,7 @@ ALWAYS: tuple[str, ...] = (
     "resize_all_axes",
     "resize_as_products",
     "plain_pools",
+    "loop_conditions",
     "expand_layer_norm_statistics",
     "expand_bitwise",
     "matrix_products",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx.parser
 import onnx_ir as ir
 import pytest
 from onnx_graphs import Graph, normal
-from trt_plans import THOR, planned
+from trt_plans import ORIN6, THOR, planned
 
 from edgeport.planning import kept_in_float, nothing_gained
 from edgeport.quantize.qdq import write_qdq
@@ -113,3 +114,18 @@ def test_scalars_are_made_without_an_empty_shape(before: tuple[int, ...]) -> Non
     np.testing.assert_allclose(OnnxRunner(file, optimize=False).run(g.inputs)["y"], want, atol=1e-6)
     if oracle.installed():
         assert oracle.parse(ir.to_proto(file).SerializeToString()) == ()
+
+
+def test_a_loop_that_only_counts_gets_a_condition() -> None:
+    """NVIDIA's parser knows no tensor for the condition that a body reads where the loop has none."""
+    source = """<ir_version: 8, opset_import: ["": 17]> g (int64 n, float[3] x) => (float[3] y) {
+        y = Loop (n, , x) <body = b (int64 i, bool go, float[3] s) => (bool on, float[3] t) {
+            on = Identity(go) t = Add(s, s) }>
+    }"""
+    model = ir.from_proto(onnx.parser.parse_model(source))
+    file = lower_opset(in_own_forms(model, board_of(ORIN6)), 17)
+    given = {"n": np.int64(3), "x": normal(3)}
+    for one in (model, file):  # three doublings are exact
+        np.testing.assert_array_equal(OnnxRunner(one, optimize=False).run(given)["y"], 8 * given["x"])
+    if oracle.installed():
+        assert oracle.rejections(ir.to_proto(file).SerializeToString()) == ()
