@@ -69,7 +69,7 @@ def write_bundle(
             "margin_equal": _MARGIN_EQUAL,
         },
         "files": [{"path": path.name, "sha256": _sha256(path)} for path in held],
-        "boards": _known_boards() if "recognize" in plan.device else [],
+        "boards": _known_boards(),
     }
     manifest = out / "bundle.json"
     manifest.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -73,17 +73,22 @@ def fitting(boards: Sequence[Facts], here: Here) -> List[Facts]:
     return by_module or [b for b in boards if any(name in here.model for name in b["models"])]
 
 
+def suiting(known: Sequence[Facts], here: Here) -> List[str]:
+    """The names of those for the Jetson Linux that runs here; of all where that cannot be told."""
+    release = here.l4t.split(".")[0]
+    return [b["profile"] for b in known if release in b["l4t"] or not release]
+
+
 def check_board(bundle: Facts, here: Here) -> None:
     """Refuses a board, or a JetPack on it, that the folder is not for."""
-    if not bundle["boards"]:
+    if all(board["profile"] != bundle["profile"] for board in bundle["boards"]):  # for any
         return
     wanted = f"this folder is for {bundle['device']}"
     if not here.model and not here.compatible:
         hidden = "no /proc/device-tree/model: no Jetson, or a container that hides it"
         raise Stop(REFUSED, f"{hidden}; {wanted}: run it there; --insist builds all the same")
     known = fitting(bundle["boards"], here)
-    release = here.l4t.split(".")[0]
-    suited = [b["profile"] for b in known if release in b["l4t"] or not release]
+    suited = suiting(known, here)
     advice = f"export with --profile {' or '.join(suited)}" if suited else "edgeport has no profile for it"
     if not any(b["device"] == bundle["device"] for b in known):
         raise Stop(REFUSED, f"this board is {here.model or here.compatible}; {wanted}: {advice}")
@@ -92,14 +97,16 @@ def check_board(bundle: Facts, here: Here) -> None:
         raise Stop(REFUSED, f"this board runs Jetson Linux R{here.l4t}; {wanted} with JetPack {packs}: {advice}")
 
 
-def check_tensorrt(bundle: Facts, tensorrt: Version) -> None:
+def check_tensorrt(bundle: Facts, here: Here, tensorrt: Version) -> None:
     """Refuses a TensorRT outside the range that the files were written for; patches newer than it are taken."""
     oldest, newest = (numbers(text) for text in bundle["tensorrt"])
     if tensorrt < oldest or tensorrt[:2] > newest[:2]:
         span = " to ".join(re.sub(r"(\.99)?\.0$", "", text) for text in bundle["tensorrt"])
-        here = ".".join(map(str, tensorrt))
+        installed = ".".join(map(str, tensorrt))
+        suited = [] if bundle["profile"] else suiting(fitting(bundle["boards"], here), here)
         how = "with the --profile of this JetPack" if bundle["profile"] else "with a --profile"
-        raise Stop(REFUSED, f"TensorRT {here} is installed here; this folder is for {span}: export {how}")
+        how = f"with --profile {' or '.join(suited)}" if suited else how
+        raise Stop(REFUSED, f"TensorRT {installed} is installed here; this folder is for {span}: export {how}")
 
 
 def numbers(version: str) -> Version:
@@ -197,7 +204,7 @@ def facts_of(options: argparse.Namespace, folder: str) -> Dict[str, str]:
     here, tensorrt = look(options.root, options.l4t), numbers(options.tensorrt)
     if not options.insist:
         check_board(bundle, here)
-        check_tensorrt(bundle, tensorrt)
+        check_tensorrt(bundle, here, tensorrt)
     precision = options.precision or bundle["precision"]
     choice = choose(bundle, precision, tensorrt, options.cache, options.dla)
     files = list(bundle["models"][choice.model]) + ([bundle["cache"]] if choice.cached else [])

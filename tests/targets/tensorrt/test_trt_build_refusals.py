@@ -32,6 +32,7 @@ REFUSALS: list[tuple[str | None, str | None, str, tuple[str, ...], int, str]] = 
     ("jetson-orin-jp6", "orin-6", "11.4.1", (), 3, "TensorRT 11.4.1 is installed here"),
     ("jetson-xavier-jp5", "xavier-5", "8.2.1", (), 3, "8.4.1 to 8.5.2"),
     (None, None, "8.5.2", (), 3, "for 8.6 to 11: export with a --profile"),
+    (None, "orin-5", "8.5.2", (), 3, "for 8.6 to 11: export with --profile jetson-orin-jp5"),
     ("jetson-nano-jp4", "nano", "8.2.1", ("--precision", "int8"), 3, "Jetson Nano: SM 5.3 has no int8 hardware.*fp16"),
     ("jetson-orin-jp6", "orin-6", "10.3.0", ("--precision", "fp8"), 3, "no FP8 hardware"),
     ("jetson-orin-jp6", "orin-6", "10.3.0", ("--precision", "int5"), 2, "holds fp16, fp32, int8"),
