@@ -1,0 +1,48 @@
+"""Element types of the view: those of the graph, but unsigned integers over 8 bits, which torch hardly computes with.
+
+They are held as int64: of 16 and 32 bits by value, of 64 bits by their bit pattern.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from edgeport.targets.lowering import Refused
+
+WIDE_UNSIGNED = ("uint16", "uint32", "uint64")
+"""What is held as int64."""
+
+_TORCH: dict[str, torch.dtype] = {
+    "bool": torch.bool,
+    "float16": torch.float16,
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "int8": torch.int8,
+    "int16": torch.int16,
+    "int32": torch.int32,
+    "int64": torch.int64,
+    "uint8": torch.uint8,
+    "uint16": torch.uint16,
+    "uint32": torch.uint32,
+    "uint64": torch.uint64,
+}
+
+
+def outer(name: str) -> torch.dtype:
+    """The torch dtype of a numpy dtype's name, as the view's inputs and outputs have it.
+
+    Raises:
+        Refused: torch has no such dtype.
+    """
+    if name not in _TORCH:
+        raise Refused(f"dtype {name} is not supported", "cast to float32", "unsupported-dtype")
+    return _TORCH[name]
+
+
+def inner(name: str) -> torch.dtype:
+    """The torch dtype in which the view holds such values.
+
+    Raises:
+        Refused: as for `outer`.
+    """
+    return torch.int64 if name in WIDE_UNSIGNED else outer(name)
