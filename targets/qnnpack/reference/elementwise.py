@@ -1,0 +1,77 @@
+"""Sum, product and relu of uint8 tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgeport.quantize.plan import QParams
+from edgeport.targets.qnnpack.reference.rounding import Machine, UInt8, activation_qparams, requantized, wrapped
+
+_SMALLEST, _LIMIT = np.float32(2.0**-14), np.float32(2.0**8)
+"""QNNPACK's bounds for the ratio of an operand's scale to the sum's."""
+
+
+def add(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: bool = False) -> UInt8:
+    """quantized::add and add_relu of two tensors of one shape, the same on all machines.
+
+    Fixed point: both ratios of scales become integers of at most 22 bits under one power of two, and the sum of the
+    products is shifted back, half rounded away from zero. (So it is neither the float formula nor half to even.)
+    Source: `add.c`, `pytorch_qnnp_compute_add_quantization_params` in `qnnpack/requantization.h`, `q8vadd/`.
+
+    Args:
+        a: uint8, any shape.
+        b: uint8, the same shape.
+        a_q: of a.
+        b_q: of b.
+        y_q: of the output.
+        relu: whether max(y, 0) is fused.
+
+    Raises:
+        ValueError: The shapes differ (torch then leaves QNNPACK for a float loop), or the ratio of an operand's scale
+            to the sum's is not in [2**-14, 2**8), where the engine fails, too.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"QNNPACK adds tensors of one shape, not {a.shape} and {b.shape}")
+    (a_scale, a_zero), (b_scale, b_zero) = activation_qparams("a", a_q), activation_qparams("b", b_q)
+    y_scale, y_zero = activation_qparams("y", y_q)
+    ratios = (a_scale / y_scale, b_scale / y_scale)
+    if not all(_SMALLEST <= ratio < _LIMIT for ratio in ratios):
+        raise ValueError(f"QNNPACK adds where scale ratios are in [2**-14, 2**8), not {ratios}")
+    shift = 22 - int(np.frexp(max(ratios))[1])
+    a_factor, b_factor = (int(np.rint(ratio * np.float32(2.0**shift))) for ratio in ratios)
+    total = wrapped(
+        a.astype(np.int64) * a_factor + b.astype(np.int64) * b_factor - (a_factor * a_zero + b_factor * b_zero)
+    ).astype(np.int64)
+    mask = (1 << shift) - 1
+    remainder = (total & mask) - (total < 0)
+    rounded = (total >> shift) + (remainder > mask >> 1)
+    return np.clip(rounded + y_zero, y_zero if relu else 0, 255).astype(np.uint8)
+
+
+def mul(
+    a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, machine: Machine, relu: bool = False
+) -> UInt8:
+    """quantized::mul and mul_relu, with broadcasting.
+
+    QNNPACK has no product; with its engine torch runs its own: (a - z_a) * (b - z_b) in int32, requantized with
+    s_a * s_b * (1 / s_y) in float32. Source: `qmul.cpp`, `qmul_kernel` in `kernels/QuantizedOpKernels.cpp`.
+
+    Args:
+        a: uint8, any shape.
+        b: uint8, a shape that broadcasts with it.
+        a_q: of a.
+        b_q: of b.
+        y_q: of the output.
+        machine: see `rounding.requantized`.
+        relu: whether max(y, 0) is fused.
+    """
+    (a_scale, a_zero), (b_scale, b_zero) = activation_qparams("a", a_q), activation_qparams("b", b_q)
+    y_scale, y_zero = activation_qparams("y", y_q)
+    product = (a.astype(np.int32) - a_zero) * (b.astype(np.int32) - b_zero)
+    factor = a_scale * b_scale * (np.float32(1) / y_scale)
+    return requantized(product, factor, y_zero, low=y_zero if relu else 0, machine=machine)
+
+
+def relu(x: UInt8, x_q: QParams) -> UInt8:
+    """torch.relu of a quantized tensor, which keeps its parameters: the larger of q and z. Source: `qrelu.cpp`."""
+    return np.maximum(x, np.uint8(activation_qparams("x", x_q)[1]))
