@@ -76,25 +76,25 @@ class Context:
         """Whether an output is read."""
         return index < len(node.outputs) and bool(node.outputs[index].uses() or node.outputs[index].is_graph_output())
 
-    def read(self, node: ir.Node, index: int) -> Tensor:
-        """An input that must be there."""
-        tensor = self.optional(node, index)
+    def read(self, node: ir.Node, index: int, trained: bool = True) -> Tensor:
+        """An input that must be there; `trained` says whether it would be a weight if it is a constant."""
+        tensor = self.optional(node, index, trained)
         if tensor is None:
             raise Refused(f"input {index} is missing")
         return tensor
 
-    def optional(self, node: ir.Node, index: int) -> Tensor | None:
+    def optional(self, node: ir.Node, index: int, trained: bool = True) -> Tensor | None:
         """An input, None if it is absent."""
         value = node.inputs[index] if index < len(node.inputs) else None
-        return None if value is None else self.tensor(value)
+        return None if value is None else self.tensor(value, trained)
 
-    def tensor(self, value: ir.Value) -> Tensor:
+    def tensor(self, value: ir.Value, trained: bool = True) -> Tensor:
         """What stands for an ONNX value; a constant becomes a parameter or buffer when it is first read."""
         if value not in self.values:
             data = self.constant_of(value)
             assert data is not None, f"{value.name} is read before it is written"
             dtypes.outer(data.dtype.name)
-            made = self._stored(data, value.name or "constant", _is_weight(data))
+            made = self._stored(data, value.name or "constant", trained and _is_weight(data))
             node_of(made).meta[NAME] = value.name
             self.values[value] = made
         return self.values[value]
@@ -105,7 +105,7 @@ class Context:
 
     def placeholder(self, value: ir.Value) -> None:
         """Makes an input of the view for one of the graph's."""
-        outer = dtypes.outer(self.dtype(value))
+        dtypes.outer(self.dtype(value))  # refuses what torch lacks
         node = self.graph.placeholder(self._unique(value.name or "input"))
         node.meta[NAME] = value.name
         self.values[value] = self._proxy(node)

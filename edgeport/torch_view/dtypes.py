@@ -6,6 +6,7 @@ They are held as int64: of 16 and 32 bits by value, of 64 bits by their bit patt
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from edgeport.targets.lowering import Refused
 
@@ -46,3 +47,9 @@ def inner(name: str) -> torch.dtype:
         Refused: as for `outer`.
     """
     return torch.int64 if name in WIDE_UNSIGNED else outer(name)
+
+
+def to(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """A tensor of the view in another dtype."""
+    made: Tensor = torch.ops.aten.to(x, dtype)
+    return made
