@@ -29,7 +29,7 @@ def conv(
 ) -> UInt8:
     """quantized::conv1d, conv2d, conv3d and their _relu forms.
 
-    The padding is the input's zero point, that is a real zero. Sums are int32; 8-bit operands are centred first, so that
+    The padding is the input's zero point, that is a real zero. Sums are int32; 8-bit operands are centred first, and
     nothing saturates on the way. Source: `qconv.cpp`, `conv-prepack.cc`, `conv-run.cc`, `q8conv/`, `q8dwconv/`.
 
     Args:

@@ -57,8 +57,8 @@ def linear_dynamic(
 ) -> Float32:
     """quantized::linear_dynamic and linear_relu_dynamic with this engine, which never reduces the range to 7 bits.
 
-    float32(sum) * (s_w * s_x), rounded, plus the float bias. On x86-64 this is exact (`q8gemm/4x4c2-dq-sse2.c`); the ARM
-    kernels may fuse the two steps, so that floats differ there in the last bit.
+    float32(sum) * (s_w * s_x), rounded, plus the float bias. On x86-64 this is exact (`q8gemm/4x4c2-dq-sse2.c`); ARM
+    kernels may fuse the two steps (not measured), and floats then differ there in the last bit.
     Source: `qlinear_dynamic.cpp` (PackedLinearWeightsQnnp), `fc-dynamic-run.cc`.
 
     Args:

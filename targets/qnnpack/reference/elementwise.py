@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from edgeport.quantize.plan import QParams
-from edgeport.targets.qnnpack.reference.rounding import Machine, UInt8, activation_qparams, requantized, wrapped
+from edgeport.targets.qnnpack.reference.rounding import UInt8, activation_qparams, requantized, wrapped
 
-_SMALLEST, _LIMIT = np.float32(2.0**-14), np.float32(2.0**8)
-"""QNNPACK's bounds for the ratio of an operand's scale to the sum's."""
+_SMALLEST, _SMALLEST_OF_LARGER, _LIMIT = np.float32(2.0**-14), np.float32(2.0**-10), np.float32(2.0**8)
+"""Bounds for the ratios of the operands' scales to the sum's."""
 
 
 def add(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: bool = False) -> UInt8:
@@ -27,8 +27,9 @@ def add(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: b
         relu: whether max(y, 0) is fused.
 
     Raises:
-        ValueError: The shapes differ (torch then leaves QNNPACK for a float loop), or the ratio of an operand's scale
-            to the sum's is not in [2**-14, 2**8), where the engine fails, too.
+        ValueError: The shapes differ (torch then leaves QNNPACK for a float loop); the ratio of an operand's scale to
+            the sum's is not in [2**-14, 2**8), or a relu is fused at a zero point of 255, where the engine fails, too;
+            or both ratios are under 2**-10, where the engine shifts int32 by 32 bits and more, with any result.
     """
     if a.shape != b.shape:
         raise ValueError(f"QNNPACK adds tensors of one shape, not {a.shape} and {b.shape}")
@@ -37,6 +38,10 @@ def add(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: b
     ratios = (a_scale / y_scale, b_scale / y_scale)
     if not all(_SMALLEST <= ratio < _LIMIT for ratio in ratios):
         raise ValueError(f"QNNPACK adds where scale ratios are in [2**-14, 2**8), not {ratios}")
+    if max(ratios) < _SMALLEST_OF_LARGER:
+        raise ValueError(f"QNNPACK adds wrongly where both scale ratios are under 2**-10: {ratios}")
+    if relu and y_zero == 255:
+        raise ValueError("QNNPACK has no sum with relu at a zero point of 255")
     shift = 22 - int(np.frexp(max(ratios))[1])
     a_factor, b_factor = (int(np.rint(ratio * np.float32(2.0**shift))) for ratio in ratios)
     total = wrapped(
@@ -48,10 +53,8 @@ def add(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: b
     return np.clip(rounded + y_zero, y_zero if relu else 0, 255).astype(np.uint8)
 
 
-def mul(
-    a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, machine: Machine, relu: bool = False
-) -> UInt8:
-    """quantized::mul and mul_relu, with broadcasting.
+def mul(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: bool = False) -> UInt8:
+    """quantized::mul and mul_relu, with broadcasting, the same on all machines.
 
     QNNPACK has no product; with its engine torch runs its own: (a - z_a) * (b - z_b) in int32, requantized with
     s_a * s_b * (1 / s_y) in float32. Source: `qmul.cpp`, `qmul_kernel` in `kernels/QuantizedOpKernels.cpp`.
@@ -62,14 +65,19 @@ def mul(
         a_q: of a.
         b_q: of b.
         y_q: of the output.
-        machine: see `rounding.requantized`.
         relu: whether max(y, 0) is fused.
+
+    Raises:
+        ValueError: The largest product could pass int32 at the output's scale; whether that becomes 0 or 255 depends on
+            where the element stands in memory.
     """
     (a_scale, a_zero), (b_scale, b_zero) = activation_qparams("a", a_q), activation_qparams("b", b_q)
     y_scale, y_zero = activation_qparams("y", y_q)
-    product = (a.astype(np.int32) - a_zero) * (b.astype(np.int32) - b_zero)
     factor = a_scale * b_scale * (np.float32(1) / y_scale)
-    return requantized(product, factor, y_zero, low=y_zero if relu else 0, machine=machine)
+    if not factor * np.float32(255 * 255) < 2.0**31:
+        raise ValueError(f"a scale ratio of {factor} takes products beyond int32")
+    product = (a.astype(np.int32) - a_zero) * (b.astype(np.int32) - b_zero)
+    return requantized(product, factor, y_zero, low=y_zero if relu else 0, machine="phone")
 
 
 def relu(x: UInt8, x_q: QParams) -> UInt8:

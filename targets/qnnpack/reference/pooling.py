@@ -48,9 +48,11 @@ def max_pool2d(
     padding: Sequence[int] = (0, 0),
     dilations: Sequence[int] = (1, 1),
 ) -> UInt8:
-    """quantized::max_pool2d without ceil mode: the largest stored integer in each window, padding left out.
+    """quantized::max_pool2d without ceil mode: the largest stored integer in each window.
 
-    Source: `max-pooling.c`, `u8maxpool/`, `Pooling.cpp`.
+    Padding repeats the edge, which a window without dilation holds anyway. A dilated one may not hold it: there the
+    engine's answer differs from that of ONNX and of PyTorch's float pooling, and this function gives the engine's.
+    Source: `max-pooling.c`, `indirection.c` (its indices are clamped to the input), `u8maxpool/`, `Pooling.cpp`.
 
     Args:
         x: uint8, shape (N, C, H, W).
@@ -60,11 +62,14 @@ def max_pool2d(
         dilations: by height and width.
 
     Raises:
-        ValueError: A padding is more than half of its kernel, or nothing comes out.
+        ValueError: The window is a single element, which the engine refuses, a padding is more than half of its
+            kernel, or nothing comes out.
     """
+    if int(np.prod(kernel)) == 1:
+        raise ValueError("QNNPACK has no pooling over one element")
     if any(p * 2 > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"a padding of {tuple(padding)} is more than half of the kernel {tuple(kernel)}")
-    padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
+    padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], mode="edge")
     output = _output(padded.shape[2:], kernel, strides, dilations)
     largest: UInt8 = _windows(padded, kernel, strides, dilations, output).max(axis=0)
     return largest
@@ -108,7 +113,7 @@ def avg_pool2d(
         ValueError: The window is a single element, which the engine refuses, or nothing comes out.
     """
     if int(np.prod(kernel)) == 1:
-        raise ValueError("QNNPACK has no average pooling over one element")
+        raise ValueError("QNNPACK has no pooling over one element")
     zero_point = activation_qparams("x", x_q)[1]
     padded = np.pad(x.astype(np.int64) - zero_point, [(0, 0), (0, 0), *((p, p) for p in padding)])
     output = _output(padded.shape[2:], kernel, strides, (1, 1))

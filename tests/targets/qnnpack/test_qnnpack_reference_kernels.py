@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qnnpack_engine import activation, engine, generator, integers, log_uniform, output_for, stored, tensor, torch, weights
+from qnnpack_engine import (
+    activation,
+    engine,
+    generator,
+    integers,
+    log_uniform,
+    output_for,
+    stored,
+    tensor,
+    torch,
+    weights,
+)
 
 from edgeport.quantize.plan import QParams
 from edgeport.targets.qnnpack import reference
@@ -65,7 +76,9 @@ def test_convolution(space: int, kind: str, per_channel: bool) -> None:
             groups=groups,
             relu=relu,
         )
-        np.testing.assert_array_equal(got, expected, err_msg=f"{trial} {x.shape} {w.shape} {strides} {padding} {dilations}")
+        np.testing.assert_array_equal(
+            got, expected, err_msg=f"{trial} {x.shape} {w.shape} {strides} {padding} {dilations}"
+        )
 
 
 @pytest.mark.parametrize("space", [1, 2])
