@@ -117,7 +117,7 @@ class Context:
 
     def returned(self, value: ir.Value) -> fx.Node:
         """What the view gives for an output of the graph."""
-        tensor, outer = self.tensor(value), dtypes.outer(self.dtype(value))
+        tensor, outer = self.tensor(value, trained=False), dtypes.outer(self.dtype(value))
         return node_of(tensor if self.held(value) == outer else torch.ops.aten.to(tensor, outer))
 
     def bind(self, node: ir.Node, *results: Tensor | None) -> None:

@@ -1,6 +1,7 @@
 """Element types of the view: those of the graph, but unsigned integers over 8 bits, which torch hardly computes with.
 
-They are held as int64: of 16 and 32 bits by value, of 64 bits by their bit pattern.
+They are held as int64: of 16 and 32 bits by value, of 64 bits by their bit pattern. Integers of 4 bits, which torch
+lacks, stand in 8 bits between quantization and dequantization.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ from edgeport.targets.lowering import Refused
 
 WIDE_UNSIGNED = ("uint16", "uint32", "uint64")
 """What is held as int64."""
+
+NARROW: dict[str, torch.dtype] = {"int4": torch.int8, "uint4": torch.uint8}
+"""What is held in 8 bits."""
 
 _TORCH: dict[str, torch.dtype] = {
     "bool": torch.bool,
@@ -46,7 +50,7 @@ def inner(name: str) -> torch.dtype:
     Raises:
         Refused: as for `outer`.
     """
-    return torch.int64 if name in WIDE_UNSIGNED else outer(name)
+    return torch.int64 if name in WIDE_UNSIGNED else NARROW.get(name) or outer(name)
 
 
 def to(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -58,7 +58,7 @@ class TorchViewRunner:
                 results = self.view(*feeds)
         except (RuntimeError, IndexError) as error:
             raise ModelError(f"torch does not run the model: {error}") from error
-        return {name: tensor.numpy() for name, tensor in zip(self.outputs, results, strict=True)}
+        return {name: tensor.detach().numpy() for name, tensor in zip(self.outputs, results, strict=True)}
 
     def intermediates(self, sample: Sample, names: Sequence[str]) -> dict[str, Array]:
         """Internal tensors by canonical name.

@@ -85,11 +85,13 @@ def sign(ctx: Context, node: ir.Node) -> None:
     ctx.bind(node, to(torch.ne(x, 0), ctx.held(node.outputs[0])) if unsigned else torch.sign(x))
 
 
-@lowers("Add", "Sub", "Mul", inputs=2)
+_RING: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul}
+
+
+@lowers(*_RING, inputs=2)
 def ring(ctx: Context, node: ir.Node) -> None:
     """Integers wrap around."""
-    form = {"Add": torch.add, "Sub": torch.sub, "Mul": torch.mul}[node.op_type]
-    ctx.bind(node, wrapped(ctx, node.outputs[0], form(ctx.read(node, 0), ctx.read(node, 1))))
+    ctx.bind(node, wrapped(ctx, node.outputs[0], _RING[node.op_type](ctx.read(node, 0), ctx.read(node, 1))))
 
 
 def _no_long_unsigned(ctx: Context, node: ir.Node) -> None:

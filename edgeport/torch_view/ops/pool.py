@@ -42,13 +42,22 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
     if not ctx.wanted(node, 1):
         ctx.bind(node, _LARGEST[len(win.size)](data, win.kernel, win.strides, padding, win.dilations))
         return
-    ctx.bind(node, *_with_places(ctx, node, win, data, padding))
+    ctx.bind(node, *_with_places(ctx, node, win, data, padding, own=data is x))
 
 
 def _with_places(
-    ctx: Context, node: ir.Node, win: Window, data: Tensor, padding: Sequence[int]
+    ctx: Context, node: ir.Node, win: Window, data: Tensor, padding: Sequence[int], own: bool
 ) -> tuple[Tensor, Tensor]:
-    """The largest, and its place in the whole input; `storage_order` 1 counts the spatial ones column by column."""
+    """The largest, and its place in the whole input; `storage_order` 1 counts the spatial ones column by column.
+
+    Args:
+        ctx: the working state.
+        node: the node.
+        win: its window.
+        data: what the window slides over.
+        padding: what torch adds to it.
+        own: whether that is the node's data, which has not been padded beforehand.
+    """
     n, out = len(win.size), ctx.shape(node.outputs[0])
     if n == 1:  # torch tells the places of pools over two or three axes only
         found = torch.ops.aten.max_pool2d_with_indices(
@@ -59,7 +68,6 @@ def _with_places(
         form = torch.ops.aten.max_pool2d_with_indices if n == 2 else torch.ops.aten.max_pool3d_with_indices
         found = form(data, win.kernel, win.strides, padding, win.dilations)
         largest, place = found[0], found[1]
-    own = tuple(padding) == win.before
     if not own or get_int(node, "storage_order", 0):
         shift = (0,) * n if own else win.before
         grown = (
@@ -91,7 +99,7 @@ def average_pool(ctx: Context, node: ir.Node) -> None:
     win, x, inclusive = _window(ctx, node), ctx.read(node, 0), bool(get_int(node, "count_include_pad", 0))
     n, declared = len(win.size), declared_after(node, win)
     data, padding = fitted(x, win, 0.0, [k // 2 for k in win.kernel])
-    plain = padding == win.before and all(d == 1 for d in win.dilations)
+    plain = data is x and all(d == 1 for d in win.dilations)
     if plain and (not any(padding) or not inclusive or declared == win.before):
         ctx.bind(node, _MEAN[n](data, win.kernel, win.strides, padding, False, inclusive))
         return

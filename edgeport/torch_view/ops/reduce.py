@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
@@ -15,24 +15,24 @@ from edgeport.torch_view.ops.elementwise import floats
 from edgeport.torch_view.ops.integers import ordered, wrapped
 from edgeport.torch_view.registry import Refused, lowers
 
-_Fold = Callable[[Tensor, Sequence[int], bool, torch.dtype], Tensor]
+_Fold = Callable[[Tensor, tuple[int, ...], bool, torch.dtype], Tensor]
 
 
-def _sum(x: Tensor, axes: Sequence[int], keep: bool, dtype: torch.dtype) -> Tensor:
+def _sum(x: Tensor, axes: tuple[int, ...], keep: bool, dtype: torch.dtype) -> Tensor:
     return torch.sum(x, axes, keep, dtype=dtype) if axes else x
 
 
-def _mean(x: Tensor, axes: Sequence[int], keep: bool, dtype: torch.dtype) -> Tensor:
+def _mean(x: Tensor, axes: tuple[int, ...], keep: bool, dtype: torch.dtype) -> Tensor:
     return torch.mean(x, axes, keep) if axes else x
 
 
-def _product(x: Tensor, axes: Sequence[int], keep: bool, dtype: torch.dtype) -> Tensor:
+def _product(x: Tensor, axes: tuple[int, ...], keep: bool, dtype: torch.dtype) -> Tensor:
     for axis in sorted(axes, reverse=True):
         x = torch.prod(x, axis, keep, dtype=dtype)
     return x
 
 
-def _log_sum_exp(x: Tensor, axes: Sequence[int], keep: bool, dtype: torch.dtype) -> Tensor:
+def _log_sum_exp(x: Tensor, axes: tuple[int, ...], keep: bool, dtype: torch.dtype) -> Tensor:
     return torch.logsumexp(x, axes, keep) if axes else x
 
 
