@@ -13,13 +13,8 @@ from torch import Tensor
 from edgeport.sample import Array
 from edgeport.targets.values import constant_of
 from edgeport.torch_view.context import Context
+from edgeport.torch_view.dtypes import to
 from edgeport.torch_view.registry import Refused
-
-
-def to(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """In another dtype."""
-    made: Tensor = torch.ops.aten.to(x, dtype)
-    return made
 
 
 def sizes(value: ir.Value | None) -> list[int]:

@@ -14,9 +14,9 @@ from torch.nn.functional import grid_sample
 
 from edgeport.passes.edit import get_int, get_str
 from edgeport.torch_view.context import Context
+from edgeport.torch_view.dtypes import to
 from edgeport.torch_view.ops.elementwise import floats
 from edgeport.torch_view.registry import Refused, lowers
-from edgeport.torch_view.sizes import to
 
 _MODES = {"linear": "bilinear", "bilinear": "bilinear", "nearest": "nearest", "cubic": "bicubic", "bicubic": "bicubic"}
 

@@ -10,8 +10,9 @@ import torch
 
 from edgeport.passes.edit import get_int
 from edgeport.torch_view.context import Context
+from edgeport.torch_view.dtypes import to
 from edgeport.torch_view.registry import Refused, lowers
-from edgeport.torch_view.sizes import known_places, places, rows, size, sizes, to
+from edgeport.torch_view.sizes import known_places, places, rows, size, sizes
 
 aten = torch.ops.aten
 
