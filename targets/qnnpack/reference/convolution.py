@@ -10,6 +10,7 @@ import numpy as np
 from edgeport.quantize.plan import QParams
 from edgeport.targets.qnnpack.reference.kernels import centred, finished
 from edgeport.targets.qnnpack.reference.rounding import Int8, Int32, Machine, UInt8, activation_qparams, weight_scales
+from edgeport.targets.qnnpack.reference.windows import at_tap, output_size, under_tap
 
 
 def conv(
@@ -62,22 +63,13 @@ def conv(
     zeros = [(0, 0), (0, 0), *((p, p) for p in padding)]
     real = np.pad(centred(x, activation_qparams("x", x_q)[1]), zeros)
     kernel = weight.shape[2:]
-    output = [
-        (size - step * (k - 1) - 1) // stride + 1
-        for size, k, stride, step in zip(real.shape[2:], kernel, strides, dilations, strict=True)
-    ]
-    if min(output) < 1:
-        raise ValueError(f"the output has the shape {output}")
+    output = output_size(real.shape[2:], kernel, strides, dilations)
     grouped = real.reshape(x.shape[0], groups, inputs, *real.shape[2:])
     filters = weight.astype(np.float64).reshape(groups, channels // groups, inputs, *kernel)
     sums = np.zeros((x.shape[0], groups, channels // groups, int(np.prod(output))))
     for tap in itertools.product(*map(range, kernel)):
-        window = tuple(
-            slice(k * step, k * step + (count - 1) * stride + 1, stride)
-            for k, step, count, stride in zip(tap, dilations, output, strides, strict=True)
-        )
-        part = grouped[(..., *window)].reshape(x.shape[0], groups, inputs, -1)
-        sums += filters[(..., *tap)] @ part
+        part = grouped[under_tap(tap, strides, dilations, output)].reshape(x.shape[0], groups, inputs, -1)
+        sums += filters[at_tap(tap)] @ part
     return finished(
         sums.reshape(x.shape[0], channels, *output),
         bias,

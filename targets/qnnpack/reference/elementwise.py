@@ -50,7 +50,8 @@ def add(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: b
     mask = (1 << shift) - 1
     remainder = (total & mask) - (total < 0)
     rounded = (total >> shift) + (remainder > mask >> 1)
-    return np.clip(rounded + y_zero, y_zero if relu else 0, 255).astype(np.uint8)
+    stored: UInt8 = np.clip(rounded + y_zero, y_zero if relu else 0, 255).astype(np.uint8)
+    return stored
 
 
 def mul(a: UInt8, b: UInt8, a_q: QParams, b_q: QParams, y_q: QParams, *, relu: bool = False) -> UInt8:

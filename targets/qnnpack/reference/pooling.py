@@ -10,27 +10,14 @@ import numpy as np
 from edgeport.quantize.plan import QParams
 from edgeport.sample import Array
 from edgeport.targets.qnnpack.reference.rounding import Machine, UInt8, activation_qparams, requantized, wrapped
+from edgeport.targets.qnnpack.reference.windows import output_size, under_tap
 
 
-def _windows(
-    padded: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], output: Sequence[int]
-) -> Array:
-    """The elements under each tap of the window, shape (taps, N, C, *output)."""
+def _windows(padded: Array, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int] = (1, 1)) -> Array:
+    """The elements under each tap of the window, shape (taps, N, C, height, width)."""
+    output = output_size(padded.shape[2:], kernel, strides, dilations)
     taps = itertools.product(*map(range, kernel))
-    return np.stack(
-        [
-            padded[
-                (
-                    ...,
-                    *(
-                        slice(k * step, k * step + (count - 1) * stride + 1, stride)
-                        for k, step, stride, count in zip(tap, dilations, strides, output, strict=True)
-                    ),
-                )
-            ]
-            for tap in taps
-        ]
-    )
+    return np.stack([padded[under_tap(tap, strides, dilations, output)] for tap in taps])
 
 
 def _mean(sums: Array, count: int, x_q: QParams, machine: Machine) -> UInt8:
@@ -70,21 +57,8 @@ def max_pool2d(
     if any(p * 2 > k for p, k in zip(padding, kernel, strict=True)):
         raise ValueError(f"a padding of {tuple(padding)} is more than half of the kernel {tuple(kernel)}")
     padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)], mode="edge")
-    output = _output(padded.shape[2:], kernel, strides, dilations)
-    largest: UInt8 = _windows(padded, kernel, strides, dilations, output).max(axis=0)
+    largest: UInt8 = _windows(padded, kernel, strides, dilations).max(axis=0)
     return largest
-
-
-def _output(
-    padded: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> list[int]:
-    output = [
-        (size - step * (k - 1) - 1) // stride + 1
-        for size, k, stride, step in zip(padded, kernel, strides, dilations, strict=True)
-    ]
-    if min(output) < 1:
-        raise ValueError(f"a window of {tuple(kernel)} does not fit into {tuple(padded)}")
-    return output
 
 
 def avg_pool2d(
@@ -116,9 +90,7 @@ def avg_pool2d(
         raise ValueError("QNNPACK has no pooling over one element")
     zero_point = activation_qparams("x", x_q)[1]
     padded = np.pad(x.astype(np.int64) - zero_point, [(0, 0), (0, 0), *((p, p) for p in padding)])
-    output = _output(padded.shape[2:], kernel, strides, (1, 1))
-    sums = _windows(padded, kernel, strides, (1, 1), output).sum(axis=0)
-    return _mean(sums, int(np.prod(kernel)), x_q, machine)
+    return _mean(_windows(padded, kernel, strides).sum(axis=0), int(np.prod(kernel)), x_q, machine)
 
 
 def adaptive_avg_pool2d(x: UInt8, x_q: QParams, output: Sequence[int], *, machine: Machine) -> UInt8:

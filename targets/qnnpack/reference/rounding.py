@@ -84,7 +84,8 @@ def requantized(sums: Int32, scale: Float32 | np.float32, zero_point: int, *, lo
         # cvtps2dq answers 0x80000000 to whatever does not fit, and that saturates to 0.
         rounded = np.where(np.abs(rounded) >= 2.0**31, np.float32(-(2.0**31)), rounded)
     limited = np.clip(rounded, -(2**15), 2**15 - 1).astype(np.int32)
-    return np.clip(limited + zero_point, low, 255).astype(np.uint8)
+    stored: UInt8 = np.clip(limited + zero_point, low, 255).astype(np.uint8)
+    return stored
 
 
 def fused_multiply_add(x: Float32, factor: np.float32, addend: float) -> Float32:

@@ -10,6 +10,7 @@ import numpy as np
 from edgeport.quantize.plan import QParams
 from edgeport.targets.qnnpack.reference.kernels import centred, finished
 from edgeport.targets.qnnpack.reference.rounding import Int8, Int32, Machine, UInt8, activation_qparams, weight_scales
+from edgeport.targets.qnnpack.reference.windows import at_tap, under_tap
 
 
 def conv_transpose(
@@ -70,13 +71,13 @@ def conv_transpose(
     filters = weight.astype(np.float64).reshape(groups, inputs // groups, outputs, *kernel)
     sums = np.zeros((x.shape[0], channels, *full))
     for tap in itertools.product(*map(range, kernel)):
-        part = filters[(..., *tap)].swapaxes(1, 2) @ grouped
-        window = tuple(
-            slice(k * step, k * step + (size - 1) * stride + 1, stride)
-            for k, step, size, stride in zip(tap, dilations, x.shape[2:], strides, strict=True)
-        )
-        sums[(..., *window)] += part.reshape(x.shape[0], channels, *x.shape[2:])
-    kept = tuple(slice(cut, size - cut) for cut, size in zip(padding, full, strict=True))
-    if min(s.stop - s.start for s in kept) < 1:
+        part = filters[at_tap(tap)].swapaxes(1, 2) @ grouped
+        reached = under_tap(tap, strides, dilations, x.shape[2:])
+        sums[reached] += part.reshape(x.shape[0], channels, *x.shape[2:])
+    left = [size - 2 * cut for size, cut in zip(full, padding, strict=True)]
+    if min(left) < 1:
         raise ValueError(f"a padding of {list(padding)} leaves nothing of the output {full}")
-    return finished(sums[(..., *kept)], bias, scales, x_q, y_q, channel_axis=1, relu=False, machine=machine)
+    ones = [1] * space
+    return finished(
+        sums[under_tap(padding, ones, ones, left)], bias, scales, x_q, y_q, channel_axis=1, relu=False, machine=machine
+    )
