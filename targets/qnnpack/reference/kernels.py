@@ -33,7 +33,8 @@ def finished(
     relu: bool,
     machine: Machine,
 ) -> UInt8:
-    """Sums of (x - z_x) * w as uint8 outputs: the bias is added in int32, the scale is (s_w * s_x) / s_y in float32.
+    """Sums of (x - z_x) * w as uint8 outputs: the bias is added in int32, the scale is (s_w * s_x) * (1 / s_y), each step in
+    float32.
 
     Source: `generate_requantization_scales` in `QnnpackUtils.h`; a fused relu is a lower limit at the zero point.
 
@@ -50,7 +51,7 @@ def finished(
     x_scale, _ = activation_qparams("x", x_q)
     y_scale, zero_point = activation_qparams("y", y_q)
     shape = [-1 if axis == channel_axis % sums.ndim else 1 for axis in range(sums.ndim)]
-    ratio = (scales * x_scale / y_scale).reshape(shape)
+    ratio = (scales * x_scale * (np.float32(1) / y_scale)).reshape(shape)
     if not np.all(np.isfinite(ratio) & (ratio >= np.finfo(np.float32).tiny)):
         raise ValueError("a requantization scale is no positive normal float32")
     total = sums.astype(np.int64)

@@ -37,6 +37,16 @@ def test_quantize(trial: int) -> None:
     np.testing.assert_array_equal(reference.quantize(x, qparams, machine="desktop"), expected)
 
 
+def test_quantize_rounds_once() -> None:
+    """x / s + z is 129.5 - 2**-17 - 2**-47: in float64 its end is lost, and the second rounding makes it 129.5."""
+    qparams = QParams("uint8", np.asarray(2**23 / 8511266, np.float32), np.asarray(129, np.int32))
+    x = np.full(64, 16535183 * 2.0**-25, np.float32)
+    assert np.float32(1) / qparams.scale == 8511266 * 2.0**-23
+    expected = stored(torch.quantize_per_tensor(torch.from_numpy(x), float(qparams.scale), 129, torch.quint8))
+    np.testing.assert_array_equal(reference.quantize(x, qparams, machine="desktop"), expected)
+    assert set(expected.tolist()) == {129}
+
+
 def test_phones_round_before_they_add_the_zero_point() -> None:
     """With an odd zero point, ties go the other way: the closed form, and never more than a step from a desktop."""
     rng = generator("phone")
@@ -156,6 +166,21 @@ def test_tables(name: str) -> None:
                 y, got = getattr(torch, name)(x), getattr(reference, name)(EVERY, x_q)
             fixed = {"relu": x_q, "sigmoid": tables.SIGMOID, "tanh": tables.TANH, "hardswish": y_q}
             np.testing.assert_array_equal(got, stored(y, fixed[name]))
+
+
+def test_hardswish_near_ties() -> None:
+    """Output scales that put one of the 256 values next to a tie, where the order of the steps shows."""
+    rng = generator("hardswish ties")
+    for _ in range(1500):
+        x_q = activation(rng, float(log_uniform(rng, 0.01, 1)))
+        real = reference.dequantize(EVERY, x_q)[0].astype(np.float64)
+        value = rng.choice(real * np.clip(real + 3, 0, 6) / 6)
+        if value == 0:
+            continue
+        y_q = activation(rng, float(abs(value) / (rng.integers(0, 100) + 0.5)))
+        with engine():
+            y = torch.ops.quantized.hardswish(tensor(EVERY, x_q), float(y_q.scale), int(y_q.zero_point))
+        np.testing.assert_array_equal(reference.hardswish(EVERY, x_q, y_q), stored(y))
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

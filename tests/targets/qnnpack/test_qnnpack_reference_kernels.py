@@ -156,6 +156,26 @@ def test_ties_round_half_to_even_at_any_ratio(step: float) -> None:
     np.testing.assert_array_equal(reference.linear(x, w, None, x_q, w_q, y_q, machine="desktop"), expected)
 
 
+@pytest.mark.parametrize("trial", range(12))
+def test_sums_next_to_ties_at_ratios_of_any_size(trial: int) -> None:
+    """Biases put sums of up to 30 bits next to ties: float32(sum), the ratio and the product each round once."""
+    rng = generator("ties", trial)
+    channels = 2000
+    x_q = activation(rng, float(log_uniform(rng, 0.001, 2)))
+    w = rng.integers(-3, 4, (channels, 1)).astype(np.int8)
+    w_q = QParams("int8", log_uniform(rng, 0.01, 0.02, channels), np.zeros(channels, np.int32), 0)
+    y_q = activation(rng, float(x_q.scale) * 0.015 * float(log_uniform(rng, 1, 2.0**22)))
+    steps = rng.integers(-10, 266, channels) - int(y_q.zero_point) + 0.5
+    bias = (steps * y_q.scale).astype(np.float32)
+    x = np.asarray([[min(int(x_q.zero_point) + 1, 255)], [max(int(x_q.zero_point) - 1, 0)]], np.uint8)
+    with engine():
+        packed = torch.ops.quantized.linear_prepack(tensor(w, w_q), torch.from_numpy(bias))
+        run = torch.ops.quantized.linear
+        expected = stored(run(tensor(x, x_q), packed, float(y_q.scale), int(y_q.zero_point)))
+    integer_bias = reference.quantize_bias(bias, x_q, w_q)
+    np.testing.assert_array_equal(reference.linear(x, w, integer_bias, x_q, w_q, y_q, machine="desktop"), expected)
+
+
 def test_scaled_sums_beyond_int32_become_zero_on_desktops_and_saturate_on_phones() -> None:
     x, w = np.full((1, 8), 255, np.uint8), np.full((4, 8), 127, np.int8)
     x_q = QParams("uint8", np.asarray(1, np.float32), np.asarray(0, np.int32))
