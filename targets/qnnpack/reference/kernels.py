@@ -33,9 +33,10 @@ def finished(
     relu: bool,
     machine: Machine,
 ) -> UInt8:
-    """Sums of (x - z_x) * w as uint8 outputs: the bias is added in int32, the scale is (s_w * s_x) * (1 / s_y), each step in
-    float32.
+    """Sums of (x - z_x) * w as uint8 outputs.
 
+    The bias is added in int32; the scale is (s_w * s_x) * (1 / s_y), each step in float32. (A quotient instead flips
+    some sums that lie next to ties.)
     Source: `generate_requantization_scales` in `QnnpackUtils.h`; a fused relu is a lower limit at the zero point.
 
     Args:

@@ -25,8 +25,9 @@ def _table(scaled: Float32) -> UInt8:
 def sigmoid(x: UInt8, x_q: QParams) -> UInt8:
     """torch.sigmoid of a quantized tensor; the output has the parameters `SIGMOID`.
 
-    256 / (1 + exp(-x)) in float32, half to even. `exp` is taken in float64 and rounded here, which no C library's float
-    version misses by more than its last bit. Source: `sigmoid.c`, `qsigmoid.cpp`.
+    256 / (1 + exp(-x)) in float32, half to even, with the correctly rounded `exp`. The engine takes that of the C
+    library, whose last bit may differ and move a value next to a tie: 0 of 3.84 million with glibc 2.36.
+    Source: `sigmoid.c`, `qsigmoid.cpp`.
     """
     with np.errstate(over="ignore"):
         power = np.exp(-_reals(x_q).astype(np.float64)).astype(np.float32)
@@ -36,7 +37,9 @@ def sigmoid(x: UInt8, x_q: QParams) -> UInt8:
 def tanh(x: UInt8, x_q: QParams) -> UInt8:
     """torch.tanh of a quantized tensor; the output has the parameters `TANH`.
 
-    128 * tanh(x) + 128 in float32, half to even. Source: `tanh.c`, `qtanh.cpp`.
+    128 * tanh(x) + 128 in float32, half to even, with the correctly rounded `tanh`. The engine takes that of the C
+    library, whose last bits may differ and move a value next to a tie: 5 of 3.84 million with glibc 2.36, by one step.
+    Source: `tanh.c`, `qtanh.cpp`.
     """
     value = np.tanh(_reals(x_q).astype(np.float64)).astype(np.float32)
     return _table(np.float32(128) * value + np.float32(128))[x]

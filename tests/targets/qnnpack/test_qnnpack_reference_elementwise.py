@@ -54,6 +54,9 @@ def test_phones_round_before_they_add_the_zero_point() -> None:
     ties = np.asarray([0.25, 0.75, 1.25, -0.25, -0.75], np.float32)
     assert reference.quantize(ties, odd, machine="phone").tolist() == [7, 9, 9, 7, 5]
     assert reference.quantize(ties, odd, machine="desktop").tolist() == [8, 8, 10, 6, 6]
+    # x * (1 / s) is 127.5, x / s is 127.49999 (the example is FBGEMM's, QuantUtils.h).
+    narrow = QParams("uint8", np.asarray(0.00214854861, np.float32), np.asarray(0, np.int32))
+    assert reference.quantize(np.asarray([0.273939937], np.float32), narrow, machine="phone").tolist() == [128]
     qparams = activation(rng, 0.013)
     x = near_ties(rng, qparams, 10_000)
     both = [reference.quantize(x, qparams, machine=m).astype(int) for m in ("phone", "desktop")]  # type: ignore[arg-type]
@@ -154,7 +157,7 @@ def test_mul(shapes: tuple[tuple[int, ...], tuple[int, ...]], relu: bool) -> Non
 
 @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh", "hardswish"])
 def test_tables(name: str) -> None:
-    rng = generator(name)
+    rng, excused = generator(name), 0
     for _ in range(300):
         x_q, y_q = (activation(rng, float(log_uniform(rng, 1e-4, 1))) for _ in "xy")
         with engine():
@@ -164,8 +167,16 @@ def test_tables(name: str) -> None:
                 got = reference.hardswish(EVERY, x_q, y_q)
             else:
                 y, got = getattr(torch, name)(x), getattr(reference, name)(EVERY, x_q)
+            if name in ("sigmoid", "tanh"):  # the C library's last bits may decide what lies next to a tie
+                real = reference.dequantize(EVERY, x_q).astype(np.float64)
+                scaled = 256 / (1 + np.exp(-real)) if name == "sigmoid" else 128 * np.tanh(real) + 128
+                near = np.abs(scaled % 1 - 0.5) < 3 * 2.0**-16  # of a float32 in [128, 256), three times the last bit
+                assert np.abs(got.astype(int) - stored(y)).max() <= 1
+                excused += int(near.sum())
+                got = np.where(near, stored(y), got)
             fixed = {"relu": x_q, "sigmoid": tables.SIGMOID, "tanh": tables.TANH, "hardswish": y_q}
             np.testing.assert_array_equal(got, stored(y, fixed[name]))
+    assert excused < 300 * 256 / 1000
 
 
 def test_hardswish_near_ties() -> None:
