@@ -6,7 +6,6 @@ import onnx_ir as ir
 from torch import fx
 
 from edgeport.findings import Finding
-from edgeport.passes.pipeline import rewritten
 from edgeport.targets.lowering import Lowering, finding, refusal
 from edgeport.targets.walk import problems_of
 from edgeport.torch_view import ops
@@ -14,9 +13,6 @@ from edgeport.torch_view.context import Context
 from edgeport.torch_view.registry import LOWERINGS, Refused
 
 assert ops  # imported for its registrations
-
-FORMS: tuple[str, ...] = ()
-"""Passes that write operators without a lowering in others, in order."""
 
 
 def torch_view(model: ir.Model) -> fx.GraphModule:
@@ -45,7 +41,6 @@ def check(model: ir.Model) -> list[Finding]:
 
 
 def _walk(model: ir.Model) -> tuple[Context, list[Finding]]:
-    model = rewritten(model, FORMS)
     ctx = Context()
     findings: list[Finding] = []
     for value in model.graph.inputs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from torch_view_graphs import assert_same, model_of, normal
@@ -10,12 +12,12 @@ from edgeport.errors import EdgeportError
 from edgeport.torch_view.view import check, torch_view
 
 
-def _ints(values: object) -> str:
-    return f"[{','.join(str(v) for v in values)}]"  # type: ignore[attr-defined]
+def _dims(values: Iterable[int]) -> str:
+    return ",".join(str(v) for v in values)
 
 
-def _dims(values: object) -> str:
-    return ",".join(str(v) for v in values)  # type: ignore[attr-defined]
+def _ints(values: Iterable[int]) -> str:
+    return f"[{_dims(values)}]"
 
 
 @pytest.mark.parametrize("seed", range(24))

@@ -118,13 +118,15 @@ def modulo(ctx: Context, node: ir.Node) -> None:
 
 @lowers("Pow", inputs=2)
 def power(ctx: Context, node: ir.Node) -> None:
-    """In the wider of both types; given in the base's."""
+    """In the wider of both types, whole numbers with a fractional exponent in float64; given in the base's type."""
     _no_long_unsigned(ctx, node)
-    out = node.outputs[0]
+    out, x, y = node.outputs[0], ctx.read(node, 0), ctx.read(node, 1)
     base, exponent = ctx.input_dtype(node), ctx.input_dtype(node, 1)
     if exponent == "uint64":
         raise Refused("Pow with an exponent of uint64 is not supported", "cast to int64")
-    made = torch.pow(ctx.read(node, 0), ctx.read(node, 1))
+    if exponent.startswith("float") and not base.startswith("float"):
+        x, y = to(x, torch.float64), to(y, torch.float64)
+    made = torch.pow(x, y)
     ctx.bind(node, wrapped(ctx, out, made if base == exponent else to(made, ctx.held(out))))
 
 
