@@ -9,9 +9,18 @@ import onnx
 import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper
+from small_models import small_cnn, smooth_images
+from torch_view_graphs import reference
 from view_graphs import Graph, assert_same, normal
 
 from edgeport.errors import ModelError
+from edgeport.passes.infer_shapes import infer_shapes
+from edgeport.passes.pipeline import canonicalize
+from edgeport.quantize.assign import assign
+from edgeport.quantize.planner import make_plan
+from edgeport.quantize.qdq import write_qdq
+from edgeport.targets.tflite.scheme import tflite_scheme
+from edgeport.torch_view.runner import TorchViewRunner
 from edgeport.torch_view.view import torch_view
 
 
@@ -122,3 +131,27 @@ def test_what_is_refused(zero: int, attributes: dict[str, Any], message: str | N
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=10)
     with pytest.raises(ModelError, match=message):
         torch_view(ir.serde.deserialize_model(model))
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-weights", "int4-weights"])
+def test_a_quantized_network(precision: str) -> None:
+    """A plan written out as Q/DQ: integers of activations, weights and biases."""
+    model = canonicalize(ir.serde.deserialize_model(small_cnn()))
+    scheme = tflite_scheme(precision)
+    assignment = assign(model.graph, scheme)
+    feeds = {"image": smooth_images(6, 3, 16)}
+    seen = {**feeds, **reference(model, feeds)}
+    table = {name: (float(seen[name].min()), float(seen[name].max())) for name in assignment.requests}
+    plan = make_plan(assignment, scheme, lambda name, within, symmetric: table[name], "min-max")
+    quantized = write_qdq(model, plan, scheme)
+    infer_shapes(quantized)
+    assert any(node.op_type == "QuantizeLinear" for node in quantized.graph) == (precision == "int8")
+    wanted = reference(quantized, feeds)
+    got = TorchViewRunner(torch_view(quantized), quantized).intermediates(feeds, list(wanted))
+    for name, want in wanted.items():
+        if want.dtype.kind != "f" and want.dtype.itemsize == 1:
+            # A sum in another order may fall on the other side of a tie, a step that later layers carry on.
+            assert np.abs(got[name].astype(int) - want).max() <= 1, name
+            assert np.mean(got[name] != want) < 0.01, name
+    if precision != "int8":
+        np.testing.assert_allclose(got["logits"], wanted["logits"], rtol=1e-5, atol=1e-5)

@@ -14,6 +14,7 @@ from edgeport.torch_view.context import Context
 from edgeport.torch_view.ops.elementwise import floats
 from edgeport.torch_view.ops.integers import ordered, wrapped
 from edgeport.torch_view.registry import Refused, lowers
+from edgeport.torch_view.sizes import size
 
 _Fold = Callable[[Tensor, tuple[int, ...], bool, torch.dtype], Tensor]
 
@@ -66,7 +67,7 @@ def reduced(ctx: Context, node: ir.Node) -> None:
     x, keep, dtype = ctx.read(node, 0), bool(get_int(node, "keepdims", 1)), ctx.held(out)
     if kind not in ("ReduceMax", "ReduceMin"):
         ctx.bind(node, wrapped(ctx, out, _FOLDS[kind](x, axes, keep, dtype)))
-    elif 0 in ctx.shape(value):
+    elif value.shape is not None and 0 in value.shape:  # a size that is not known is that of a batch
         ctx.bind(node, _extreme_of_nothing(ctx, node))
     else:
         ctx.bind(node, ordered(ctx, out, _FOLDS[kind](ordered(ctx, value, x), axes, keep, dtype)))
@@ -102,13 +103,13 @@ def extreme_place(ctx: Context, node: ir.Node) -> None:
     value = node.inputs[0]
     assert value is not None
     axis = get_int(node, "axis", 0)
-    size = ctx.shape(value)[axis]
-    if size == 0:
+    length = size(value, axis)
+    if length == 0:
         raise Refused("an axis of size 0 has no largest element")
     keep = bool(get_int(node, "keepdims", 1))
     form = torch.argmax if node.op_type == "ArgMax" else torch.argmin
     x = ordered(ctx, value, ctx.read(node, 0))
     if get_int(node, "select_last_index", 0):
-        ctx.bind(node, torch.rsub(form(torch.flip(x, (axis,)), axis, keep), size - 1))
+        ctx.bind(node, torch.rsub(form(torch.flip(x, (axis,)), axis, keep), length - 1))
     else:
         ctx.bind(node, form(x, axis, keep))
