@@ -216,3 +216,7 @@ def test_cat(channels_last: bool, axis: int) -> None:
         np.testing.assert_array_equal(got, expected, err_msg=f"{trial}")
         phone = reference.cat(arrays, parameters, y_q, axis=axis, machine="phone", channels_last=channels_last)
         assert np.abs(phone.astype(int) - expected).max() <= 1
+        if len(arrays) > 1:  # the second has the output's parameters
+            start = arrays[0].shape[axis]
+            kept = np.arange(start, start + arrays[1].shape[axis])
+            np.testing.assert_array_equal(np.take(phone, kept, axis), arrays[1])
