@@ -7,6 +7,7 @@ operators or methods, so that whoever reads the view meets one kind of node.
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from edgeport.sample import Array
 from edgeport.targets import values as known
 from edgeport.torch_view import dtypes
 from edgeport.torch_view.registry import Refused
+
+_SPOKEN_FOR = ("self", "torch", "operator", "inf", "nan", "device", "NoneType", "pytree", "fx_pytree")
+"""What the code that torch.fx writes calls things by, which an argument must not hide."""
 
 NAME = "edgeport.name"
 """Key of a node's `meta` under which the canonical name of its value stands."""
@@ -44,7 +48,7 @@ class Context:
 
     def __post_init__(self) -> None:
         self._tracer = GraphAppendingTracer(self.graph)
-        self._taken.update(dir(self.module))
+        self._taken.update(dir(self.module), dir(builtins), _SPOKEN_FOR)
 
     def rank(self, value: ir.Value | None) -> int:
         """Number of axes; their sizes may be unknown.

@@ -78,6 +78,15 @@ def test_names_that_are_no_identifiers() -> None:
     assert TorchViewRunner(view, model).run({"1/in:0": x})["y"].shape == (2, 4)
 
 
+@pytest.mark.parametrize("name", ["torch", "self", "inf", "float", "forward", "training", "_"])
+def test_names_that_mean_something_to_torch(name: str) -> None:
+    text = "g (float[1,2,3] x) => (y) { t = Add(x, b) y = MaxPool<kernel_shape=[2], strides=[2], pads=[0,1]>(t) }"
+    model = model_of(text, {"b": normal(2, 1)})
+    next(iter(model.graph.inputs)).name = name
+    model.graph.initializers["b"].name = f"{name}.b"
+    assert_same(model, {name: normal(1, 2, 3)})
+
+
 def test_value_that_is_passed_on_has_both_names() -> None:
     model = model_of("g (float[3] x) => (y, z) { y = Identity(x) t = Relu(x) z = Identity(t) }")
     assert_same(model, {"x": normal(3)})

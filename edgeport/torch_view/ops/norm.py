@@ -130,7 +130,7 @@ def lp_norm(ctx: Context, node: ir.Node) -> None:
         norm = torch.sqrt(torch.sum(torch.mul(x, x), axis, True))
     else:
         raise Refused(f"p={p} is not supported")
-    ctx.bind(node, torch.div(x, torch.where(torch.gt(norm, 0.0), norm, torch.ones_like(norm))))
+    ctx.bind(node, torch.div(x, torch.where(torch.eq(norm, 0.0), torch.ones_like(norm), norm)))
 
 
 @lowers("LRN", attributes=("alpha", "beta", "bias", "size"))
