@@ -55,7 +55,7 @@ class TorchViewRunner:
         feeds = self._feeds(sample)
         try:
             with torch.no_grad():
-                results = self.view(*feeds)
+                results = self.view.forward(*feeds)  # calling the module prints a traceback before it raises
         except (RuntimeError, IndexError) as error:
             raise ModelError(f"torch does not run the model: {error}") from error
         return {name: tensor.detach().numpy() for name, tensor in zip(self.outputs, results, strict=True)}

@@ -127,11 +127,15 @@ def test_training_lowers_the_loss(view: fx.GraphModule, images: np.ndarray) -> N
         loss.backward()
         assert all(p.grad is not None and bool(torch.isfinite(p.grad).all()) for p in view.parameters())
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 2
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning", "ignore:.*torch.jit:FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:DeprecationWarning",
+    "ignore:.*torch.jit:FutureWarning",
+    "ignore:The TorchScript type system:UserWarning",
+)
 def test_torch_writes_it_in_each_of_its_forms(view: fx.GraphModule, images: np.ndarray) -> None:
     x = torch.from_numpy(images)
     with torch.no_grad():

@@ -98,9 +98,11 @@ def test_average_pool(seed: int, inclusive: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_max_pool_of_integers(dtype: str) -> None:
-    text = f"g ({dtype}[1,2,5,5] x) => (y) {{ y = MaxPool<kernel_shape=[3,3], pads=[2,1,0,1]>(x) }}"
-    x = np.random.default_rng(0).integers(-100 if dtype == "int8" else 0, 100, (1, 2, 5, 5)).astype(dtype)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_max_pool_of_integers(axes: int, dtype: str) -> None:
+    shape, pads = (1, 2, *[5] * axes), [1, *[0] * (2 * axes - 1)]
+    text = f"g ({dtype}[{_dims(shape)}] x) => (y) {{ y = MaxPool<kernel_shape={[3] * axes}, pads={pads}>(x) }}"
+    x = np.random.default_rng(0).integers(-100 if dtype == "int8" else 0, 100, shape).astype(dtype)
     assert_same(model_of(text), {"x": x})
 
 

@@ -39,10 +39,13 @@ def max_pool(ctx: Context, node: ir.Node) -> None:
     win, x, dtype = _window(ctx, node), ctx.read(node, 0), np.dtype(ctx.input_dtype(node))
     fill = -math.inf if dtype.kind == "f" else int(np.iinfo(dtype).min)
     data, padding = fitted(x, win, fill, [e // 2 for e in win.extent])
-    if not ctx.wanted(node, 1):
+    if ctx.wanted(node, 1):
+        ctx.bind(node, *_with_places(ctx, node, win, data, padding, own=data is x))
+    elif len(win.size) == 1 and dtype.kind != "f":  # torch has integers over two or three axes only
+        parameters = (1, *win.kernel), (1, *win.strides), (0, *padding), (1, *win.dilations)
+        ctx.bind(node, torch.squeeze(torch.max_pool2d(torch.unsqueeze(data, 2), *parameters), 2))
+    else:
         ctx.bind(node, _LARGEST[len(win.size)](data, win.kernel, win.strides, padding, win.dilations))
-        return
-    ctx.bind(node, *_with_places(ctx, node, win, data, padding, own=data is x))
 
 
 def _with_places(
