@@ -63,6 +63,7 @@ def test_torchs_own_where_it_is_the_same(sizes: Any, attributes: dict[str, Any],
         ((1, 2, 8, 9), (1, 1, 0.6, 0.5), {"mode": "cubic", "antialias": 1, "exclude_outside": 1}),
         ((1, 2, 5, 6), (1, 1, 1.7, 2.3), {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}),
         ((2, 3, 7), (1, 1, 2), {"mode": "linear"}),
+        ((1, 2, 1, 3), (1, 1, 0.6, 2), {"mode": "linear"}),  # nothing is left
         ((1, 2, 3, 4, 5), (1, 1, 2, 2, 1.5), {"mode": "linear"}),
         ((1, 2, 3, 4, 5), (1, 1, 2, 2, 3), {"mode": "nearest"}),
     ],

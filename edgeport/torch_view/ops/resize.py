@@ -57,7 +57,7 @@ def resize(ctx: Context, node: ir.Node) -> None:
 
 def _native(matrices: Mapping[int, Array], mode: str, rank: int) -> tuple[str, bool | None] | None:
     """Mode and `align_corners` with which `interpolate` multiplies by these matrices, None if there are none."""
-    if not matrices or not 3 <= rank <= 5 or min(matrices) < 2:
+    if not matrices or not 3 <= rank <= 5 or min(matrices) < 2 or not all(m.size for m in matrices.values()):
         return None
     for name, aligned in _NATIVE.get(mode, ()):
         if all(_same(matrix, name, aligned) for matrix in matrices.values()):

@@ -32,7 +32,10 @@ def sliced(ctx: Context, node: ir.Node) -> None:
         if step > 0:
             x = aten.slice(x, axis, start, stop, step)
             continue
-        chosen = range(size(node.inputs[0], axis))[start:stop:step]
+        length = size(node.inputs[0], axis)
+        first = min(max(start + length if start < 0 else start, 0), length - 1)  # inside, unlike numpy's
+        last = min(max(stop + length if stop < 0 else stop, -1), length - 1)
+        chosen = range(first, last, step)
         if chosen:
             x = aten.slice(x, axis, chosen[-1], chosen[0] + 1, -step)
             turned.append(axis)
