@@ -117,6 +117,13 @@ def test_weights_train_and_other_constants_do_not() -> None:
     assert set(dict(view.named_buffers())) >= {"scale", "mask", "mean", "variance"}
 
 
+def test_scales_are_no_weights() -> None:
+    text = "g (float[2,3] x) => (y) { q = QuantizeLinear<axis=1>(x, s, z) y = DequantizeLinear<axis=1>(q, s, z) }"
+    model = model_of(text, {"s": np.asarray([0.1, 0.2, 0.3], np.float32), "z": np.zeros(3, np.int8)})
+    assert dict(torch_view(model).named_parameters()) == {}
+    assert_same(model, {"x": normal(2, 3)})
+
+
 def test_training_lowers_the_loss(view: fx.GraphModule, images: np.ndarray) -> None:
     x, wanted = torch.from_numpy(images), torch.from_numpy(normal(8, 10))
     optimizer = torch.optim.Adam(view.parameters(), 0.01)

@@ -58,7 +58,7 @@ def _read(ctx: Context, node: ir.Node, index: int) -> Tensor:
     value = node.inputs[index]
     data = ctx.constant_of(value)
     if value is None or data is None or data.dtype.name not in NARROW:
-        return ctx.read(node, index)
+        return ctx.read(node, index, trained=index == 0)  # scales are the plan's, no weights
     return ctx.constant(data.astype("uint8" if data.dtype.name.startswith("u") else "int8"), value.name or "integers")
 
 
