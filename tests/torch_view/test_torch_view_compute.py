@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from torch_view_graphs import assert_same, model_of, normal, reference
 
+from edgeport.errors import ModelError
 from edgeport.torch_view.runner import TorchViewRunner
 from edgeport.torch_view.view import torch_view
 
@@ -48,7 +49,7 @@ def test_integers_wrap(operator: str, dtype: str) -> None:
     y = np.where((y == 0) | (y == -1 if limits.min else False), 3, y).astype(dtype)
     model = model_of(f"g ({dtype}[200] x, {dtype}[200] y) => (z) {{ z = {operator}(x, y) }}")
     if dtype == "uint64" and operator in ("Div", "Mod"):
-        with pytest.raises(Exception, match="uint64 is not supported"):
+        with pytest.raises(ModelError, match="uint64 is not supported"):
             torch_view(model)
         return
     forms = {
@@ -199,6 +200,12 @@ def test_attention(heads: tuple[int, int], given: str, mask: str) -> None:
     wanted = reference(model, feeds)["y"]
     got = TorchViewRunner(torch_view(model), model).run(feeds)["y"]
     np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)  # as in `assert_same`
+
+
+def test_mask_that_is_too_short_is_not_repeated() -> None:
+    text = "g (float[1,2,3,4] q, float[1,2,5,4] k, float[1,2,5,4] v, float[3,1] m) => (y) { y = Attention(q, k, v, m) }"
+    with pytest.raises(ModelError, match="other than 5 keys"):
+        torch_view(model_of(text))
 
 
 @pytest.mark.parametrize("keep", [0, 1])

@@ -47,6 +47,8 @@ def attention(ctx: Context, node: ir.Node) -> None:
     allowed = ctx.constant(np.tril(np.ones((queries, keys), bool)), "causal") if get_int(node, "is_causal", 0) else None
     if ctx.has(node, 3):
         mask, kind = ctx.read(node, 3), ctx.input_dtype(node, 3)
+        if node.inputs[3] is None or ctx.shape(node.inputs[3])[-1:] != (keys,):  # ONNX fills it up, torch repeats it
+            raise Refused(f"a mask for other than {keys} keys is not supported", "let the passes fill it up")
         if kind == "bool":
             seen = mask
         elif kind == ctx.input_dtype(node):
