@@ -13,6 +13,7 @@ from view_graphs import Graph, assert_same, ints, normal, targets
 
 from edgeport.errors import ModelError
 from edgeport.passes.pipeline import canonicalize
+from edgeport.torch_view.runner import TorchViewRunner
 from edgeport.torch_view.view import torch_view
 
 
@@ -225,3 +226,37 @@ def test_a_cut_stays_a_cut() -> None:
     view = assert_same(g, made)
     assert "index_select" not in targets(view)
     assert not list(view.buffers())
+
+
+@pytest.mark.parametrize("dtype", ["uint32", "uint64", "int64"])
+def test_whole_numbers_beyond_floats(dtype: str) -> None:
+    """What the view holds in another type wraps and compares as its own, to the last bit."""
+    most = np.iinfo(dtype).max
+    x = np.asarray([[most, 1, most - 1, 5, 0]], dtype)
+    cases: list[tuple[str, list[Any], dict[str, Any]]] = [
+        ("Pad", [ints(0, 1, 0, 2), np.asarray(most - 2, dtype)], {}),
+        ("TopK", [ints(3)], {}),
+        ("CumSum", [np.int64(1)], {"exclusive": 1}),
+        *(
+            ("ScatterElements", [ints(0, 1).reshape(1, 2), x[:, 1:3]], {"axis": 1, "reduction": r})
+            for r in ("add", "max")
+        ),
+    ]
+    wanted = [
+        [np.pad(x, [(0, 0), (1, 2)], constant_values=most - 2)],
+        [np.asarray([[most, most - 1, 5]], dtype), ints(0, 2, 3).reshape(1, 3)],
+        [np.concatenate([np.zeros((1, 1), dtype), np.cumsum(x, 1, dtype)[:, :-1]], 1)],
+        [np.concatenate([x[:, :2] + x[:, 1:3], x[:, 2:]], 1)],
+        [np.concatenate([np.maximum(x[:, :2], x[:, 1:3]), x[:, 2:]], 1)],
+    ]
+    for (op, operands, attributes), want in zip(cases, wanted, strict=True):
+        if op == "TopK" and dtype == "uint32":
+            continue  # not a type of TopK's
+        g = Graph()
+        names = [f"y{i}" for i in range(len(want))]
+        g.op(op, g.input("x", x), *(g.const(o) for o in operands), out=names, **attributes)
+        model = g.model(*names)
+        got = TorchViewRunner(torch_view(model), model).run(g.inputs)
+        for name, array in zip(names, want, strict=True):
+            assert got[name].dtype == array.dtype, op
+            np.testing.assert_array_equal(got[name], array, err_msg=op)

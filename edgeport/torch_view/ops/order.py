@@ -7,6 +7,7 @@ import torch
 
 from edgeport.passes.edit import get_int
 from edgeport.torch_view.context import Context
+from edgeport.torch_view.ops.integers import ordered, wrapped
 from edgeport.torch_view.registry import Refused, lowers
 from edgeport.torch_view.sizes import size
 
@@ -18,10 +19,9 @@ def top_k(ctx: Context, node: ir.Node) -> None:
     length = size(node.inputs[0], axis)
     if count is None or count[0] > length:
         raise Refused(f"k does not fit an axis of size {length}")
-    if ctx.input_dtype(node) == "uint64":
-        raise Refused("an order of uint64 is not supported", "cast to float32", "unsupported-dtype")
     descending = bool(get_int(node, "largest", 1))
-    order = torch.argsort(ctx.read(node, 0), dim=axis, descending=descending, stable=True)
+    keys = ordered(ctx, node.inputs[0], ctx.read(node, 0))
+    order = torch.argsort(keys, dim=axis, descending=descending, stable=True)
     order = torch.narrow(order, axis, 0, count[0])
     ctx.bind(node, torch.gather(ctx.read(node, 0), axis, order), order)
 
@@ -40,5 +40,5 @@ def cumulative_sum(ctx: Context, node: ir.Node) -> None:
     if get_int(node, "exclusive", 0) and length:
         widths = [0, 0] * (rank - 1 - axis) + [1, 0]
         x = torch.nn.functional.pad(torch.narrow(x, axis, 0, length - 1), widths)
-    sums = torch.cumsum(x, axis, dtype=ctx.held(node.outputs[0]))
+    sums = wrapped(ctx, node.outputs[0], torch.cumsum(x, axis, dtype=ctx.held(node.outputs[0])))
     ctx.bind(node, torch.flip(sums, [axis]) if backwards else sums)

@@ -55,12 +55,14 @@ def _flat(grown: _Widths, rank: int) -> list[int]:
 
 def _filled(x: Tensor, grown: _Widths, value: Array, rank: int) -> Tensor:
     """Padded with a constant number."""
-    return torch.nn.functional.pad(x, _flat(grown, rank), value=value.reshape(-1)[0].item()) if grown else x
+    number = value.reshape(-1)[0]
+    number = number.astype(np.int64) if value.dtype == np.uint64 else number  # the bits that the view holds
+    return torch.constant_pad_nd(x, _flat(grown, rank), number.item()) if grown else x
 
 
 def _with_computed(ctx: Context, node: ir.Node, x: Tensor, grown: _Widths, rank: int) -> Tensor:
     """Padded with a number that the graph computes: chosen where ones end."""
     if not grown:
         return x
-    inside = torch.nn.functional.pad(torch.ones_like(x, dtype=torch.bool), _flat(grown, rank))
-    return torch.where(inside, torch.nn.functional.pad(x, _flat(grown, rank)), torch.reshape(ctx.read(node, 2), []))
+    inside = torch.constant_pad_nd(torch.ones_like(x, dtype=torch.bool), _flat(grown, rank))
+    return torch.where(inside, torch.constant_pad_nd(x, _flat(grown, rank)), torch.reshape(ctx.read(node, 2), []))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from edgeport.passes.edit import get_int, get_str
 from edgeport.torch_view.context import Context
+from edgeport.torch_view.ops.integers import ordered, wrapped
 from edgeport.torch_view.registry import Refused, lowers
 from edgeport.torch_view.sizes import places, rows, size
 
@@ -26,7 +27,10 @@ def _written(ctx: Context, node: ir.Node, x: Tensor, axis: int, index: Tensor, u
         raise Refused(f"reduction={reduction!r} is unknown")
     if ctx.input_dtype(node) == "bool":
         raise Refused(f"reduction={reduction!r} of truth values is not supported", "cast to int32")
-    return torch.scatter_reduce(x, axis, index, updates, _REDUCTIONS[reduction])
+    out, form = node.outputs[0], _REDUCTIONS[reduction]
+    if reduction in ("add", "mul"):
+        return wrapped(ctx, out, torch.scatter_reduce(x, axis, index, updates, form))
+    return ordered(ctx, out, torch.scatter_reduce(ordered(ctx, out, x), axis, index, ordered(ctx, out, updates), form))
 
 
 @lowers("ScatterElements", inputs=3, attributes=("axis", "reduction"))
