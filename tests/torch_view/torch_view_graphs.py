@@ -1,0 +1,67 @@
+"""Small graphs as models of the canonical opset, and the comparison of their views with ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import numpy_helper
+
+from edgeport.passes.infer_shapes import infer_shapes
+from edgeport.torch_view.runner import TorchViewRunner
+from edgeport.torch_view.view import torch_view
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def model_of(text: str, constants: Arrays | None = None) -> ir.Model:
+    """A graph in ONNX's text form, of opset 24 and with the given initializers, shapes inferred."""
+    proto = onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 24]> {text}')
+    for name, array in (constants or {}).items():
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    model = ir.serde.deserialize_model(proto)
+    infer_shapes(model)
+    return model
+
+
+def reference(model: ir.Model, feeds: Arrays) -> dict[str, np.ndarray]:
+    """Every named value of a model in ONNX Runtime, one thread, nothing fused."""
+    import onnxruntime as ort
+
+    proto = ir.serde.serialize_model(model)
+    have = {value.name for value in proto.graph.output}
+    for node in proto.graph.node:
+        proto.graph.output.extend(onnx.ValueInfoProto(name=n) for n in node.output if n and n not in have)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, dict(feeds)), strict=True))
+
+
+def assert_same(model: ir.Model, feeds: Arrays, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    """Every named value of the view equals ONNX Runtime's.
+
+    Both compute in the same width but sum in other orders: a few ulp (1e-7 in float32) times the number of terms stay
+    below 1e-5 for the sizes and magnitudes (about 1) used here. Integers and truth values must be equal.
+    """
+    runner = TorchViewRunner(torch_view(model), model)
+    wanted = reference(model, feeds)
+    got = runner.intermediates(feeds, list(wanted))
+    assert set(got) >= {name for name, array in wanted.items() if array is not None} - {""}
+    results = runner.run(feeds)
+    for name, want in wanted.items():
+        for array in [got[name], *([results[name]] if name in results else [])]:
+            assert (array.dtype, array.shape) == (want.dtype, want.shape), name
+            if want.dtype.kind == "f":
+                np.testing.assert_allclose(array, want, rtol=rtol, atol=atol, err_msg=name)
+            else:
+                np.testing.assert_array_equal(array, want, err_msg=name)
+
+
+def normal(*shape: int, seed: int = 0, dtype: str = "float32") -> np.ndarray:
+    """Standard normal numbers."""
+    return np.asarray(np.random.default_rng(seed).standard_normal(shape)).astype(dtype)
