@@ -7,5 +7,17 @@ from edgeport.inspecting import inspect
 from edgeport.progress import Progress
 from edgeport.results import ExportResult, Result
 from edgeport.validating import validate
+from edgeport.viewing import torch_view
 
-__all__ = ["ExportResult", "Progress", "Result", "calibrate", "doctor", "export", "inspect", "targets", "validate"]
+__all__ = [
+    "ExportResult",
+    "Progress",
+    "Result",
+    "calibrate",
+    "doctor",
+    "export",
+    "inspect",
+    "targets",
+    "torch_view",
+    "validate",
+]

@@ -2,7 +2,6 @@
 
 python -m tests.conformance                                          docs/conformance.md anew
 python -m tests.conformance --only Attention,Resize,test_abs         each case that does not pass, and why
-python -m tests.conformance --target torch-view                      the torch view, which is no target and not in it
 """
 
 from __future__ import annotations
