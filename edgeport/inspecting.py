@@ -69,9 +69,8 @@ def inspect(
 
 
 def _installed() -> list[Target]:
-    """The targets whose toolchain is installed; all where none is, so that the refusal names a pip line."""
-    known = [load_target(name) for name in target_names()]
-    return [t for t in known if not missing_requirements(t)] or known
+    """The targets whose toolchain is installed, or that need none."""
+    return [target for target in map(load_target, target_names()) if not missing_requirements(target)]
 
 
 def _output(value: ir.Value) -> str:
