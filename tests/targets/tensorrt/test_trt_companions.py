@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from onnx import numpy_helper
 from edgeport import api
 from edgeport.errors import ModelError
 from edgeport.preparation import example_samples, prepare
+from edgeport.targets.tensorrt import save
 from edgeport.targets.tensorrt.companions import check_companions
+from edgeport.validate.onnx_runner import OnnxRunner
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,18 @@ def test_other_numbers_are_noticed(exported: tuple[Path, Path], tmp_path: Path, 
     else:
         with pytest.raises(ModelError, match=r"m\.fp32\.onnx does not compute what the model computes"):
             list(checked)
+
+
+def test_constants_that_one_file_cannot_hold_lie_beside_it(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, whole = exported
+    samples = example_samples(prepare(str(source)).inputs, 16)
+    monkeypatch.setattr(save, "_LARGEST_FILE", 0)
+    api.export(str(source), target="tensorrt", calib=samples, out=tmp_path / "out", allow_suspicious_data=True)
+    folder = tmp_path / "out" / "tensorrt"
+    listed = {entry["path"] for entry in json.loads((folder / "bundle.json").read_text())["files"]}
+    for kind in ("int8", "fp32", "fp16"):
+        assert {f"m.{kind}.onnx", f"m.{kind}.data"} <= listed
+        one, other = (OnnxRunner(where / f"m.{kind}.onnx", optimize=False) for where in (whole, folder))
+        np.testing.assert_array_equal(other.run(samples[0])["y"], one.run(samples[0])["y"])
