@@ -1,4 +1,4 @@
-"""An ARM Linux with Python and LiteRT, below benchmarks/.cache/arm, run by qemu's user-mode emulation.
+"""An ARM Linux with Python, below benchmarks/.cache/arm, run by qemu's user-mode emulation.
 
 Debian packages are fetched with private package lists and unpacked, never installed; nothing outside the cache changes.
 """
@@ -9,17 +9,16 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from commands import failure
 
 _SUITE = "bookworm"
-_PYTHON = "3.11"
+PYTHON = "3.11"
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-_PACKAGES = (f"python{_PYTHON}-minimal", f"libpython{_PYTHON}-stdlib", "libstdc++6", "qemu-user-static:amd64")
-_PLATFORMS = ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64", "manylinux2014_aarch64")
+_PACKAGES = (f"python{PYTHON}-minimal", f"libpython{PYTHON}-stdlib", "libstdc++6", "qemu-user-static:amd64")
 _MINUTES = 15
 
 
@@ -31,9 +30,9 @@ class Unavailable(Exception):
 class Core:
     """A CPU core: its name in qemu, its part number in hexadecimal, and the features that Linux lists for it.
 
-    LiteRT's cpuinfo reads /proc/cpuinfo, which qemu 7.2 does not translate: the host's makes it crash, and a feature
-    that the emulated core does not have ends in an illegal instruction. Never `max`: with qemu 7.2's SVE and SME the
-    integers come out wrong.
+    The runtimes' cpuinfo reads /proc/cpuinfo, which qemu 7.2 does not translate: the host's makes it crash, and a
+    feature that the emulated core does not have ends in an illegal instruction. Never `max`: with qemu 7.2's SVE and
+    SME the integers come out wrong.
     """
 
     name: str
@@ -51,24 +50,28 @@ CORES = (
 
 @dataclass(frozen=True)
 class Machine:
-    """Where the pieces lie: the emulator, the unpacked system, and the Python packages for it."""
+    """Where the pieces lie: the emulator, and the unpacked system."""
 
     qemu: Path
     root: Path
-    site: Path
 
-    def run(self, core: Core, script: Path, *arguments: Path) -> None:
-        """Runs a Python script on an emulated core.
+    def run(self, core: Core, packages: Sequence[Path], script: Path, *arguments: Path | str) -> None:
+        """Runs a Python script on an emulated core, with the Python packages in these folders.
 
         Raises:
             RuntimeError: it failed; the message is the last line of what it said.
         """
         prefix = self._prefix(core)
-        settings = {"PYTHONHOME": prefix / "usr", "PYTHONPATH": self.site, "PYTHONDONTWRITEBYTECODE": "1"}
+        settings = {
+            "PYTHONHOME": prefix / "usr",
+            "PYTHONPATH": ":".join(map(str, packages)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         command: list[Path | str] = [self.qemu, "-cpu", core.name, "-L", prefix]
         for name, value in settings.items():
             command += ["-E", f"{name}={value}"]
-        command += [prefix / "usr" / "bin" / f"python{_PYTHON}", script, *arguments]
+        command += [prefix / "usr" / "bin" / f"python{PYTHON}", script, *arguments]
         reason = failure(command, _MINUTES)
         if reason:
             raise RuntimeError(f"{script.name} failed on {core.name}: {reason}")
@@ -94,7 +97,7 @@ class Machine:
 
 
 def arm_machine(cache: Path) -> Machine:
-    """The machine, made on first use (about 100 MB down, 400 MB on disk).
+    """The machine, made on first use (about 60 MB down, 100 MB on disk).
 
     Args:
         cache: a folder of its own, made if needed.
@@ -113,11 +116,7 @@ def arm_machine(cache: Path) -> Machine:
     system = cache / f"debian-{_SUITE}"
     if not system.exists():
         _debian(system)
-    litert = version("ai-edge-litert")
-    site = cache / f"litert-{litert}"
-    if not site.exists():
-        _wheels(site, f"ai-edge-litert=={litert}")
-    return Machine(system / "qemu" / "usr" / "bin" / "qemu-aarch64-static", system / "root", site)
+    return Machine(system / "qemu" / "usr" / "bin" / "qemu-aarch64-static", system / "root")
 
 
 def _debian(folder: Path) -> None:
@@ -148,16 +147,4 @@ def _debian(folder: Path) -> None:
             raise Unavailable(f"{package.name} does not unpack: {reason}")
     for name in ("cache", "lists", "parts"):
         shutil.rmtree(partial / name)
-    partial.rename(folder)
-
-
-def _wheels(folder: Path, requirement: str) -> None:
-    """Unpacks LiteRT for ARM, of the version that this Python has, and what it needs."""
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
-    pip += [f"--platform={name}" for name in _PLATFORMS] + [f"--python-version={_PYTHON}", f"--target={partial}"]
-    reason = failure([*pip, requirement], _MINUTES)
-    if reason:
-        raise Unavailable(f"{requirement} for aarch64: {reason}")
     partial.rename(folder)

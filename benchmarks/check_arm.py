@@ -1,81 +1,103 @@
-"""Runs emitted .tflite files on emulated ARM cores and compares the outputs with this machine's: `make check-arm`.
+"""Runs emitted files on emulated ARM cores and compares the outputs with this machine's: `make check-arm`.
 
-    python benchmarks/check_arm.py [FILE.tflite ...]
+    python benchmarks/check_arm.py [FILE.tflite|FILE.onnx|FILE.pte|FILE.ptl ...]
 
-Without arguments it exports files of its own (arm_models.py); with them it takes files of an export, with the golden
-inputs that lie beside them. LiteRT's aarch64 wheel runs under qemu's user-mode emulation, with an ARM Python that is
-unpacked into benchmarks/.cache/arm (once, about 100 MB down). Exit code 1 where outputs differ by more than is allowed,
-0 where they agree or where the pieces cannot be had ("skipped: ..." says which). Times under emulation mean nothing.
+Without arguments it exports files of its own (arm_models.py) with every target that is here, and single operators for
+qnnpack (arm_operators.py), whose outputs on ARM are compared with the numpy reference of a phone. With arguments it
+takes files of an export, with the golden inputs that lie beside them. The runtimes' aarch64 wheels run under qemu's
+user-mode emulation, with an ARM Python that is unpacked into benchmarks/.cache/arm (once: about 60 MB down, and 15 to
+160 MB a runtime, see arm_runtimes.py). Exit code 1 where outputs differ by more than is allowed, 0 where they agree or
+where the pieces cannot be had ("skipped: ..." says which). Times under emulation mean nothing.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from arm_machine import CORES, Unavailable, arm_machine
-from arm_models import Emitted, copy_exported, emit_files, golden_of
+from arm_files import compare
+from arm_golden import copy_exported, golden_of
+from arm_machine import CORES, Machine, Unavailable, arm_machine
+from arm_models import emit_files
+from arm_operators import write_operators
+from arm_runtimes import RUNTIMES, Runtime, packages
+from commands import failure
 from tables import table
+
+from edgeport.errors import ToolchainError, UsageError
 
 _CACHE = Path(__file__).parent / ".cache" / "arm"
 _WORKER = Path(__file__).with_name("arm_worker.py")
+_MINUTES = 10
+_DIFFERS = "DIFFERS"
 
 
-def main(artifacts: list[Path]) -> int:
+def main(artifacts: Sequence[Path]) -> int:
+    suffixes = [runtime.suffix for runtime in RUNTIMES]
+    for path in artifacts:
+        if path.suffix not in suffixes:
+            print(f"{path}: give files that end in {', '.join(suffixes)}")
+            return 1
+        if not golden_of(path).exists():
+            print(f"{golden_of(path)} is not there; give files as `edgeport export` writes them")
+            return 1
     try:
         machine = arm_machine(_CACHE)
     except Unavailable as reason:
         print(f"skipped: {reason}")
         return 0
-    bare = [path for path in artifacts if not golden_of(path).exists()]
-    if bare:
-        print(f"{golden_of(bare[0])} is not there; give files as `edgeport export` writes them")
-        return 1
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        files, scratch = work / "files", work / "scratch"
-        files.mkdir()
-        scratch.mkdir()
-        compared = [copy_exported(path, files) for path in artifacts] or emit_files(files, scratch)
-        subprocess.run([sys.executable, _WORKER, files, work / "host.npz"], check=True, stderr=subprocess.PIPE)
-        host = dict(np.load(work / "host.npz"))
-        rows, agree = [], True
-        for core in CORES:
-            try:
-                machine.run(core, _WORKER, files, work / f"{core.name}.npz")
-            except RuntimeError as error:
-                print(error)
-                return 1
-            arm = dict(np.load(work / f"{core.name}.npz"))
-            for file in compared:
-                figure, fits = _compare(file, host, arm)
-                agree &= fits
-                rows.append((core.name, file.name, _allowed(file), figure, "ok" if fits else "DIFFERS"))
-    print(table(("core", "file", "allowed", "beside x86-64", ""), rows))
-    print("every file agrees" if agree else "some files differ from x86-64 by more than is allowed")
+    rows: list[tuple[str, ...]] = []
+    for runtime in RUNTIMES:
+        own = [path for path in artifacts if path.suffix == runtime.suffix]
+        if own or not artifacts:
+            rows += _checked(machine, runtime, own)
+    if not rows:
+        return 0
+    print(table(("target", "core", "file", "allowed", "ARM beside x86-64", ""), rows))
+    agree = all(row[-1] != _DIFFERS for row in rows)
+    print("every file agrees" if agree else "some files differ by more than is allowed")
     return 0 if agree else 1
 
 
-def _compare(file: Emitted, host: dict[str, np.ndarray], arm: dict[str, np.ndarray]) -> tuple[str, bool]:
-    """The distance of all outputs of a file in words, and whether it is allowed."""
-    keys = [key for key in host if key.startswith(f"{file.name}/")]
-    if not keys or {key for key in arm if key.startswith(f"{file.name}/")} != set(keys):
-        return "other outputs", False
-    size = sum(host[key].nbytes for key in keys)
-    if all(host[key].tobytes() == arm[key].tobytes() for key in keys):
-        return f"identical ({size} bytes)", True
-    pairs = [(host[key].astype(np.float64), arm[key].astype(np.float64)) for key in keys]
-    noise = sum(float(((a - b) ** 2).sum()) for a, b in pairs)
-    ratio = 10 * np.log10(sum(float((a**2).sum()) for a, _ in pairs) / noise) if noise else np.inf
-    largest = max(float(np.abs(a - b).max()) for a, b in pairs)
-    return f"{ratio:.1f} dB, largest {largest:.1e}", file.least_db is not None and bool(ratio >= file.least_db)
-
-
-def _allowed(file: Emitted) -> str:
-    return "identical" if file.least_db is None else f">= {file.least_db:.0f} dB"
+def _checked(machine: Machine, runtime: Runtime, artifacts: Sequence[Path]) -> list[tuple[str, ...]]:
+    """The table's rows for one runtime; none, and a line that says why, where it is skipped."""
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        folder = work / "files"
+        folder.mkdir()
+        try:
+            wheels = packages(_CACHE, runtime)
+            if artifacts:
+                files = [copy_exported(path, runtime, folder) for path in artifacts]
+            else:
+                files = list(emit_files(runtime, folder, work / "scratch"))
+                files += write_operators(folder) if runtime.target == "qnnpack" else ()
+        except (Unavailable, ToolchainError, UsageError) as reason:
+            print(f"skipped: {runtime.target}: {reason}")
+            return []
+        rows: list[tuple[str, ...]] = []
+        here = work / "here.npz"
+        failed = failure([sys.executable, _WORKER, runtime.target, folder, here], _MINUTES)
+        if failed:
+            return [(runtime.target, "this machine", "", "", failed, _DIFFERS)]
+        for core in CORES:
+            if runtime.lacking(core):
+                rows.append((runtime.target, core.name, "", "", f"skipped: no {runtime.feature}", ""))
+                continue
+            there = work / f"{core.name}.npz"
+            try:
+                machine.run(core, wheels, _WORKER, runtime.target, folder, there)
+            except RuntimeError as error:
+                rows.append((runtime.target, core.name, "", "", str(error), _DIFFERS))
+                continue
+            outputs, arm = dict(np.load(here)), dict(np.load(there))
+            for file in files:
+                figure, fits = compare(file, outputs, arm)
+                rows.append((runtime.target, core.name, file.name, file.allowed, figure, "ok" if fits else _DIFFERS))
+        return rows
 
 
 if __name__ == "__main__":
