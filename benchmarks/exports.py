@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models import CACHE
+from processes import Spent, spent
 
 _PYTHON = sys.executable
 EDGEPORT = (_PYTHON, "-m", "edgeport")
@@ -46,6 +47,19 @@ def edgeport_file(source: Path, precision: str, calibration: Path | None, *optio
     seconds(export_command(source, precision, calibration, out, options))
     (path,) = (out / "tflite").glob("*.tflite")
     return path
+
+
+def target_file(target: str, source: Path, precision: str, calibration: Path | None) -> tuple[Path, Spent]:
+    """The first file of a fresh export for a target, kept below benchmarks/.cache, and what the process took.
+
+    Raises:
+        RuntimeError: there is no such target here, or it refuses the model; the message is what it said last.
+    """
+    out = CACHE / "edgeport" / "-".join([source.stem, target, precision])
+    out.parent.mkdir(parents=True, exist_ok=True)
+    took = spent(export_command(source, precision, calibration, out, target=target))
+    files = sorted(path for path in (out / target).iterdir() if path.suffix in (".ptl", ".pte", ".onnx"))
+    return files[0], took
 
 
 def seconds(command: list[str]) -> float:

@@ -8,6 +8,9 @@ Runtime as they are written. `dB` is the SQNR over all outputs, `each` that of e
 largest element of the first output is where it is in float. Conv, MatMul (Gemm as well) and Add are how many of them
 read Q/DQ, `others` what else does. Seconds and MB are those of the whole process, for
 edgeport with everything that it checks. PYTHON is one with ModelOpt (default: an environment in benchmarks/.cache).
+
+The metric is taken on as many held-out samples as there are (scores.py), all files on the same ones, so that what ours
+has more or less than theirs has an interval (paired.py): where 0 lies within, the two are equal as far as can be told.
 """
 
 from __future__ import annotations
@@ -21,12 +24,13 @@ from pathlib import Path
 
 import modelopt_files
 import numpy as np
+import paired
 from accuracy import Case, cases
 from exports import EDGEPORT
 from peers import Skipped
 from processes import Spent, spent
 from qdq_file import quantized_nodes, run_as_written
-from ranged import float_run
+from ranged import Run, float_run
 from tables import Line, table
 
 from edgeport.sample import Array, Sample
@@ -43,33 +47,31 @@ _EQUAL_DB = 0.05
 
 @dataclass(frozen=True)
 class Figures:
-    """One file: SQNR in dB over all outputs and of each, share of largest elements in their place, metric, nodes that
-    read Q/DQ in words, what making it took."""
+    """One file: SQNR in dB over all outputs and of each, share of largest elements in their place, nodes that read
+    Q/DQ in words, what making it took."""
 
     sqnr: float
     each: tuple[float, ...]
     agrees: float
-    metric: float
     nodes: tuple[str, str, str, str]
     spent: Spent
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A case: its metric's name, its value in float, and by tool the figures or why there is no file."""
+    """A case: by tool the figures or why there is no file, and the metric."""
 
-    metric: str
-    float_value: float
     found: Mapping[str, Figures | str]
+    metrics: paired.Metrics
 
 
-def measure(case: Case, python: Path | Skipped) -> Compared:
+def measure(name: str, case: Case, python: Path | Skipped) -> Compared:
     """Lets every tool make its file, and runs them."""
     outputs, reference = float_run(case.model)
-    name, value = next(iter(case.metric(reference).items()))
     held = case.held_out[:_COMPARED]
     wanted = [reference(sample) for sample in held]
     found: dict[str, Figures | str] = {}
+    runs: dict[str, Run] = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         for tool, make in _tools(case, folder, python).items():
@@ -78,10 +80,11 @@ def measure(case: Case, python: Path | Skipped) -> Compared:
                 run = run_as_written(path, outputs)
                 got = [run(sample) for sample in held]
                 each, total = _sqnr(wanted, got)
-                found[tool] = Figures(total, each, _agreement(wanted, got), case.metric(run)[name], _nodes(path), took)
+                found[tool] = Figures(total, each, _agreement(wanted, got), _nodes(path), took)
+                runs[tool] = run
             except Exception as error:  # each tool and ONNX Runtime have their own ways to fail
                 found[tool] = " ".join(str(error).split())[:200]
-    return Compared(name, value, found)
+    return Compared(found, paired.metrics(name, case, {paired.FLOAT: reference, **runs}, _EDGEPORT))
 
 
 def _tools(case: Case, folder: Path, python: Path | Skipped) -> dict[str, Callable[[], tuple[Path, Spent]]]:
@@ -144,67 +147,79 @@ def _nodes(path: Path) -> tuple[str, str, str, str]:
 
 
 def report(names: Sequence[str] = (), given: Path | None = None) -> list[Line]:
-    """Prints the table of the cases named, or all, and returns the summary's lines."""
+    """Prints the tables of the cases named, or all, and returns the summary's lines."""
     python = modelopt_files.interpreter(given)
-    rows, failed, lines = [], [], []
+    rows, metrics, failed, lines = [], [], [], []
     for name, load in cases().items():
         if names and name not in names:
             continue
-        compared = measure(load(), python)
+        compared = measure(name, load(), python)
         for tool, figures in compared.found.items():
             if isinstance(figures, str):
                 failed.append(f"{name}, {tool}: {figures}")
                 continue
-            rows.append(
-                (
-                    f"{name}, {tool}",
-                    f"{figures.sqnr:.1f}",
-                    " ".join(f"{db:.1f}" for db in figures.each),
-                    f"{figures.agrees:.3f}",
-                    f"{figures.metric:.4f}",
-                    f"{compared.metric} {compared.float_value:.4f}",
-                    *figures.nodes,
-                    f"{figures.spent.wall:.1f}",
-                    f"{figures.spent.processor:.1f}",
-                    f"{figures.spent.megabytes:.0f}",
-                )
-            )
+            rows.append(_row(f"{name}, {tool}", figures))
+        metrics += _metric_rows(name, compared.metrics)
         lines += _lines(name, compared)
         print(f"{name} done", file=sys.stderr, flush=True)
     print(f"\nint8 files for TensorRT beside {modelopt_files.VERSION}, in ONNX Runtime as they are written")
-    head = (
-        "file",
-        "dB",
-        "each",
-        "agrees",
-        "metric",
-        "float",
-        "Conv",
-        "MatMul",
-        "Add",
-        "others",
-        "s",
-        "processor s",
-        "MB",
+    print(
+        table(
+            ("file", "dB", "each", "agrees", "Conv", "MatMul", "Add", "others", "s", "processor s", "MB"),
+            rows,
+        )
     )
-    print(table(head, rows))
+    print("\nmetric, and edgeport's minus ModelOpt's with its 95 % interval on the same samples")
+    print(
+        table(("case", "metric", "samples", "float", "edgeport", "beside", "theirs", "difference", "ours is"), metrics)
+    )
     print("\n".join(failed))
     return lines
 
 
+def _row(label: str, figures: Figures) -> tuple[str, ...]:
+    return (
+        label,
+        f"{figures.sqnr:.1f}",
+        " ".join(f"{db:.1f}" for db in figures.each),
+        f"{figures.agrees:.3f}",
+        *figures.nodes,
+        f"{figures.spent.wall:.1f}",
+        f"{figures.spent.processor:.1f}",
+        f"{figures.spent.megabytes:.0f}",
+    )
+
+
+def _metric_rows(name: str, metrics: paired.Metrics) -> list[tuple[str, ...]]:
+    ours = metrics.values.get(_EDGEPORT)
+    start = (
+        name,
+        metrics.name,
+        metrics.samples,
+        f"{metrics.float_value:.4f}",
+        "-" if ours is None else f"{ours:.4f}",
+    )
+    return [
+        (*start, tool, f"{value:.4f}", *paired.words(metrics.beside.get(tool)))
+        for tool, value in metrics.values.items()
+        if tool not in (_EDGEPORT, paired.FLOAT)
+    ]
+
+
 def _lines(name: str, compared: Compared) -> list[Line]:
-    ours = compared.found[_EDGEPORT]
+    ours, metrics = compared.found[_EDGEPORT], compared.metrics
     theirs = [figures for tool, figures in compared.found.items() if tool != _EDGEPORT]
     made = [figures for figures in theirs if isinstance(figures, Figures)]
     if isinstance(ours, str):
         return [Line(f"TensorRT int8, {name}", "", f"refused: {ours}"[:100])]
     best = f">= {max(one.sqnr for one in made) - _EQUAL_DB:.1f}" if made else ""
-    metric = f"{compared.metric} {ours.metric:.4f}, float {compared.float_value:.4f}, ModelOpt " + (
-        " and ".join(f"{one.metric:.4f}" for one in made) or "none"
-    )
+    figure = f"{metrics.values[_EDGEPORT]:.4f}, float {metrics.float_value:.4f}"
+    for tool, value in metrics.values.items():
+        if tool not in (_EDGEPORT, paired.FLOAT):
+            figure += f"; {tool} {value:.4f}: {' '.join(paired.words(metrics.beside.get(tool)))}"
     lines = [
         Line(f"TensorRT int8, {name}: SQNR, dB, and ModelOpt's better one", best, f"{ours.sqnr:.1f}"),
-        Line(f"TensorRT int8, {name}: metric", "", metric),
+        Line(f"TensorRT int8, {name}: {metrics.name}, {metrics.samples}", "not behind", figure),
     ]
     if name == _MOBILENET:
         took = "/".join(f"{one.spent.wall:.1f}" for one in made)

@@ -7,9 +7,11 @@ as long as it is open: every file is therefore closed and opened again several t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from tables import table
@@ -48,7 +50,7 @@ def measure(
         counted: 1 where an output element counts, 0 where it doesn't (padding); broadcasts against `reference`.
         rounds: how often each is timed.
     """
-    times = _take_turns(found, samples[0], rounds)
+    times = take_turns({label: partial(TfliteFile, path) for label, path in found.items()}, samples[0], rounds)
     rows = []
     for label, path in found.items():
         file = TfliteFile(path)
@@ -59,13 +61,29 @@ def measure(
     return rows
 
 
-def _take_turns(found: Mapping[str, Path], sample: Sample, rounds: int) -> dict[str, tuple[float, ...]]:
-    """Seconds of each inference, one for every round; the orders are shuffled from a seed."""
-    times: dict[str, list[float]] = {label: [] for label in found}
+class Timed(Protocol):
+    """An open file that can be timed."""
+
+    def prepare(self, sample: Sample) -> None:
+        """Sets the inputs for `seconds`."""
+
+    def seconds(self) -> float:
+        """Wall time of one inference."""
+
+
+def take_turns(openers: Mapping[str, Callable[[], Timed]], sample: Sample, rounds: int) -> dict[str, tuple[float, ...]]:
+    """Seconds of each inference, one for every round; the orders are shuffled from a seed.
+
+    Args:
+        openers: label -> what opens the file, as often as it is called.
+        sample: what all of them are timed on.
+        rounds: how often each is timed, all openings together.
+    """
+    times: dict[str, list[float]] = {label: [] for label in openers}
     order = np.random.default_rng(0)
-    labels = list(found)
+    labels = list(openers)
     for _ in range(_OPENINGS):
-        opened = {label: TfliteFile(found[label]) for label in order.permutation(labels)}
+        opened = {label: openers[label]() for label in order.permutation(labels)}
         for file in opened.values():
             file.prepare(sample)
         for number in range(-_WARM_UP, -(-rounds // _OPENINGS)):
