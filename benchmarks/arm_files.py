@@ -16,12 +16,14 @@ class Emitted:
 
     Attributes:
         name: without the ending.
-        least_db: the least SQNR in dB between two CPUs; None: equal bytes.
-        expected: the outputs (NAME/INDEX/OUTPUT -> array) where they do not come from this machine's runtime.
+        least_db: the least SQNR in dB of the outputs on ARM; None: equal bytes.
+        beside: what they are compared with.
+        expected: the outputs (NAME/INDEX/OUTPUT -> array) where they do not come from the same runtime on x86-64.
     """
 
     name: str
     least_db: float | None
+    beside: str = "x86-64"
     expected: Mapping[str, np.ndarray] | None = None
 
     @property

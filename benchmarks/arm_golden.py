@@ -1,7 +1,10 @@
-"""Files that `edgeport export` wrote, with the golden inputs that lie beside them, for `check_arm.py`."""
+"""Files that `edgeport export` wrote, with the golden samples that lie beside them, for `check_arm.py`."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,22 +13,82 @@ from arm_grid import argument_names, on_grid
 from arm_runtimes import Runtime
 from safetensors.numpy import load_file
 
+from edgeport.errors import UsageError
 
-def copy_exported(artifact: Path, runtime: Runtime, folder: Path) -> Emitted:
-    """Copies a file and its golden inputs to `folder`; allowed is what turned roundings cost."""
-    samples: dict[str, dict[str, np.ndarray]] = {}
-    for key, array in load_file(golden_of(artifact)).items():
-        kind, index, name = key.split("/", 2)
-        if kind == "input":
-            samples.setdefault(index, {})[name] = array
-    taken = list(samples.values())
-    if runtime.target == "qnnpack":
-        names = argument_names(artifact)
-        taken = [on_grid(artifact, {name: sample[name] for name in names}) for sample in taken]
-    write_file(artifact, artifact.stem, taken, folder)
-    return Emitted(artifact.stem, runtime.least_db)
+Samples = list[dict[str, np.ndarray]]
+
+
+def copy_exported(artifact: Path, runtime: Runtime, folder: Path) -> list[Emitted]:
+    """Copies a file and its golden inputs to `folder`; allowed is what turned roundings cost.
+
+    Raises:
+        UsageError: the order of the inputs cannot be known.
+    """
+    inputs = [_ordered(artifact, runtime, sample) for sample in _golden(artifact, "input")]
+    if runtime.target != "qnnpack":
+        write_file(artifact, artifact.stem, inputs, folder)
+        return [Emitted(artifact.stem, runtime.least_db)]
+    write_file(artifact, artifact.stem, [on_grid(artifact, sample) for sample in inputs], folder)
+    file = Emitted(artifact.stem, runtime.least_db)
+    return [file, *copy_reported(artifact, f"{artifact.stem}_reported", inputs, runtime.least_db, folder)]
+
+
+def copy_reported(
+    artifact: Path, name: str, inputs: Sequence[Mapping[str, np.ndarray]], least_db: float | None, folder: Path
+) -> list[Emitted]:
+    """A .ptl file beside its golden outputs: what `edgeport`'s runner made of the golden inputs, rounding as phones do.
+
+    Files with several outputs are left out: a .ptl file has no names for them.
+    """
+    outputs = _golden(artifact, "output")
+    if any(len(sample) != 1 for sample in outputs):
+        return []
+    write_file(artifact, name, inputs, folder)
+    expected = {f"{name}/{i}/0": array for i, sample in enumerate(outputs) for array in sample.values()}
+    return [Emitted(name, least_db, "the report", expected)]
 
 
 def golden_of(artifact: Path) -> Path:
-    """Where an export puts the golden inputs of a file."""
+    """Where an export puts the golden samples of a file."""
     return artifact.parent / "golden" / "golden.safetensors"
+
+
+def golden_inputs(artifact: Path, runtime: Runtime) -> Samples:
+    """The golden inputs in the file's order."""
+    return [_ordered(artifact, runtime, sample) for sample in _golden(artifact, "input")]
+
+
+def _golden(artifact: Path, kind: str) -> Samples:
+    samples: dict[int, dict[str, np.ndarray]] = {}
+    for key, array in load_file(golden_of(artifact)).items():
+        found, index, name = key.split("/", 2)
+        if found == kind:
+            samples.setdefault(int(index), {})[name] = array
+    return [samples[index] for index in sorted(samples)]
+
+
+def _ordered(artifact: Path, runtime: Runtime, sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The sample in the order of the file's inputs, where the runtime does not find them by name."""
+    if runtime.by_name or len(sample) == 1:
+        return sample
+    names = _from_code(artifact, sample) if runtime.target == "qnnpack" else _from_report(artifact, runtime)
+    if sorted(names) != sorted(sample):
+        raise UsageError(f"{artifact}: the order of its inputs {', '.join(sorted(sample))} is not known")
+    return {name: sample[name] for name in names}
+
+
+def _from_report(artifact: Path, runtime: Runtime) -> list[str]:
+    report = artifact.parent.parent / "report.json"
+    if not report.exists():
+        return []
+    targets = json.loads(report.read_text(encoding="utf-8"))["targets"]
+    return [
+        one["name"] for target in targets if target["target"] == runtime.target for one in target["facts"]["inputs"]
+    ]
+
+
+def _from_code(artifact: Path, names: Sequence[str] | Mapping[str, np.ndarray]) -> list[str]:
+    """By the arguments of `forward`, which are the names as identifiers, some with a number at the end."""
+    identifiers = {re.sub(r"\W", "_", name): name for name in names}
+    arguments = argument_names(artifact)
+    return [identifiers.get(a) or identifiers.get(re.sub(r"_\d+$", "", a), a) for a in arguments]

@@ -31,8 +31,9 @@ class Runtime:
         wheels: groups of pip requirements, each unpacked into a folder of its own; without a version it is this
             Python's, so that both machines run the same release. What the wheels need is listed, not resolved: pip
             would take the dependencies of x86-64.
-        feature: what a core must have for the wheels, "" where any will do.
+        feature: what tells the cores that the wheels take from older ones, "" where any will do.
         least_db: the least SQNR, beside x86-64, of a file of which only the target is known.
+        by_name: whether files name their inputs.
     """
 
     target: str
@@ -40,18 +41,19 @@ class Runtime:
     wheels: tuple[tuple[str, ...], ...]
     least_db: float
     feature: str = ""
+    by_name: bool = True
 
     def lacking(self, core: Core) -> bool:
-        """Whether the core lacks an instruction that the wheels were compiled for."""
+        """Whether the core is too old for the wheels."""
         return bool(self.feature) and self.feature not in core.features.split()
 
 
-# torch's wheel ends in an illegal instruction on cores with ARMv8.0 only.
+# torch's wheel ends in an illegal instruction on a Cortex-A53 or A72, which have ARMv8.0 only.
 RUNTIMES = (
     Runtime("tflite", ".tflite", (_NUMPY, ("ai-edge-litert",)), 40.0),
     Runtime("onnxruntime", ".onnx", (_NUMPY, ("onnxruntime",)), 34.0),
-    Runtime("executorch", ".pte", (_NUMPY, _TORCH, _EXECUTORCH), 34.0, "atomics"),
-    Runtime("qnnpack", ".ptl", (_NUMPY, _TORCH), 34.0, "atomics"),
+    Runtime("executorch", ".pte", (_NUMPY, _TORCH, _EXECUTORCH), 34.0, "atomics", by_name=False),
+    Runtime("qnnpack", ".ptl", (_NUMPY, _TORCH), 34.0, "atomics", by_name=False),
 )
 
 

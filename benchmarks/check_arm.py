@@ -56,7 +56,7 @@ def main(artifacts: Sequence[Path]) -> int:
             rows += _checked(machine, runtime, own)
     if not rows:
         return 0
-    print(table(("target", "core", "file", "allowed", "ARM beside x86-64", ""), rows))
+    print(table(("target", "core", "file", "beside", "allowed", "figure", ""), rows))
     agree = all(row[-1] != _DIFFERS for row in rows)
     print("every file agrees" if agree else "some files differ by more than is allowed")
     return 0 if agree else 1
@@ -71,9 +71,9 @@ def _checked(machine: Machine, runtime: Runtime, artifacts: Sequence[Path]) -> l
         try:
             wheels = packages(_CACHE, runtime)
             if artifacts:
-                files = [copy_exported(path, runtime, folder) for path in artifacts]
+                files = [file for path in artifacts for file in copy_exported(path, runtime, folder)]
             else:
-                files = list(emit_files(runtime, folder, work / "scratch"))
+                files = emit_files(runtime, folder, work / "scratch")
                 files += write_operators(folder) if runtime.target == "qnnpack" else ()
         except (Unavailable, ToolchainError, UsageError) as reason:
             print(f"skipped: {runtime.target}: {reason}")
@@ -82,21 +82,22 @@ def _checked(machine: Machine, runtime: Runtime, artifacts: Sequence[Path]) -> l
         here = work / "here.npz"
         failed = failure([sys.executable, _WORKER, runtime.target, folder, here], _MINUTES)
         if failed:
-            return [(runtime.target, "this machine", "", "", failed, _DIFFERS)]
+            return [(runtime.target, "this machine", "", "", "", failed, _DIFFERS)]
         for core in CORES:
             if runtime.lacking(core):
-                rows.append((runtime.target, core.name, "", "", f"skipped: no {runtime.feature}", ""))
+                rows.append((runtime.target, core.name, "", "", "", "skipped: its wheel takes a newer core", ""))
                 continue
             there = work / f"{core.name}.npz"
             try:
                 machine.run(core, wheels, _WORKER, runtime.target, folder, there)
             except RuntimeError as error:
-                rows.append((runtime.target, core.name, "", "", str(error), _DIFFERS))
+                rows.append((runtime.target, core.name, "", "", "", str(error), _DIFFERS))
                 continue
             outputs, arm = dict(np.load(here)), dict(np.load(there))
             for file in files:
                 figure, fits = compare(file, outputs, arm)
-                rows.append((runtime.target, core.name, file.name, file.allowed, figure, "ok" if fits else _DIFFERS))
+                verdict = "ok" if fits else _DIFFERS
+                rows.append((runtime.target, core.name, file.name, file.beside, file.allowed, figure, verdict))
         return rows
 
 
