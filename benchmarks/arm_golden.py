@@ -18,19 +18,20 @@ from edgeport.errors import UsageError
 Samples = list[dict[str, np.ndarray]]
 
 
-def copy_exported(artifact: Path, runtime: Runtime, folder: Path) -> list[Emitted]:
-    """Copies a file and its golden inputs to `folder`; allowed is what turned roundings cost.
+def copy_exported(artifact: Path, name: str, runtime: Runtime, folder: Path) -> list[Emitted]:
+    """Copies a file and its golden inputs to `folder` under a name; allowed is what turned roundings cost.
 
     Raises:
         UsageError: the order of the inputs cannot be known.
     """
-    inputs = [_ordered(artifact, runtime, sample) for sample in _golden(artifact, "input")]
+    inputs = golden_inputs(artifact, runtime)
+    outputs = _outputs(artifact, name, "reference", runtime.by_name)
     if runtime.target != "qnnpack":
-        write_file(artifact, artifact.stem, inputs, folder)
-        return [Emitted(artifact.stem, runtime.least_db)]
-    write_file(artifact, artifact.stem, [on_grid(artifact, sample) for sample in inputs], folder)
-    file = Emitted(artifact.stem, runtime.least_db)
-    return [file, *copy_reported(artifact, f"{artifact.stem}_reported", inputs, runtime.least_db, folder)]
+        write_file(artifact, name, inputs, folder)
+        return [Emitted(name, runtime.least_db, reference=outputs)]
+    write_file(artifact, name, [on_grid(artifact, sample) for sample in inputs], folder)
+    file = Emitted(name, runtime.least_db, reference=outputs)
+    return [file, *copy_reported(artifact, name, inputs, runtime.least_db, folder)]
 
 
 def copy_reported(
@@ -40,12 +41,23 @@ def copy_reported(
 
     Files with several outputs are left out: a .ptl file has no names for them.
     """
-    outputs = _golden(artifact, "output")
-    if any(len(sample) != 1 for sample in outputs):
+    name = f"{name}_reported"
+    expected = _outputs(artifact, name, "output", by_name=False)
+    if expected is None:
         return []
     write_file(artifact, name, inputs, folder)
-    expected = {f"{name}/{i}/0": array for i, sample in enumerate(outputs) for array in sample.values()}
-    return [Emitted(name, least_db, "the report", expected)]
+    reference = None if least_db is None else _outputs(artifact, name, "reference", by_name=False)
+    return [Emitted(name, least_db, "the report", expected, reference)]
+
+
+def _outputs(artifact: Path, name: str, kind: str, by_name: bool) -> dict[str, np.ndarray] | None:
+    """Golden outputs as `arm_worker.py` calls them; None for several that are known by their places."""
+    samples = _golden(artifact, kind)
+    if by_name:
+        return {f"{name}/{i}/{key}": array for i, sample in enumerate(samples) for key, array in sample.items()}
+    if any(len(sample) != 1 for sample in samples):
+        return None
+    return {f"{name}/{i}/0": array for i, sample in enumerate(samples) for array in sample.values()}
 
 
 def golden_of(artifact: Path) -> Path:

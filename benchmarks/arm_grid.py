@@ -45,5 +45,6 @@ def on_grid(path: Path, sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 def _module(path: Path) -> Any:
     import torch
 
+    torch.backends.quantized.engine = "qnnpack"  # others refuse some of its weights
     load: Any = torch.jit.load
     return load(str(path))

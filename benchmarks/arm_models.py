@@ -96,6 +96,6 @@ def emit_files(runtime: Runtime, folder: Path, scratch: Path) -> list[Emitted]:
         if runtime.target == "qnnpack":
             taken = [on_grid(artifact, sample) for sample in taken]
             given = golden_inputs(artifact, runtime)
-            emitted += copy_reported(artifact, f"{file.name}_reported", given, file.least_db, folder)
+            emitted += copy_reported(artifact, file.name, given, file.least_db, folder)
         write_file(artifact, file.name, taken, folder)
     return emitted

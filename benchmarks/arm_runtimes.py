@@ -27,7 +27,7 @@ class Runtime:
 
     Attributes:
         target: the target's name.
-        suffix: of its files.
+        suffixes: of its files.
         wheels: groups of pip requirements, each unpacked into a folder of its own; without a version it is this
             Python's, so that both machines run the same release. What the wheels need is listed, not resolved: pip
             would take the dependencies of x86-64.
@@ -37,7 +37,7 @@ class Runtime:
     """
 
     target: str
-    suffix: str
+    suffixes: tuple[str, ...]
     wheels: tuple[tuple[str, ...], ...]
     least_db: float
     feature: str = ""
@@ -50,10 +50,10 @@ class Runtime:
 
 # torch's wheel ends in an illegal instruction on a Cortex-A53 or A72, which have ARMv8.0 only.
 RUNTIMES = (
-    Runtime("tflite", ".tflite", (_NUMPY, ("ai-edge-litert",)), 40.0),
-    Runtime("onnxruntime", ".onnx", (_NUMPY, ("onnxruntime",)), 34.0),
-    Runtime("executorch", ".pte", (_NUMPY, _TORCH, _EXECUTORCH), 34.0, "atomics", by_name=False),
-    Runtime("qnnpack", ".ptl", (_NUMPY, _TORCH), 34.0, "atomics", by_name=False),
+    Runtime("tflite", (".tflite",), (_NUMPY, ("ai-edge-litert",)), 40.0),
+    Runtime("onnxruntime", (".onnx", ".ort"), (_NUMPY, ("onnxruntime",)), 34.0),
+    Runtime("executorch", (".pte",), (_NUMPY, _TORCH, _EXECUTORCH), 34.0, "atomics", by_name=False),
+    Runtime("qnnpack", (".ptl",), (_NUMPY, _TORCH), 34.0, "atomics", by_name=False),
 )
 
 

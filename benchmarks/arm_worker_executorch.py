@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-SUFFIX = ".pte"
+SUFFIXES = (".pte",)
 
 
 def load(path: Path) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-SUFFIX = ".onnx"
+SUFFIXES = (".onnx", ".ort")
 
 
 def load(path: Path) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:

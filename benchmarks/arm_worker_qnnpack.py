@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.jit import mobile
 
-SUFFIX = ".ptl"
+SUFFIXES = (".ptl",)
 
 torch.set_num_threads(1)
 torch.backends.quantized.engine = "qnnpack"  # before anything is loaded: weights are packed for it then

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-SUFFIX = ".tflite"
+SUFFIXES = (".tflite",)
 
 
 def load(path: Path) -> Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]:

@@ -1,6 +1,6 @@
 """Runs emitted files on emulated ARM cores and compares the outputs with this machine's: `make check-arm`.
 
-    python benchmarks/check_arm.py [FILE.tflite|FILE.onnx|FILE.pte|FILE.ptl ...]
+    python benchmarks/check_arm.py [FILE.tflite|FILE.onnx|FILE.ort|FILE.pte|FILE.ptl ...]
 
 Without arguments it exports files of its own (arm_models.py) with every target that is here, and single operators for
 qnnpack (arm_operators.py), whose outputs on ARM are compared with the numpy reference of a phone. With arguments it
@@ -36,7 +36,7 @@ _DIFFERS = "DIFFERS"
 
 
 def main(artifacts: Sequence[Path]) -> int:
-    suffixes = [runtime.suffix for runtime in RUNTIMES]
+    suffixes = [suffix for runtime in RUNTIMES for suffix in runtime.suffixes]
     for path in artifacts:
         if path.suffix not in suffixes:
             print(f"{path}: give files that end in {', '.join(suffixes)}")
@@ -51,7 +51,7 @@ def main(artifacts: Sequence[Path]) -> int:
         return 0
     rows: list[tuple[str, ...]] = []
     for runtime in RUNTIMES:
-        own = [path for path in artifacts if path.suffix == runtime.suffix]
+        own = [path for path in artifacts if path.suffix in runtime.suffixes]
         if own or not artifacts:
             rows += _checked(machine, runtime, own)
     if not rows:
@@ -64,14 +64,15 @@ def main(artifacts: Sequence[Path]) -> int:
 
 def _checked(machine: Machine, runtime: Runtime, artifacts: Sequence[Path]) -> list[tuple[str, ...]]:
     """The table's rows for one runtime; none, and a line that says why, where it is skipped."""
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
         folder = work / "files"
         folder.mkdir()
         try:
             wheels = packages(_CACHE, runtime)
             if artifacts:
-                files = [file for path in artifacts for file in copy_exported(path, runtime, folder)]
+                named = zip(artifacts, _names(artifacts), strict=True)
+                files = [file for path, name in named for file in copy_exported(path, name, runtime, folder)]
             else:
                 files = emit_files(runtime, folder, work / "scratch")
                 files += write_operators(folder) if runtime.target == "qnnpack" else ()
@@ -99,6 +100,15 @@ def _checked(machine: Machine, runtime: Runtime, artifacts: Sequence[Path]) -> l
                 verdict = "ok" if fits else _DIFFERS
                 rows.append((runtime.target, core.name, file.name, file.beside, file.allowed, figure, verdict))
         return rows
+
+
+def _names(artifacts: Sequence[Path]) -> list[str]:
+    """Their names without endings; whole paths where several have one."""
+    stems = [path.stem for path in artifacts]
+    return [
+        stem if stems.count(stem) == 1 else "-".join(path.with_suffix("").parts).lstrip("/-")
+        for path, stem in zip(artifacts, stems, strict=True)
+    ]
 
 
 if __name__ == "__main__":
