@@ -2,9 +2,12 @@
 
     python fx_quantize.py WHAT CALIBRATION OUT.ptl WEIGHTS.pt NETWORK [CLASSES SIZE]
 
-WHAT is `tensor` (the default mapping of the engine), `channel` (the same with one scale per output channel of weights)
-or `linear` (as `channel`, of linear layers only). CALIBRATION is a folder of .npz files whose arrays are the network's
-arguments in their order.
+WHAT is `tensor` (the default mapping of the engine), `channel` (the same with one scale per output channel of weights),
+`contiguous` (as `channel`, with every ReLU6 mended) or `linear` (as `channel`, of linear layers only). CALIBRATION is a
+folder of .npz files whose arrays are the network's arguments in their order.
+
+torch 2.13's ReLU6 on QNNPACK takes memory in channels-last order, which its convolutions give, for contiguous: what
+comes out has lost its places. A copy in between mends it.
 """
 
 from __future__ import annotations
@@ -29,6 +32,20 @@ from torch_networks import rebuilt
 _ENGINE = "qnnpack"
 
 
+class _Mended(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.relu6(x.contiguous())
+
+
+def mend(module: nn.Module) -> None:
+    """Puts the copy before every ReLU6 below a module."""
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU6):
+            setattr(module, name, _Mended())
+        else:
+            mend(child)
+
+
 def mapping(what: str) -> QConfigMapping:
     """What is quantized, and how."""
     if what == "tensor":
@@ -47,6 +64,8 @@ def main(what: str, calibration: str, out: str, weights: str, *network: str) -> 
     torch.set_num_threads(1)
     torch.backends.quantized.engine = _ENGINE
     module, example = rebuilt(weights, *network)
+    if what == "contiguous":
+        mend(module)
     prepared = prepare_fx(module, mapping(what), example)
     with torch.no_grad():
         for path in sorted(Path(calibration).iterdir()):

@@ -53,14 +53,10 @@ def files(model: Model) -> dict[Tool, File | Skipped]:
         for precision in ("fp32", "int8") if target != "qnnpack" else ("int8",):
             found[Tool(OURS, f"{target} {precision}", target, precision)] = _ours(model, target, precision)
     torch_arguments = (model.weights, *model.network)
-    for what in ("tensor", "channel", "linear"):
-        if what == "linear" and model.name == "CNN":
-            continue
+    for what in ("tensor", "channel", "contiguous" if model.name == "CNN" else "linear"):
         made = _peer(model, "fx_quantize.py", (what,), ".ptl", torch_arguments)
-        found[Tool(FX, f"int8, {_WORDS[what]}", "qnnpack", "int8")] = made
-    for what in ("float", "all", "linear"):
-        if what == "linear" and model.name == "CNN":
-            continue
+        found[Tool(FX, _WORDS[what], "qnnpack", "int8")] = made
+    for what in ("float", "all") if model.name == "CNN" else ("float", "all", "linear"):
         precision = "fp32" if what == "float" else "int8"
         made = _peer(model, "pt2e_quantize.py", (what,), ".pte", torch_arguments)
         found[Tool(PT2E, _WORDS[what], "executorch", precision)] = made
@@ -72,8 +68,9 @@ def files(model: Model) -> dict[Tool, File | Skipped]:
 
 
 _WORDS = {
-    "tensor": "a scale per tensor",
-    "channel": "a scale per channel",
+    "tensor": "int8, a scale per tensor",
+    "channel": "int8, a scale per channel",
+    "contiguous": "int8, a scale per channel, ReLU6 mended",
     "linear": "int8, linear layers only",
     "float": "float",
     "all": "int8, everything",
