@@ -38,7 +38,7 @@ conformance: $(VENV)/dev.stamp
 bench: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/run.py
 
-check-arm: $(VENV)/demo.stamp
+check-arm: $(VENV)/dev.stamp
 	$(BIN)/python benchmarks/check_arm.py $(ARTIFACTS)
 
 clean:

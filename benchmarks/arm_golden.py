@@ -13,7 +13,7 @@ from arm_grid import argument_names, on_grid
 from arm_runtimes import Runtime
 from safetensors.numpy import load_file
 
-from edgeport.errors import UsageError
+from edgeport.errors import ModelError
 
 Samples = list[dict[str, np.ndarray]]
 
@@ -22,7 +22,7 @@ def copy_exported(artifact: Path, name: str, runtime: Runtime, folder: Path) -> 
     """Copies a file and its golden inputs to `folder` under a name; allowed is what turned roundings cost.
 
     Raises:
-        UsageError: the order of the inputs cannot be known.
+        ModelError: the order of the inputs cannot be known.
     """
     inputs = golden_inputs(artifact, runtime)
     outputs = _outputs(artifact, name, "reference", runtime.by_name)
@@ -85,7 +85,7 @@ def _ordered(artifact: Path, runtime: Runtime, sample: dict[str, np.ndarray]) ->
         return sample
     names = _from_code(artifact, sample) if runtime.target == "qnnpack" else _from_report(artifact, runtime)
     if sorted(names) != sorted(sample):
-        raise UsageError(f"{artifact}: the order of its inputs {', '.join(sorted(sample))} is not known")
+        raise ModelError(f"{artifact}: the order of its inputs {', '.join(sorted(sample))} is not known")
     return {name: sample[name] for name in names}
 
 

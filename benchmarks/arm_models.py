@@ -19,7 +19,6 @@ from edgeport import api
 from edgeport.config import load_config
 from edgeport.datasets import open_source
 from edgeport.preparation import prepare
-from edgeport.targets.registry import load_target, require_toolchain
 
 _EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion_mnist"
 _INPUTS = 8
@@ -66,11 +65,8 @@ def emit_files(runtime: Runtime, folder: Path, scratch: Path) -> list[Emitted]:
     """Exports the target's files into `folder`, with inputs in an .npz file beside each.
 
     Raises:
-        UsageError: there is no such target.
-        ToolchainError: its toolchain is not installed here.
+        EdgeportError: the target refuses one.
     """
-    target = load_target(runtime.target)
-    require_toolchain(target)
     scratch.mkdir()
     source, samples = scratch / "encoder.onnx", scratch / "samples.npz"
     onnx.save(encoder(), source)

@@ -27,7 +27,8 @@ from arm_runtimes import RUNTIMES, Runtime, packages
 from commands import failure
 from tables import table
 
-from edgeport.errors import ToolchainError, UsageError
+from edgeport.errors import EdgeportError, ToolchainError, UsageError
+from edgeport.targets.registry import load_target, require_toolchain
 
 _CACHE = Path(__file__).parent / ".cache" / "arm"
 _WORKER = Path(__file__).with_name("arm_worker.py")
@@ -69,16 +70,20 @@ def _checked(machine: Machine, runtime: Runtime, artifacts: Sequence[Path]) -> l
         folder = work / "files"
         folder.mkdir()
         try:
+            require_toolchain(load_target(runtime.target))
             wheels = packages(_CACHE, runtime)
+        except (Unavailable, ToolchainError, UsageError) as reason:
+            print(f"skipped: {runtime.target}: {reason}")
+            return []
+        try:
             if artifacts:
                 named = zip(artifacts, _names(artifacts), strict=True)
                 files = [file for path, name in named for file in copy_exported(path, name, runtime, folder)]
             else:
                 files = emit_files(runtime, folder, work / "scratch")
                 files += write_operators(folder) if runtime.target == "qnnpack" else ()
-        except (Unavailable, ToolchainError, UsageError) as reason:
-            print(f"skipped: {runtime.target}: {reason}")
-            return []
+        except EdgeportError as error:
+            return [(runtime.target, "", "", "", "", str(error), _DIFFERS)]
         rows: list[tuple[str, ...]] = []
         here = work / "here.npz"
         failed = failure([sys.executable, _WORKER, runtime.target, folder, here], _MINUTES)
