@@ -50,7 +50,8 @@ def mapping(what: str) -> QConfigMapping:
     """What is quantized, and how."""
     if what == "tensor":
         return get_default_qconfig_mapping(_ENGINE)
-    per_channel = QConfig(get_default_qconfig(_ENGINE).activation, default_per_channel_weight_observer)
+    activations = get_default_qconfig(_ENGINE).activation  # type: ignore[no-untyped-call]
+    per_channel = QConfig(activations, default_per_channel_weight_observer)  # type: ignore[no-untyped-call]
     if what == "linear":
         return QConfigMapping().set_object_type(nn.Linear, per_channel)
     found = get_default_qconfig_mapping(_ENGINE)
@@ -71,8 +72,8 @@ def main(what: str, calibration: str, out: str, weights: str, *network: str) -> 
         for path in sorted(Path(calibration).iterdir()):
             prepared(*(torch.from_numpy(array) for array in np.load(path).values()))
         # Traced, not scripted: TorchScript does not read what FX writes for `mask[:, None, None, :]`.
-        traced = torch.jit.freeze(torch.jit.trace(convert_fx(prepared).eval(), example))
-    traced._save_for_lite_interpreter(out)
+        traced = torch.jit.trace(convert_fx(prepared).eval(), example)  # type: ignore[no-untyped-call]
+    torch.jit.freeze(traced)._save_for_lite_interpreter(out)
 
 
 if __name__ == "__main__":

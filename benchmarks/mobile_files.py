@@ -52,11 +52,11 @@ def _tensors(sample: Sample) -> list[Any]:
 
 def _lite(path: Path) -> _Opened:
     import torch
-    from torch.jit.mobile import _load_for_lite_interpreter
+    from torch.jit import mobile
 
     torch.set_num_threads(1)
     torch.backends.quantized.engine = _ENGINE  # weights are packed for the engine that is set when a file is loaded
-    module: Any = _load_for_lite_interpreter(str(path))
+    module: Any = mobile._load_for_lite_interpreter(str(path))  # type: ignore[no-untyped-call]
 
     def invoke(tensors: list[Any]) -> Sequence[Any]:
         with torch.inference_mode():

@@ -108,7 +108,7 @@ def report(rounds: int = ROUNDS, names: Sequence[str] = ()) -> list[Line]:
 
 
 def _cells(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    cells = []
+    cells: list[tuple[str, ...]] = []
     for row in rows:
         speed = _speed(row, rows)
         cells.append(

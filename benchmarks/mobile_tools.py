@@ -52,7 +52,7 @@ def files(model: Model) -> dict[Tool, File | Skipped]:
     for target in TARGETS:
         for precision in ("fp32", "int8") if target != "qnnpack" else ("int8",):
             found[Tool(OURS, f"{target} {precision}", target, precision)] = _ours(model, target, precision)
-    torch_arguments = (model.weights, *model.network)
+    torch_arguments: list[Path | str] = [model.weights, *model.network]
     for what in ("tensor", "channel", "contiguous" if model.name == "CNN" else "linear"):
         made = _peer(model, "fx_quantize.py", (what,), ".ptl", torch_arguments)
         found[Tool(FX, _WORDS[what], "qnnpack", "int8")] = made

@@ -23,6 +23,7 @@ import export_time
 import latency
 import layout
 import maker
+import mobile_peers
 import tensorrt_int8
 from models import SPECS, onnx_model
 from tables import Line, table
@@ -67,6 +68,7 @@ def main() -> None:
         ("Core ML export", coreml_export.report),
         ("accuracy", accuracy.report),
         ("TensorRT int8", tensorrt_int8.report),
+        ("files for phones", mobile_peers.report),
     )
     lines = [line for name, benchmark in benchmarks for line in _attempt(name, benchmark)]
     print("\nsummary")
