@@ -56,7 +56,10 @@ _FILES: dict[str, tuple[Emitted, ...]] = {
     ),
     "qnnpack": (
         Emitted("cnn_int8", None),
+        Emitted("cnn_fp32", 100.0),
+        Emitted("encoder_fp32", 100.0),
         Emitted("encoder_int8", 34.0),
+        Emitted("encoder_int8-dynamic", 34.0),
     ),
 }
 

@@ -6,8 +6,9 @@ Models: CNN (MobileNetV2) and encoder (BERT-mini), the same weights, the same ca
 mode makes .ptl, pt2e with XNNPACK's quantizer makes .pte, ONNX Runtime's quantize_static makes .onnx; each in what its
 defaults quantize and, where that costs the encoder its accuracy, in linear layers and products only. Each file runs in
 its own runtime on one thread, .ptl with engine qnnpack. `ms` is the shortest of all rounds, which files take in turns
-(turns.py); `speed` is over the float file of the same maker or, where it makes none, that in the same runtime. Drift is
-that of 64 held-out samples against ONNX Runtime's float. Seconds are those of the whole process.
+(turns.py); the summary has the median of the ratios within the rounds as well. `speed` is over the float file of the
+same maker or, where it makes none, of the same runtime. Drift is that of 64 held-out samples against ONNX Runtime's
+float. Seconds are those of the whole process.
 """
 
 from __future__ import annotations
@@ -42,14 +43,18 @@ _EQUAL_DB = 0.05
 
 @dataclass(frozen=True)
 class Row:
-    """One file's figures: shortest time in ms, drift in dB, metric, bytes, what making it took."""
+    """One file's figures: seconds of each round, drift in dB, metric, bytes, what making it took."""
 
     tool: Tool
-    milliseconds: float
+    seconds: tuple[float, ...]
     sqnr: float
     metric: float
     size: int
     spent: Spent | None
+
+    @property
+    def milliseconds(self) -> float:
+        return min(self.seconds) * 1e3
 
 
 def measure(model: Model, rounds: int) -> tuple[list[Row], list[str]]:
@@ -69,7 +74,7 @@ def measure(model: Model, rounds: int) -> tuple[list[Row], list[str]]:
     openers = {tool.label: partial(MobileFile, made.path) for tool, (made, *_) in rows.items()}
     times = take_turns(openers, model.compared[0], rounds)
     return [
-        Row(tool, min(times[tool.label]) * 1e3, drift, metric, made.path.stat().st_size, made.spent)
+        Row(tool, times[tool.label], drift, metric, made.path.stat().st_size, made.spent)
         for tool, (made, drift, metric) in rows.items()
     ], failed
 
@@ -85,6 +90,12 @@ def _float_of(row: Row, rows: Sequence[Row]) -> Row | None:
     found = [r for r in rows if r.tool.target == row.tool.target and r.tool.precision == "fp32"]
     same = [r for r in found if r.tool.maker == row.tool.maker]
     return next(iter(same or found), None)
+
+
+def _times(one: Row, other: Row) -> str:
+    """How many times as long one takes as another: the shortest of each, and the median within the rounds."""
+    rounds = np.median(np.array(one.seconds) / np.array(other.seconds))
+    return f"{one.milliseconds / other.milliseconds:.3f} (within rounds {rounds:.3f})"
 
 
 def _speed(row: Row, rows: Sequence[Row]) -> float | None:
@@ -137,27 +148,27 @@ def _lines(name: str, rows: Sequence[Row], failed: Sequence[str]) -> list[Line]:
             lines.append(Line(f"{name}: {target} int8", "", why[:100]))
             continue
         theirs = [r for r in rows if (r.tool.maker, r.tool.precision) == (maker, "int8")]
-        speed = _speed(ours, rows)
-        wanted = _SPEED.get((name, target))
-        if speed is not None and wanted is not None:
-            lines.append(Line(f"{name}: {target} int8 speed over our float", f">= {wanted}", f"{speed:.2f}"))
-        if theirs:
-            best, fastest = max(theirs, key=lambda r: r.sqnr), min(theirs, key=lambda r: r.milliseconds)
-            drift = f"{ours.sqnr:.1f}"
-            lines.append(
-                Line(f"{name}: {target} int8 SQNR, dB ({best.tool.label})", f">= {best.sqnr - _EQUAL_DB:.1f}", drift)
-            )
-            lines.append(
-                Line(
-                    f"{name}: {target} int8 latency / fastest peer's ({fastest.tool.label})",
-                    f"<= {_QNNPACK_LATENCY}" if maker == FX else "",
-                    f"{ours.milliseconds / fastest.milliseconds:.3f}",
-                )
-            )
+        base, wanted = _float_of(ours, rows), _SPEED.get((name, target))
+        if base is not None and wanted is not None:
+            lines.append(Line(f"{name}: {target} int8 speed over our float", f">= {wanted}", _times(base, ours)))
+        lines += _beside(f"{name}: {target} int8", ours, theirs) if theirs else []
         if ours.spent is not None:
             took = f"{ours.spent.wall:.1f} (processor {ours.spent.processor:.1f})"
             lines.append(Line(f"{name}: {target} int8 export, whole process, s", f"< {_SECONDS[target]:.0f}", took))
     return lines
+
+
+def _beside(what: str, ours: Row, theirs: Sequence[Row]) -> list[Line]:
+    """SQNR beside the best of theirs; latency beside that and the fastest, which may be another."""
+    best, fastest = max(theirs, key=lambda r: r.sqnr), min(theirs, key=lambda r: r.milliseconds)
+    target = f"<= {_QNNPACK_LATENCY}" if ours.tool.target == "qnnpack" else ""
+    return [
+        Line(f"{what} SQNR, dB ({best.tool.label})", f">= {best.sqnr - _EQUAL_DB:.1f}", f"{ours.sqnr:.1f}"),
+        *(
+            Line(f"{what} latency / {which} peer's ({row.tool.label})", target, _times(ours, row))
+            for which, row in {"most accurate": best, "fastest": fastest}.items()
+        ),
+    ]
 
 
 if __name__ == "__main__":
