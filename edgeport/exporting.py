@@ -195,7 +195,7 @@ def export(
         progress=progress,
     )
     findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    shown = Presentation(input_layout, io_dtype, description, {}, image_input, states, shapes_as, build_engine)
+    shown = Presentation(input_layout, io_dtype, description, {}, image_input, states, shapes_as, build_engine, scheme)
     presentations = [replace(shown, device=facts_of(options.device(w.target))) for w in works]
     works = [
         plan_target(w, prepared, further, observed.statistics, ranges, presentation)

@@ -25,8 +25,14 @@ def session_options(threads: int = 1) -> ort.SessionOptions:
     return options
 
 
-def open_session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    """Opens a file or a serialized model; whatever ONNX Runtime raises passes through, its exceptions share no root."""
+def open_session(model: str | bytes, options: ort.SessionOptions, *, stock: bool = False) -> ort.InferenceSession:
+    """Opens a file or a serialized model; whatever ONNX Runtime raises passes through, its exceptions share no root.
+
+    Args:
+        model: path of a file, or a serialized model.
+        options: of the session.
+        stock: with every rewriting that an app gets, those known to be wrong included.
+    """
     import onnxruntime as ort
 
     # Without fallback: it would print to stdout and try the same provider again.
@@ -35,5 +41,5 @@ def open_session(model: str | bytes, options: ort.SessionOptions) -> ort.Inferen
         options,
         providers=["CPUExecutionProvider"],
         enable_fallback=0,
-        disabled_optimizers=_WRONG_OPTIMIZERS,
+        disabled_optimizers=[] if stock else _WRONG_OPTIMIZERS,
     )

@@ -10,13 +10,23 @@ _LARGEST_FILE = 2**31 - 2**26
 """Bytes of constants up to which a file holds them: protobuf stops at 2 GiB, nodes need the rest."""
 
 
-def save(model: ir.Model, path: Path) -> tuple[Path, ...]:
+MARK = "edgeport.target"
+"""Key of a file's metadata that names the target it is for; others have ONNX files, too."""
+
+
+def save(model: ir.Model, path: Path, target: str) -> tuple[Path, ...]:
     """Writes a model; where one file cannot hold its constants, they lie beside it.
+
+    Args:
+        model: gets the producer's name, and the target's as metadata.
+        path: where to.
+        target: whose file it is.
 
     Returns:
         The file, and the one with the constants if there is one.
     """
     model.producer_name, model.producer_version = "edgeport", None
+    model.metadata_props[MARK] = target
     size = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value is not None)
     if size < _LARGEST_FILE:
         path.write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
