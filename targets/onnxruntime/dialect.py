@@ -22,6 +22,7 @@ from edgeport.quantize.qdq import write_qdq
 from edgeport.sample import Array
 from edgeport.targets.onnxruntime.blocks import blocked_product
 from edgeport.targets.onnxruntime.device import device_of
+from edgeport.targets.onnxruntime.products import products_over_rows
 from edgeport.targets.onnxruntime.scheme import scheme_of_plan
 
 CONTRIB = "com.microsoft"
@@ -44,6 +45,7 @@ def quantized_graph(graph: ir.Model, plan: Plan) -> ir.Model:
             if dequantize is not None and dequantize.op_type == "DequantizeLinear":
                 _store(model, node, index, dequantize, dynamic=_dynamic(plan, node.name))
     _remove_unread(model)
+    products_over_rows(model)
     if device_of(plan.device).activations == "uint8":
         _unsigned(model, plan)
     return model
@@ -88,11 +90,11 @@ def _restored(site: Site, weight: ir.Value, scale: Array, index: int) -> ir.Valu
 def _rows(site: Site, table: ir.Value, scale: Array) -> None:
     """x --> Gather(table) --> y    ==>    x --> Gather(table) --> Cast --> Mul(Gather(scales)) --> y."""
     ids = site.node.inputs[1]
-    rows = site.op("Gather", [table, ids], "stored")
-    floats = site.op("Cast", [rows], "stored/float", to=int(ir.DataType.FLOAT))
-    scales: ir.Value = site.constant("scales", scale.reshape(-1, 1) if scale.ndim else scale)
+    rows = site.op("Gather", [table, ids], "row")
+    floats = site.op("Cast", [rows], "row/float", to=int(ir.DataType.FLOAT))
+    scales: ir.Value = site.constant("row_scales", scale.reshape(-1, 1) if scale.ndim else scale)
     if scale.ndim:
-        scales = site.op("Gather", [scales, ids], "scale")
+        scales = site.op("Gather", [scales, ids], "row_scale")
     take_over(site.node.outputs[0], "Mul", [floats, scales])
 
 
@@ -112,7 +114,7 @@ def _quantized_at_run_time(site: Site, x: ir.Value) -> tuple[ir.Value, ir.Value,
         if use.node.op_type == "DynamicQuantizeLinear" and use.node.graph is site.node.graph:
             rows, step, zero = use.node.outputs
             return rows, step, zero
-    names = [f"{x.name}/{role}" for role in ("stored", "step", "zero")]
+    names = [f"{x.name}/{role}" for role in ("u8", "u8_scale", "u8_zero")]
     made = [ir.Value(name=name) for name in names]
     graph = site.node.graph
     assert graph is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,15 +26,19 @@ class Kernels:
 
     Attributes:
         counts: operator -> how many of them run, as on this machine.
-        unfused: names of float operators between a DequantizeLinear and a QuantizeLinear.
+        unfused: names of operators that should run in integers and do not.
     """
 
     counts: Mapping[str, int]
     unfused: tuple[str, ...]
 
 
-def kernels_of(path: Path) -> Kernels:
+def kernels_of(path: Path, planned: Collection[str]) -> Kernels:
     """Loads a file as an app does and looks at the graph that ONNX Runtime then runs.
+
+    Args:
+        path: the file.
+        planned: names of the nodes that are to run in integers.
 
     Raises:
         ModelError: ONNX Runtime does not load the file.
@@ -54,7 +58,7 @@ def kernels_of(path: Path) -> Kernels:
                 [Finding("error", "onnxruntime-load", message)],
             ) from error
         graph = onnx.load(optimized, load_external_data=False).graph
-    return Kernels(_counts(graph), _unfused(graph))
+    return Kernels(_counts(graph), _unfused(graph, planned))
 
 
 def _counts(graph: onnx.GraphProto) -> Mapping[str, int]:
@@ -62,13 +66,20 @@ def _counts(graph: onnx.GraphProto) -> Mapping[str, int]:
     return dict(sorted(names.items()))
 
 
-def _unfused(graph: onnx.GraphProto) -> tuple[str, ...]:
-    """Operators that wait for floats which come out of integers and become integers again."""
+def _unfused(graph: onnx.GraphProto, planned: Collection[str]) -> tuple[str, ...]:
+    """Operators between integers and integers, and those that read weights which are restored at every run."""
     makers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
+    restored = {n.output[0] for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants}
     quantized = {node.input[0] for node in graph.node if node.op_type == "QuantizeLinear"}
     found = []
     for node in graph.node:
-        if node.op_type in _NOTHING_LOST or not any(name in quantized for name in node.output):
+        if node.op_type in _NOTHING_LOST:
+            continue
+        if any(name in restored for name in node.input):
+            found.append(node.name)
+            continue
+        if node.name not in planned or not any(name in quantized for name in node.output):
             continue
         sources = [makers[name].op_type for name in node.input if name in makers]
         if sources and all(source == "DequantizeLinear" for source in sources):

@@ -142,7 +142,7 @@ def is_spatial_mean(node: ir.Node) -> bool:
     """Whether a ReduceMean is a GlobalAveragePool of an image [N,C,H,W]."""
     shape = static_shape(node.inputs[0])
     axes = ints(node.inputs[1]) if len(node.inputs) > 1 else None
-    if shape is None or len(shape) != 4 or axes is None or not get_int(node, "keepdims", 1):
+    if shape is None or len(shape) != 4 or axes is None:
         return False
     return sorted(axis % 4 for axis in axes) == [2, 3]
 

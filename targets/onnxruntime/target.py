@@ -13,7 +13,7 @@ from edgeport.description import Description
 from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.passes.convert_version import CANONICAL_OPSET
-from edgeport.quantize.plan import Plan
+from edgeport.quantize.plan import INTEGERS, Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
 from edgeport.targets.lowering import refusal
@@ -63,10 +63,9 @@ class OnnxruntimeTarget:
         Raises:
             ModelError: no opset that the device reads can express a node, or ONNX Runtime does not load the file.
         """
-        device = device_of(plan.device)
         quantized = quantized_graph(graph, plan)
         path = out / f"{name}.{plan.precision}{self.suffix}"
-        opset, files, kernels = _written(quantized, plan.description, path, device)
+        opset, files, kernels = _written(quantized, plan, path)
         facts: dict[str, Any] = {
             "opset": opset,
             "bytes": sum(p.stat().st_size for p in files),
@@ -87,26 +86,26 @@ def _opsets(device: Device) -> tuple[int, ...]:
     return tuple(dict.fromkeys(min(opset, newest) for opset in _OPSETS))
 
 
-def _written(
-    quantized: ir.Model, said: Description, path: Path, device: Device
-) -> tuple[int, tuple[Path, ...], Kernels]:
+def _written(quantized: ir.Model, plan: Plan, path: Path) -> tuple[int, tuple[Path, ...], Kernels]:
     """The file in the oldest opset that can express the graph and of which ONNX Runtime has all kernels."""
     findings: list[Finding] = []
     failure: ModelError | None = None
-    for opset in _opsets(device):
+    opsets = _opsets(device_of(plan.device))
+    planned = {name for name, node in plan.nodes.items() if node.kernel in INTEGERS}
+    for opset in opsets:
         model, against = attempt(in_own_forms(quantized, opset), opset)
         if against:
             findings = findings or list(against)
             continue
-        model.metadata_props.update(_notes(said))
+        model.metadata_props.update(_notes(plan.description))
         files = save(model, path, "onnxruntime")
         try:
-            return opset, files, kernels_of(path)
+            return opset, files, kernels_of(path, planned)
         except ModelError as error:
             failure = error
             for file in files:
                 file.unlink()
-    raise failure or refusal(f"ONNX opset {_opsets(device)[-1]}", findings)
+    raise failure or refusal(f"ONNX opset {opsets[-1]}", findings)
 
 
 def _notes(said: Description) -> dict[str, str]:
