@@ -1,10 +1,12 @@
-"""From a model to a file: the same bytes every time."""
+"""ONNX files of targets: the same bytes every time, and marked with the target."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 
 _LARGEST_FILE = 2**31 - 2**26
 """Bytes of constants up to which a file holds them: protobuf stops at 2 GiB, nodes need the rest."""
@@ -34,3 +36,12 @@ def save(model: ir.Model, path: Path, target: str) -> tuple[Path, ...]:
     constants = path.with_suffix(".data")
     ir.save(model, path, external_data=constants.name)
     return path, constants
+
+
+def mark_of(path: Path) -> str | None:
+    """Name of the target whose file it is; None where it does not say, or is no ONNX file."""
+    try:
+        properties = onnx.load(path, load_external_data=False).metadata_props
+    except (DecodeError, OSError):
+        return None
+    return next((entry.value for entry in properties if entry.key == MARK), None)

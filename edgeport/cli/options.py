@@ -24,6 +24,7 @@ TARGET = click.option(
 ASKED = click.option(
     "--target", metavar="A,B", multiple=True, callback=_split, help="Targets to ask [default: all that are installed]."
 )
+RUN_BY = click.option("--target", metavar="NAME", help="What the file is for, where it does not tell.")
 FOR = click.option(
     "--for", "for_device", metavar="DEVICE", help="Check an .onnx file as it is, Q/DQ or not, against a device's rules."
 )

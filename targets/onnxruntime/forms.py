@@ -5,10 +5,14 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgeport.passes.pipeline import rewritten
-from edgeport.targets.onnxruntime.passes import pooled_means, pools_behind_pads  # noqa: F401  (they register themselves)
+from edgeport.targets.onnxruntime.passes import (  # noqa: F401  (they register themselves)
+    pooled_means,
+    pools_behind_pads,
+    sums_before_norms,
+)
 from edgeport.targets.opset.schema import schema_of
 
-ALWAYS: tuple[str, ...] = ("pooled_means", "pools_behind_pads")
+ALWAYS: tuple[str, ...] = ("pooled_means", "pools_behind_pads", "sums_before_norms")
 LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Attention", ("expand_attention", "spell_out_attention")),
     ("RMSNormalization", ("expand_rms_norm",)),

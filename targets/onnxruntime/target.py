@@ -22,6 +22,7 @@ from edgeport.targets.onnxruntime.device import OPSET, Device, device_of
 from edgeport.targets.onnxruntime.dialect import quantized_graph
 from edgeport.targets.onnxruntime.forms import in_own_forms
 from edgeport.targets.onnxruntime.kernels import Kernels, kernels_of, remarks
+from edgeport.targets.onnxruntime.ort_file import SCHEME, SUFFIX, check_precision, convert
 from edgeport.targets.onnxruntime.runner import OnnxruntimeRunner
 from edgeport.targets.onnxruntime.scheme import PRECISIONS, onnxruntime_scheme
 from edgeport.targets.opset.lower import attempt
@@ -37,12 +38,19 @@ class OnnxruntimeTarget:
     name: str = "onnxruntime"
     suffix: str = ".onnx"
     precisions: tuple[str, ...] = PRECISIONS
-    schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
+    schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": (), SCHEME: ()})
     ends: tuple[str, ...] = ()
     toolchain: Mapping[str, str] = field(default_factory=dict)
+    further_suffixes: tuple[str, ...] = (SUFFIX,)
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
-        """What ONNX Runtime's CPU kernels demand at that precision."""
+        """What ONNX Runtime's CPU kernels demand at that precision; `ort` makes an .ort file, `default` an .onnx file.
+
+        Raises:
+            UsageError: there is no such precision, or not as an .ort file.
+        """
+        if name == SCHEME:
+            check_precision(precision)
         return onnxruntime_scheme(precision, device_of(facts_of(profile)))
 
     def check(self, graph: ir.Model, precision: str, profile: Profile | None) -> list[Finding]:
@@ -58,7 +66,7 @@ class OnnxruntimeTarget:
         return found
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
-        """Writes `out/name.PRECISION.onnx` in the oldest opset that will do, and loads it once.
+        """Writes `out/name.PRECISION.onnx` in the oldest opset that will do, or an .ort file of it, and loads it once.
 
         Raises:
             ModelError: no opset that the device reads can express a node, or ONNX Runtime does not load the file.
@@ -66,6 +74,11 @@ class OnnxruntimeTarget:
         quantized = quantized_graph(graph, plan)
         path = out / f"{name}.{plan.precision}{self.suffix}"
         opset, files, kernels = _written(quantized, plan, path)
+        if plan.scheme == SCHEME:
+            path, sources = convert(path, device_of(plan.device)), files
+            for file in sources:
+                file.unlink()
+            files = (path,)
         facts: dict[str, Any] = {
             "opset": opset,
             "bytes": sum(p.stat().st_size for p in files),
