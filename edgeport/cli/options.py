@@ -19,7 +19,11 @@ def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 
 SOURCE = click.argument("source", required=False)
 TARGET = click.option(
-    "--target", metavar="A,B", multiple=True, callback=_split, help="What to build for; all: what can be [default: tflite]."
+    "--target",
+    metavar="A,B",
+    multiple=True,
+    callback=_split,
+    help="What to build for; all: what can be [default: tflite].",
 )
 ASKED = click.option(
     "--target", metavar="A,B", multiple=True, callback=_split, help="Targets to ask [default: all that are installed]."

@@ -19,14 +19,12 @@ class Device:
 
     Attributes:
         name: of the profile; empty without one.
-        activations: the integers of activations.
         weight_steps: the largest magnitude of an int8 weight.
         platform: which processor a .ort file is prepared for.
         newest_opset: the last opset that the device's ONNX Runtime reads; None: any.
     """
 
     name: str = ""
-    activations: Literal["uint8", "int8"] = "uint8"
     weight_steps: int = FULL
     platform: Literal["arm", "amd64"] = "arm"
     newest_opset: int | None = None
@@ -36,7 +34,6 @@ def device_of(facts: Mapping[str, Any]) -> Device:
     """The device that a profile's facts describe; empty facts are those of any device."""
     return Device(
         facts.get("name", ""),
-        facts.get("activations", "uint8"),
         REDUCED if facts.get("saturates", False) else FULL,
         facts.get("platform", "arm"),
         facts.get("newest-opset"),

@@ -1,6 +1,6 @@
 """How a plan is written for ONNX Runtime.
 
-activations     x -> Q(uint8) -> DQ -> ...          zero points are those of the plan + 128, unless the device wants int8
+activations     x -> Q(uint8) -> DQ -> ...          zero points are those of the plan + 128
 dynamic         x -> DynamicQuantizeLinear -> MatMulInteger -> Cast -> Mul(scales)
 int4            x -> MatMulNBits
 stored          W (int8) -> Cast -> Mul(scale) -> ...      which ONNX Runtime computes once, when it loads the file
@@ -21,7 +21,6 @@ from edgeport.quantize.plan import INTEGERS, Plan
 from edgeport.quantize.qdq import write_qdq
 from edgeport.sample import Array
 from edgeport.targets.onnxruntime.blocks import blocked_product
-from edgeport.targets.onnxruntime.device import device_of
 from edgeport.targets.onnxruntime.products import products_over_rows
 from edgeport.targets.onnxruntime.scheme import scheme_of_plan
 
@@ -46,8 +45,7 @@ def quantized_graph(graph: ir.Model, plan: Plan) -> ir.Model:
                 _store(model, node, index, dequantize, dynamic=_dynamic(plan, node.name))
     _remove_unread(model)
     products_over_rows(model)
-    if device_of(plan.device).activations == "uint8":
-        _unsigned(model, plan)
+    _unsigned(model, plan)
     return model
 
 

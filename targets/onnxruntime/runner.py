@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import onnx_ir as ir
 
 from edgeport.errors import ModelError
@@ -72,14 +73,15 @@ class OnnxruntimeRunner:
         if self.path.suffix == ".ort":
             return {}
         values = {v.name or "": v for node in self.graph.graph for v in node.outputs}
-        wanted = [name for name in names if name in values]
-        rounded = [f"{name}{_DEQUANTIZED}" for name in wanted]
-        found = self._session.intermediates(sample, rounded)
-        found |= self._session.intermediates(sample, [n for n in wanted if f"{n}{_DEQUANTIZED}" not in found])
-        arrays = {name: found.get(f"{name}{_DEQUANTIZED}", found.get(name)) for name in wanted}
-        return {
-            name: array.astype(dtype_of(values[name]), copy=False) for name, array in arrays.items() if array is not None
-        }
+        seen = {f"{name}{_DEQUANTIZED}" if f"{name}{_DEQUANTIZED}" in self._names else name: name for name in names}
+        found = self._session.intermediates(sample, [place for place, name in seen.items() if name in values])
+        return {seen[at]: array.astype(dtype_of(values[seen[at]]), copy=False) for at, array in found.items()}
+
+    @functools.cached_property
+    def _names(self) -> frozenset[str]:
+        """Of all values that the file computes."""
+        graph = onnx.load(self.path, load_external_data=False).graph
+        return frozenset(name for node in graph.node for name in node.output)
 
     @functools.cached_property
     def _session(self) -> OnnxRunner:
