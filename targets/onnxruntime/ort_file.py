@@ -12,6 +12,7 @@ from edgeport.errors import ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.onnx_session import open_session, session_options
 from edgeport.targets.onnxruntime.device import Device
+from edgeport.targets.onnxruntime.ort_bytes import in_order
 from edgeport.validate.onnx_runner import one_line
 
 SCHEME = "ort"
@@ -51,6 +52,7 @@ def convert(source: Path, device: Device) -> Path:
     left_out = () if device.platform == "amd64" else _OF_X86
     try:
         open_session(str(source), options, stock=True, without=left_out)
+        path.write_bytes(in_order(path.read_bytes()))
         open_session(str(path), session_options(), stock=True)
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         message = one_line(error)

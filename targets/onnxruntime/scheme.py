@@ -35,8 +35,8 @@ BLOCK = 32
 LEAST_BLOCK = 16
 """The smallest block of MatMulNBits."""
 CLIPPING = 2.0
-"""Counting the error of what is clipped twice gains 2 dB in residual networks and costs as much in transformers that have
-to spare."""
+"""Counting the error of what is clipped twice gains 2 dB in residual networks and costs as much in transformers, which
+have to spare."""
 _SMALL_TABLE = 1024
 """Elements below which the scales and the conversions of a table cost more than it holds."""
 
@@ -132,7 +132,6 @@ def _max_pool(node: ir.Node) -> str | None:
 
 
 def _two_inputs(node: ir.Node) -> str | None:
-    """QLinearAdd and QLinearMul broadcast, but take no constant that is larger than the other operand."""
     return None if len(node.inputs) == 2 else "only two operands have an integer kernel"
 
 

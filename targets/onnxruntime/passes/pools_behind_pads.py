@@ -2,7 +2,7 @@
 
     x --> Pad(0) --> MaxPool --> y    ==>    zeros, x, zeros --> Concat (one an axis) --> MaxPool --> y
 
-`Pad_Fusion` of ONNX Runtime 1.31.1 is an optimization that an app cannot turn off (docs/decisions/0005). Needs the shape.
+`Pad_Fusion` of ONNX Runtime 1.31.1 is an optimization that apps have on (docs/decisions/0005). Needs the shape.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ def _concatenated(site: Site) -> bool:
     axes = ints(node.inputs[3]) if len(node.inputs) > 3 else list(range(len(shape)))
     if get_str(node, "mode", "constant") != "constant" or axes is None or min(pads, default=0) < 0 or not any(pads):
         return False
-    size = list(shape)
+    size, dtype = list(shape), x.dtype.numpy()
     for i, axis in enumerate(axes):
         parts = []
         for role, count in (("before", pads[i]), ("after", pads[i + len(axes)])):
-            block = np.full([count if k == axis % len(size) else s for k, s in enumerate(size)], value, x.dtype.numpy())
-            parts.append(site.constant(f"{role}{axis}", block) if count else None)
+            sizes = [count if k == axis % len(size) else s for k, s in enumerate(size)]
+            parts.append(site.constant(f"{role}{axis}", np.full(sizes, value, dtype)) if count else None)
         if parts == [None, None]:
             continue
         x = site.op("Concat", [v for v in (parts[0], x, parts[1]) if v is not None], f"padded{axis}", axis=axis)
