@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 _LARGEST_FILE = 2**31 - 2**26
 """Bytes of constants up to which a file holds them: protobuf stops at 2 GiB, nodes need the rest."""

@@ -1,4 +1,4 @@
-"""An .ort file with the same bytes every time: ONNX Runtime writes one table of it in the order of a hash with a random seed.
+"""An .ort file with the same bytes every time: one table of it has the order of hashes with a random seed.
 
     InferenceSession { ort_version, model, _, kernel_type_str_resolver }
     KernelTypeStrResolver { [ op_id, [ kernel_type_str, [ arg_type, index ] ] ] }      in front of everything else

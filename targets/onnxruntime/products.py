@@ -100,7 +100,9 @@ def _stored(site: Site, add: ir.Node, x: ir.Node, weight: ir.Node) -> ir.Value |
     """The bias in int32 and its DequantizeLinear; None where it does not fit."""
     value = next(v for v in add.inputs if constant(v) is not None)
     array, step, scale = constant(value), constant(x.inputs[1]), constant(weight.inputs[1])
-    assert array is not None and step is not None and scale is not None
+    assert array is not None, "the bias is constant"
+    assert step is not None, "parameters of activations are constants"
+    assert scale is not None, "and so are those of weights"
     steps = np.atleast_1d(step.astype(np.float32) * scale.astype(np.float32)).astype(np.float32)
     integers = np.rint(array.reshape(-1).astype(np.float64) / steps)
     if not np.abs(integers).max(initial=0) < _LARGEST:

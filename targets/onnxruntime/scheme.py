@@ -1,9 +1,9 @@
 """What ONNX Runtime's CPU kernels compute in integers and what of it pays, by precision.
 
 Activations are uint8 (on x86 ONNX Runtime turns int8 into it, and then fuses less), weights int8 with a scale a
-channel. A convolution in integers gives integers (QLinearConv), and so do the additions and pools around it. A product with a constant matrix reads
-integers and gives floats (MatMulIntegerToFloat): that costs no time, and what follows it in a transformer keeps its
-precision. The operators of `_PASSTHROUGH` are those whose Q/DQ ONNX Runtime 1.31 takes off on both sides.
+channel. A convolution in integers gives integers (QLinearConv), and so do the additions and pools around it. A product
+with a constant matrix reads integers and gives floats (QGemm): that costs no time, and what follows it in a transformer
+keeps its precision. The operators of `_PASSTHROUGH` are those whose Q/DQ ONNX Runtime 1.31 takes off on both sides.
 """
 
 from __future__ import annotations

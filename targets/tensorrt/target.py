@@ -14,6 +14,7 @@ from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
+from edgeport.targets.onnx_file import save
 from edgeport.targets.opset.lower import attempt
 from edgeport.targets.tensorrt.board import Board, board_of, remarks_on_board
 from edgeport.targets.tensorrt.bundle import write_bundle
@@ -27,7 +28,6 @@ from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
 from edgeport.targets.tensorrt.proof import Builds, linted, parsed, proven_with
 from edgeport.targets.tensorrt.rtx import build_rtx, require_builder
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
-from edgeport.targets.onnx_file import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
 
 CACHE = "calibration.cache"
