@@ -1,4 +1,4 @@
-"""Latency, drift and size of edgeport's files for ONNX Runtime beside the float source and ONNX Runtime's own quantizer.
+"""Latency, drift and size of edgeport's files for ONNX Runtime beside the source and ONNX Runtime's own quantizer.
 
     python benchmarks/onnxruntime_speed.py [MODEL ...] [ROUNDS]
 

@@ -42,10 +42,12 @@ def available(options: ExportOptions, names: Sequence[str]) -> tuple[ExportOptio
             left.append(target)
             continue
         reasons.append(reason)
-        missing = isinstance(reason, ToolchainError)
-        code = "toolchain-missing" if missing else "target-skipped"
-        hint = f"pip install 'edgeport[{target.name}]'" if missing else f"--target {target.name} insists"
-        findings.append(Finding("info", code, f"{target.name} is left out: {reason}", hint=hint))
+        message = f"{target.name} is left out: {reason}"
+        if isinstance(reason, ToolchainError):
+            hint = f"pip install 'edgeport[{target.name}]'"
+            findings.append(Finding("info", "toolchain-missing", message, hint=hint))
+        else:
+            findings.append(Finding("info", "target-skipped", message))
     if not left:
         raise min(reasons, key=lambda reason: not isinstance(reason, ToolchainError))
     return replace(options, targets=tuple(left)), tuple(findings)
