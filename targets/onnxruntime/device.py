@@ -21,12 +21,14 @@ class Device:
         name: of the profile; empty without one.
         weight_steps: the largest magnitude of an int8 weight.
         platform: which processor a .ort file is prepared for.
+        browser: whether it is one.
         newest_opset: the last opset that the device's ONNX Runtime reads; None: any.
     """
 
     name: str = ""
     weight_steps: int = FULL
     platform: Literal["arm", "amd64"] = "arm"
+    browser: bool = False
     newest_opset: int | None = None
 
 
@@ -36,5 +38,6 @@ def device_of(facts: Mapping[str, Any]) -> Device:
         facts.get("name", ""),
         REDUCED if facts.get("saturates", False) else FULL,
         facts.get("platform", "arm"),
+        facts.get("browser", False),
         facts.get("newest-opset"),
     )

@@ -25,6 +25,7 @@ from edgeport.targets.onnxruntime.kernels import Kernels, kernels_of, remarks
 from edgeport.targets.onnxruntime.ort_file import SCHEME, SUFFIX, check_precision, convert
 from edgeport.targets.onnxruntime.runner import OnnxruntimeRunner
 from edgeport.targets.onnxruntime.scheme import PRECISIONS, onnxruntime_scheme
+from edgeport.targets.onnxruntime.web import WebRunner
 from edgeport.targets.opset.lower import attempt
 
 _OPSETS = (OPSET, 21, CANONICAL_OPSET)
@@ -84,14 +85,17 @@ class OnnxruntimeTarget:
             "bytes": sum(p.stat().st_size for p in files),
             "kernels": dict(kernels.counts),
         }
+        if device_of(plan.device).browser:
+            facts["browser"] = True
         return Artifact(self.name, plan.precision, path, files, remarks(kernels), facts)
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> OnnxruntimeRunner:
         """ONNX Runtime, with the options of an app."""
         return OnnxruntimeRunner(artifact.path, graph)
 
-    def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
-        """There is none."""
+    def second_runner(self, artifact: Artifact, graph: ir.Model) -> WebRunner | None:
+        """ONNX Runtime Web, for browsers."""
+        return WebRunner(artifact.path, Path.cwd()) if artifact.facts.get("browser") else None
 
 
 def _opsets(device: Device) -> tuple[int, ...]:
