@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeport.available import named
 from edgeport.datasets import Datasets, open_source
 from edgeport.devices import devices_for
 from edgeport.errors import UsageError
@@ -54,7 +55,8 @@ def calibrate(
         EdgeportError: the model or the data cannot be used, or no scheme needs statistics.
     """
     progress = progress or Silent()
-    names = [target] if isinstance(target, str) else list(target)
+    asked = [target] if isinstance(target, str) else list(target)
+    names = [name for name in named(asked) if name in asked or _takes(name, precision, scheme)]
     devices = devices_for([profile] if isinstance(profile, str) else profile or (), names)
     targets = [load_target(name) for name in names]
     passes = (*add_passes, *scheme_passes(targets, scheme))
@@ -95,6 +97,11 @@ def calibrate(
         "data": {**samples.description(), "sha256": samples.digest()},
     }
     return Result(facts, (*prepared.captured.findings, *samples.findings, *observed.findings))
+
+
+def _takes(name: str, precision: str, scheme: str) -> bool:
+    target = load_target(name)
+    return precision in target.precisions and scheme in target.schemes
 
 
 def _write(path: Path, data: bytes) -> None:

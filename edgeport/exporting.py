@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgeport.available import available, named
 from edgeport.bundle.manifest import write_manifest
 from edgeport.bundle.publish import check_replaceable, publishing
 from edgeport.calibration import Preprocessing, Statistics
@@ -84,7 +85,8 @@ def export(
 
     Args:
         source: an ONNX file, a .pt2 file, `file.py:callable`, an nn.Module or an ExportedProgram.
-        target: one or several target names.
+        target: one or several target names; `all` for every one whose toolchain is installed and that takes the other
+            options.
         profile: one or several device profiles, at most one for each target.
         precision: fp32, fp16, int8, int8-dynamic, int8-weights, int4-weights, int16x8, palettized-2 (-4, -6, -8) or
             sparse; each target takes some of them.
@@ -136,7 +138,8 @@ def export(
     progress = progress or Silent()
     if statistics is not None and calib is not None:
         raise UsageError("--statistics stands instead of --calib; give held-out samples with --data")
-    names = list(dict.fromkeys(_listed(target)))
+    asked = _listed(target)
+    names = named(asked)
     inputs, budget, layer_precision = _listed(inputs), _listed(budget), _listed(layer_precision)
     shapes, state, profiles = _listed(shapes), _listed(state), _listed(profile or ())
     options = ExportOptions(
@@ -155,6 +158,7 @@ def export(
         tuple(state),
         build_engine,
     )
+    options, left_out = available(options, asked)
     check_options(options, has_data=statistics is not None or calib is not None)
     own = load_metric(metric) if isinstance(metric, str) else as_metric(metric) if metric is not None else None
     budgets = tuple(parse_budget(text) for text in budget)
@@ -194,8 +198,8 @@ def export(
         cache=cache,
         progress=progress,
     )
-    findings = (*prepared.captured.findings, *datasets.findings, *observed.findings)
-    shown = Presentation(input_layout, io_dtype, description, {}, image_input, states, shapes_as, build_engine)
+    findings = (*left_out, *prepared.captured.findings, *datasets.findings, *observed.findings)
+    shown = Presentation(input_layout, io_dtype, description, {}, image_input, states, shapes_as, build_engine, scheme)
     presentations = [replace(shown, device=facts_of(options.device(w.target))) for w in works]
     works = [
         plan_target(w, prepared, further, observed.statistics, ranges, presentation)
@@ -203,7 +207,7 @@ def export(
     ]
 
     given = {
-        "target": names,
+        "target": [one.name for one in options.targets],
         "profile": list(profiles),
         "precision": precision,
         "scheme": scheme,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,8 +26,17 @@ def session_options(threads: int = 1) -> ort.SessionOptions:
     return options
 
 
-def open_session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
-    """Opens a file or a serialized model; whatever ONNX Runtime raises passes through, its exceptions share no root."""
+def open_session(
+    model: str | bytes, options: ort.SessionOptions, *, stock: bool = False, without: Sequence[str] = ()
+) -> ort.InferenceSession:
+    """Opens a file or a serialized model; whatever ONNX Runtime raises passes through, its exceptions share no root.
+
+    Args:
+        model: path of a file, or a serialized model.
+        options: of the session.
+        stock: with every rewriting that an app gets, those known to be wrong included.
+        without: further rewritings to leave out, by ONNX Runtime's names.
+    """
     import onnxruntime as ort
 
     # Without fallback: it would print to stdout and try the same provider again.
@@ -35,5 +45,5 @@ def open_session(model: str | bytes, options: ort.SessionOptions) -> ort.Inferen
         options,
         providers=["CPUExecutionProvider"],
         enable_fallback=0,
-        disabled_optimizers=_WRONG_OPTIMIZERS,
+        disabled_optimizers=[*without] if stock else [*_WRONG_OPTIMIZERS, *without],
     )

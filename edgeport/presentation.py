@@ -29,6 +29,7 @@ class Presentation:
     states: Mapping[str, str] = field(default_factory=dict)
     shapes_as: ShapesAs = "functions"
     build_engine: bool = False
+    scheme: str = "default"
 
     def of(self, plan: Plan) -> Plan:
         """The plan of an artifact that shows itself so."""
@@ -42,6 +43,7 @@ class Presentation:
             states=self.states,
             shapes_as=self.shapes_as,
             build_engine=self.build_engine,
+            scheme=self.scheme,
         )
 
 

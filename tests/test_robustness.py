@@ -97,7 +97,7 @@ def test_inspect_names_the_pip_line_of_a_missing_toolchain(cnn: Path, monkeypatc
     for target in ("tflite", "coreml"):
         with pytest.raises(ToolchainError, match=rf"pip install 'edgeport\[{target}\]'"):
             api.inspect(cnn, target=target)
-    assert list(api.inspect(cnn).facts["targets"]) == ["tensorrt"]  # which needs none
+    assert list(api.inspect(cnn).facts["targets"]) == ["onnxruntime", "tensorrt"]  # which need none
 
 
 def test_a_name_cannot_steer_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,8 +106,10 @@ def calibrate(config: str | None, quiet: bool, as_json: bool, **flags: Any) -> J
 
 @cli.command(short_help="Compare an existing file with its source.")
 @click.argument("artifact", type=click.Path(path_type=Path))
-@o.flags(o.SOURCE, o.DATA, o.INPUT, o.METRIC, o.BUDGET, o.LAYERS, o.CONFIG, o.TOKENIZER, o.QUIET, o.JSON)
-def validate(artifact: Path, layers: bool, config: str | None, quiet: bool, as_json: bool, **flags: Any) -> Job:
+@o.flags(o.SOURCE, o.RUN_BY, o.DATA, o.INPUT, o.METRIC, o.BUDGET, o.LAYERS, o.CONFIG, o.TOKENIZER, o.QUIET, o.JSON)
+def validate(
+    artifact: Path, target: str | None, layers: bool, config: str | None, quiet: bool, as_json: bool, **flags: Any
+) -> Job:
     """Run an existing ARTIFACT (e.g. out/tflite/model.tflite) against its float SOURCE."""
     settings = read_config(config, quiet)
     arguments = merge(flags, settings)
@@ -122,6 +124,7 @@ def validate(artifact: Path, layers: bool, config: str | None, quiet: bool, as_j
             source,
             data=data,
             layers=layers,
+            target=target,
             preprocessing=settings.preprocessing,
             progress=progress,
             **arguments,

@@ -19,11 +19,16 @@ def _split(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) 
 
 SOURCE = click.argument("source", required=False)
 TARGET = click.option(
-    "--target", metavar="A,B", multiple=True, callback=_split, help="What to build for [default: tflite]."
+    "--target",
+    metavar="A,B",
+    multiple=True,
+    callback=_split,
+    help="What to build for; all: what can be [default: tflite].",
 )
 ASKED = click.option(
     "--target", metavar="A,B", multiple=True, callback=_split, help="Targets to ask [default: all that are installed]."
 )
+RUN_BY = click.option("--target", metavar="NAME", help="What the file is for, where it does not tell.")
 FOR = click.option(
     "--for", "for_device", metavar="DEVICE", help="Check an .onnx file as it is, Q/DQ or not, against a device's rules."
 )

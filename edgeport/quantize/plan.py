@@ -171,7 +171,7 @@ class Plan:
     one). `shifts` are taken off the biases of the kernels with these anchors (see `rounding_shift`). `layers` holds
     the precision of the nodes for which another than `precision` was asked. `ranges` are those of all float tensors of
     the form that the scheme wants to be observed, None for one that was NaN or infinite. With `build_engine` the
-    artifact is an engine for the GPU of this machine.
+    artifact is an engine for the GPU of this machine. `scheme` is what `--scheme` says.
     """
 
     precision: str
@@ -188,6 +188,7 @@ class Plan:
     shapes_as: ShapesAs = "functions"
     ranges: Mapping[str, tuple[float, float] | None] = field(default_factory=dict)
     build_engine: bool = False
+    scheme: str = "default"
 
     @property
     def pixels(self) -> Mapping[str, ImageInput]:

@@ -133,7 +133,7 @@ def _weight(
         low, high = _extremes(constant(value))
         return TensorPlan(name, "weight", float8_qparams(low, high), "8-bit floats, per tensor")
     granularity = "per tensor" if axis is None else f"one scale a channel (axis {axis})"
-    qparams = weight_qparams(constant(value), axis, _biases(groups, tensors, scheme))
+    qparams = weight_qparams(constant(value), axis, _biases(groups, tensors, scheme), here.weight_steps)
     return TensorPlan(name, "weight", qparams, f"symmetric int8, {granularity}")
 
 

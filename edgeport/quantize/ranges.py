@@ -42,7 +42,9 @@ def float8_qparams(low: float, high: float) -> QParams:
     return QParams("float8e4m3fn", np.asarray(scale), np.asarray(0, np.int32))
 
 
-def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QParams | None, Array]] = ()) -> QParams:
+def weight_qparams(
+    weight: Array, axis: int | None, biases: Sequence[tuple[QParams | None, Array]] = (), steps: int = 127
+) -> QParams:
     """Symmetric int8 parameters of a constant weight, values in [-127, 127].
 
     Args:
@@ -51,6 +53,7 @@ def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QPara
         biases: for every kernel that uses the weight, its input's parameters (None: a float input) and its bias,
             shape (channels,). A channel of tiny weights under a large bias gets a wider scale, because
             bias / (input scale * weight scale) must fit int32; its weights lose nothing that the sum could show.
+        steps: the largest stored magnitude; less than 127 for kernels whose sums of two products saturate.
 
     A channel of only zeros gets the scale of the largest channel: any scale is exact, and 0 is refused by runtimes.
     """
@@ -59,7 +62,7 @@ def weight_qparams(weight: Array, axis: int | None, biases: Sequence[tuple[QPara
         peak = np.atleast_1d(magnitudes.max(initial=0.0))
     else:
         peak = magnitudes.max(axis=tuple(i for i in range(weight.ndim) if i != axis % weight.ndim), initial=0.0)
-    scale = peak / 127
+    scale = peak / steps
     for x, bias in biases:
         if x is not None and x.dtype == "int8":  # biases of wider kernels are int64
             bound = np.abs(bias.astype(np.float64)).reshape(-1) / (float(x.scale) * _INT32_HEADROOM)

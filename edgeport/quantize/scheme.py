@@ -113,6 +113,7 @@ class Scheme:
         sparsity: the share of `sparse` weights that is made zero; None: none but those that are.
         least_kept: how much of an activation, in dB over its rounding error in calibration, its scale must keep; what
             keeps less stays float. None: anything does.
+        weight_steps: the largest magnitude of int8 weights.
         clipping: where ranges have least squared error, what that of a clipped element counts beside that of a rounded
             one. Rounding averages out in a product; clipped neighbours err alike, which adds up.
         layers: node name -> the scheme that decides about that node in place of this one (see `mixed`).
@@ -137,6 +138,7 @@ class Scheme:
     grouped: bool = False
     sparsity: float | None = None
     least_kept: float | None = None
+    weight_steps: int = 127
     clipping: float = 1.0
     layers: Mapping[str, Scheme] = field(default_factory=dict)
     observed: Callable[[ir.Model], ir.Model] | None = None

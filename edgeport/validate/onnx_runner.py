@@ -47,18 +47,25 @@ class OnnxRunner:
         simulate: compute QuantizeLinear and DequantizeLinear where they stand, in float, instead of fusing them
             into integer kernels, whose rounding differs from one processor to the next.
         optimize: False runs every node as it is written; ONNX Runtime's rewritings are wrong for some quantized files.
+        stock: run with every rewriting that an app gets, also those that are known to be wrong for some graphs.
 
     Raises:
         ModelError: ONNX Runtime cannot load the model, or an input or output is not a tensor that numpy knows.
     """
 
     def __init__(
-        self, model: ir.Model | Path | bytes, *, threads: int = 1, simulate: bool = False, optimize: bool = True
+        self,
+        model: ir.Model | Path | bytes,
+        *,
+        threads: int = 1,
+        simulate: bool = False,
+        optimize: bool = True,
+        stock: bool = False,
     ) -> None:
         # Serialized at once: later changes of a graph that the caller goes on to rewrite must not reach this runner.
         self._model = _serialized(model) if isinstance(model, ir.Model) else model
         self._threads = threads
-        self._simulate, self._optimize = simulate, optimize
+        self._simulate, self._optimize, self._stock = simulate, optimize, stock
         self._session = self._open(())
         self._inputs = tuple(_spec(i, "input") for i in self._session.get_inputs())
         self._output_specs = tuple(_spec(o, "output") for o in self._session.get_outputs())
@@ -151,16 +158,16 @@ class OnnxRunner:
         options.enable_cpu_mem_arena = not extra
         model = self._model
         if isinstance(model, Path) and not extra:
-            return _session(str(model), options)
+            return _session(str(model), options, self._stock)
         if isinstance(model, bytes):
-            return _session(_with_outputs(model, extra) if extra else model, options)
+            return _session(_with_outputs(model, extra) if extra else model, options, self._stock)
         graph = ir.load(model) if isinstance(model, Path) else model
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "model.onnx"
             ir.save(graph, path, external_data="weights.bin")
             if extra:
                 path.write_bytes(_with_outputs(path.read_bytes(), extra))
-            return _session(str(path), options)
+            return _session(str(path), options, self._stock)
 
 
 def check_sample(inputs: Sequence[InputSpec], sample: Sample) -> None:
@@ -225,9 +232,9 @@ def _options(threads: int, simulate: bool, optimize: bool) -> ort.SessionOptions
     return options
 
 
-def _session(model: str | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+def _session(model: str | bytes, options: ort.SessionOptions, stock: bool) -> ort.InferenceSession:
     try:
-        return open_session(model, options)
+        return open_session(model, options, stock=stock)
     except Exception as error:  # ONNX Runtime's exceptions share no public root
         message = one_line(error)
         raise ModelError(

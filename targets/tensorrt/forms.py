@@ -6,10 +6,10 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import nodes
 from edgeport.passes.pipeline import rewritten
+from edgeport.targets.opset.schema import schema_of
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.limits import objections_to
 from edgeport.targets.tensorrt.operators import imports
-from edgeport.targets.tensorrt.opset.schema import schema_of
 from edgeport.targets.tensorrt.passes import plain_pools, resize_products  # noqa: F401  (they register themselves)
 from edgeport.targets.tensorrt.version import Version
 

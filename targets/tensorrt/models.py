@@ -6,11 +6,11 @@ import onnx_ir as ir
 
 from edgeport.quantize.plan import Plan
 from edgeport.targets.finite_masks import with_finite_masks
+from edgeport.targets.opset.lower import lower_opset
 from edgeport.targets.tensorrt.board import FIRST_TYPED, Board
 from edgeport.targets.tensorrt.cache_form import in_cache_form
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.targets.tensorrt.forms import in_own_forms
-from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.targets.tensorrt.typed import with_halves
 from edgeport.targets.unit_vectors import with_unit_vectors
 

@@ -14,6 +14,8 @@ from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile, facts_of
+from edgeport.targets.onnx_file import save
+from edgeport.targets.opset.lower import attempt
 from edgeport.targets.tensorrt.board import Board, board_of, remarks_on_board
 from edgeport.targets.tensorrt.bundle import write_bundle
 from edgeport.targets.tensorrt.cache import calibration_cache
@@ -23,11 +25,9 @@ from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
 from edgeport.targets.tensorrt.lint import lint_file
 from edgeport.targets.tensorrt.models import TWIN, has_cache, models_of
-from edgeport.targets.tensorrt.opset.lower import attempt
 from edgeport.targets.tensorrt.proof import Builds, linted, parsed, proven_with
 from edgeport.targets.tensorrt.rtx import build_rtx, require_builder
 from edgeport.targets.tensorrt.runner import OnnxFileRunner, TwinRunner
-from edgeport.targets.tensorrt.save import save
 from edgeport.targets.tensorrt.scheme import PRECISIONS, tensorrt_scheme
 
 CACHE = "calibration.cache"
@@ -76,7 +76,7 @@ class TensorrtTarget:
         board = board_of(plan.device)
         models = models_of(graph, plan, board)
         remarks = [*linted(models, board), *_chosen_there(plan, models)]
-        paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}") for kind, model in models.items()}
+        paths = {kind: save(model, out / f"{name}.{kind}{self.suffix}", self.name) for kind, model in models.items()}
         shipped = paths[plan.precision if plan.precision in paths else "fp32"]
         main = shipped[0]
         files = [path for written in paths.values() for path in written]

@@ -21,7 +21,7 @@ from edgeport.passes.edit import constant
 from edgeport.passes.pipeline import rewritten
 from edgeport.quantize.plan import Plan
 from edgeport.targets.halves import MOST_HALF, wide_nodes
-from edgeport.targets.tensorrt.opset.schema import schema_of
+from edgeport.targets.opset.schema import schema_of
 
 _FLOAT, _HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 _NORMS = frozenset(

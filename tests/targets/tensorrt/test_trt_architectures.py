@@ -11,12 +11,12 @@ from trt_plans import ORIN6, THOR, planned
 
 from edgeport.planning import kept_in_float, nothing_gained
 from edgeport.quantize.qdq import write_qdq
+from edgeport.targets.opset.lower import lower_opset
 from edgeport.targets.tensorrt import oracle
 from edgeport.targets.tensorrt.board import board_of
 from edgeport.targets.tensorrt.dialect import quantized_graph
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.models import models_of
-from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.validate.onnx_runner import OnnxRunner
 
 

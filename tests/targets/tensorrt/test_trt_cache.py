@@ -22,11 +22,11 @@ from edgeport.passes import canonicalize
 from edgeport.planning import assign_for, forms_to_observe, plan_for, tensors_to_observe
 from edgeport.quantize.plan import Plan
 from edgeport.side_branches import with_branches
+from edgeport.targets.opset.lower import lower_opset
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.cache import calibration_cache
 from edgeport.targets.tensorrt.cache_file import CalibrationCache, can_name
 from edgeport.targets.tensorrt.cache_form import in_cache_form
-from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.targets.tensorrt.scheme import tensorrt_scheme
 from edgeport.targets.tensorrt.version import Version
 

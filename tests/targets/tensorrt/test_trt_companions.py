@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from edgeport import api
 from edgeport.errors import ModelError
 from edgeport.preparation import example_samples, prepare
-from edgeport.targets.tensorrt import save
+from edgeport.targets import onnx_file
 from edgeport.targets.tensorrt.companions import check_companions
 from edgeport.validate.onnx_runner import OnnxRunner
 
@@ -72,7 +72,7 @@ def test_constants_that_one_file_cannot_hold_lie_beside_it(
 ) -> None:
     source, whole = exported
     samples = example_samples(prepare(str(source)).inputs, 16)
-    monkeypatch.setattr(save, "_LARGEST_FILE", 0)
+    monkeypatch.setattr(onnx_file, "_LARGEST_FILE", 0)
     api.export(str(source), target="tensorrt", calib=samples, out=tmp_path / "out", allow_suspicious_data=True)
     folder = tmp_path / "out" / "tensorrt"
     listed = {entry["path"] for entry in json.loads((folder / "bundle.json").read_text())["files"]}

@@ -9,10 +9,10 @@ import pytest
 from test_trt_opset import run
 
 from edgeport.passes import canonicalize
+from edgeport.targets.opset.lower import lower_opset
 from edgeport.targets.tensorrt.board import Board
 from edgeport.targets.tensorrt.forms import in_own_forms
 from edgeport.targets.tensorrt.limits import objections
-from edgeport.targets.tensorrt.opset.lower import lower_opset
 from edgeport.targets.tensorrt.version import Version
 
 BOARDS = {

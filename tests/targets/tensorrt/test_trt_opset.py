@@ -12,7 +12,7 @@ import pytest
 from onnx_ir.passes.common import NameFixPass
 
 from edgeport.errors import ModelError
-from edgeport.targets.tensorrt.opset.lower import attempt, lower_opset
+from edgeport.targets.opset.lower import attempt, lower_opset
 
 OPSETS = (13, 17, 18, 19, 20, 21)
 IR_VERSIONS = {13: 7, 17: 8, 18: 8, 19: 9, 20: 9, 21: 10}

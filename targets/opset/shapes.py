@@ -10,7 +10,7 @@ from edgeport.passes.edit import get_int, get_str, rank, take_over
 from edgeport.passes.pad_all_axes import over_all_axes
 from edgeport.passes.resize_all_axes import resized_over_all_axes
 from edgeport.targets.lowering import Refused
-from edgeport.targets.tensorrt.opset.registry import Descent, int64, since
+from edgeport.targets.opset.registry import Descent, int64, since
 
 REDUCTIONS = (
     "ReduceL1",

@@ -6,7 +6,7 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import get_int, take_over
 from edgeport.targets.lowering import Refused
-from edgeport.targets.tensorrt.opset.registry import Descent, since
+from edgeport.targets.opset.registry import Descent, since
 
 _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 

@@ -5,7 +5,7 @@
 
 The functions of the table write the older form of operators that changed; whatever remains is held against the schemas
 of the older opset: attributes that it does not know may only have the value that means nothing, and types, inputs and
-outputs must be ones that it has. New operators are not spelled out here: `edgeport.targets.tensorrt.forms` does that.
+outputs must be ones that it has. New operators are not spelled out here: the forms of each target do that.
 References: the operators' change log, github.com/onnx/onnx/blob/main/docs/Changelog.md.
 """
 
@@ -22,9 +22,9 @@ from edgeport.passes.convert_version import CANONICAL_OPSET
 from edgeport.passes.edit import nodes
 from edgeport.passes.infer_shapes import infer_shapes
 from edgeport.targets.lowering import Refused, finding, refusal
-from edgeport.targets.tensorrt.opset import elements, resampling, shapes  # noqa: F401  (they register their functions)
-from edgeport.targets.tensorrt.opset.registry import CHANGES, Descent
-from edgeport.targets.tensorrt.opset.schema import defaults_dropped, differences
+from edgeport.targets.opset import elements, resampling, shapes  # noqa: F401  (they register their functions)
+from edgeport.targets.opset.registry import CHANGES, Descent
+from edgeport.targets.opset.schema import defaults_dropped, differences
 
 OLDEST = 13
 """Opsets before it write quantization, Softmax and axes in other ways; TensorRT 8.0 reads this one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeport.passes.edit import get_ints, get_str, rank
 from edgeport.targets.lowering import Refused
-from edgeport.targets.tensorrt.opset.registry import Descent, since
+from edgeport.targets.opset.registry import Descent, since
 
 _MODES = {"linear": "bilinear", "cubic": "bicubic"}
 

@@ -1,0 +1,1 @@
+"""Rewritings for ONNX Runtime; each registers itself."""

@@ -1,1 +1,0 @@
-"""From the canonical opset down to the one that a board's TensorRT reads."""
