@@ -91,12 +91,12 @@ def _weights(packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | None]])
 
 
 def _conv(axes: int, *, relu: bool = False) -> Callable[[_Kernel], UInt8]:
+    """Over one axis or two: one is packed as two, with a kernel of height 1."""
+
     def kernel(k: _Kernel) -> UInt8:
         packed = k.arguments[1]
-        # One axis is packed as two, with a kernel of height 1.
-        weight, weight_q, bias = _weights(packed, _quantized.conv3d_unpack if axes == 3 else _quantized.conv2d_unpack)
+        weight, weight_q, bias = _weights(packed, _quantized.conv2d_unpack)
         x = k.x[:, :, None] if axes == 1 else k.x
-        weight = weight[:, :, None] if weight.ndim < x.ndim else weight
         made = reference.conv(
             x,
             weight,
@@ -179,8 +179,6 @@ _REFERENCE: dict[str, Callable[[_Kernel], UInt8]] = {
     "conv1d_relu": _conv(1, relu=True),
     "conv2d": _conv(2),
     "conv2d_relu": _conv(2, relu=True),
-    "conv3d": _conv(3),
-    "conv3d_relu": _conv(3, relu=True),
     "conv_transpose1d": _transposed,
     "conv_transpose2d": _transposed,
     "linear": _linear(),

@@ -22,7 +22,7 @@ def weights(*shape: int, seed: int) -> np.ndarray:
 
 def image(g: Graph, channels: int = 8, axes: int = 2) -> str:
     """An input, and a convolution in front of what a case is about."""
-    size = {1: (31,), 2: (13, 11), 3: (5, 6, 7)}[axes]
+    size = {1: (31,), 2: (13, 11)}[axes]
     x = g.input("x", normal(1, 3, *size))
     kernel = (3,) * axes
     x = g.op("Conv", x, g.const(weights(channels, 3, *kernel, seed=1)), g.const(normal(channels, seed=2)))
@@ -58,10 +58,6 @@ def clipped(g: Graph) -> str:
 def one_axis(g: Graph) -> str:
     x = g.op("MaxPool", image(g, axes=1), kernel_shape=[3], strides=[2], pads=[0, 1])
     return conv(g, x, 8, 6, 5, pads=[2, 2])
-
-
-def three_axes(g: Graph) -> str:
-    return conv(g, conv(g, image(g, axes=3), 8, 8, 2, 2, 2), 8, 4, 1, 1, 1, seed=7)
 
 
 def transposed(g: Graph) -> str:
@@ -126,7 +122,6 @@ CASES: dict[Callable[[Graph], str], set[str]] = {
     depthwise: {"conv2d", "conv2d_relu"},
     clipped: {"cat", "clamp", "conv2d", "conv2d_relu"},
     one_axis: {"conv1d", "conv1d_relu", "max_pool2d"},
-    three_axes: {"conv3d", "conv3d_relu"},
     transposed: {"conv2d", "conv2d_relu", "conv_transpose2d"},
     transposed_line: {"conv1d", "conv1d_relu", "conv_transpose1d"},
     residual: {"add", "add_relu", "conv2d", "conv2d_relu"},
