@@ -182,7 +182,12 @@ def test_a_file_without_integers_is_refused(tmp_path: Path) -> None:
     onnx.save(g.proto("y"), tmp_path / "m.onnx")
     with pytest.raises(ModelError, match="nothing in the model runs in integers"):
         api.export(
-            str(tmp_path / "m.onnx"), target="qnnpack", calib=samples(g), out=tmp_path / "out", cache=False, validate=False
+            str(tmp_path / "m.onnx"),
+            target="qnnpack",
+            calib=samples(g),
+            out=tmp_path / "out",
+            cache=False,
+            validate=False,
         )
     assert not (tmp_path / "out").exists()
 
