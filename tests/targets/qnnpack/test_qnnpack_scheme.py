@@ -142,6 +142,21 @@ def test_layers_that_share_weights_share_what_the_file_holds(tmp_path: Path) -> 
     assert sizes[1] - sizes[0] < 128 * 128  # six more layers, but no further weights
 
 
+def test_sums_whose_scales_the_engine_refuses_go_through_floats(tmp_path: Path) -> None:
+    g = Graph()
+    x = g.op("Relu", g.op("Conv", g.input("x", normal(1, 4, 6, 6)), g.const(normal(4, 4, 1, 1)), out="a"))
+    z = g.op("Conv", x, g.const(normal(4, 4, 1, 1, seed=1) * 1e-6), out="tiny")
+    y = g.op("Relu", g.op("Add", x, z, out="s"))
+    g.op("Conv", y, g.const(normal(4, 4, 1, 1, seed=2)), out="y")
+    net = planned(g, "y")
+    artifact = net.lower(tmp_path)
+    assert "add" not in artifact.facts["ops"]
+    assert "add_relu" not in artifact.facts["ops"]
+    got = QNNPACK.runner(artifact, net.prepared.canonical).run(net.held[0])["y"]
+    want = net.simulated(net.held[0])["y"]
+    assert np.square(got - want).sum() < 1e-3 * np.square(want).sum()
+
+
 def test_one_precision_that_it_does_not_have() -> None:
     with pytest.raises(UsageError, match="takes fp32, int8, int8-dynamic"):
         QNNPACK.scheme("fp16", None)
