@@ -65,6 +65,8 @@ def test_wheel_names_licence_and_command(wheel: zipfile.ZipFile) -> None:
         "coreml",
         "coreai",
         "tensorrt",
+        "qnnpack",
+        "executorch",
         "onnxruntime",
     }
 
