@@ -1,0 +1,52 @@
+"""A canonical graph in this target's forms as a torch module that ExecuTorch exports."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+import torch
+from torch import fx
+
+from edgeport.findings import Finding
+from edgeport.targets.executorch import ops
+from edgeport.targets.executorch.registry import OWN, VIEW
+from edgeport.targets.lowering import refusal
+from edgeport.torch_view.view import check as view_check
+from edgeport.torch_view.view import torch_view
+
+assert ops  # imported for its registrations
+_DEQUANTIZE = (
+    torch.ops.quantized_decomposed.dequantize_per_tensor.default,
+    torch.ops.quantized_decomposed.dequantize_per_channel.default,
+)
+
+
+def lower_graph(model: ir.Model) -> fx.GraphModule:
+    """The module of a graph.
+
+    Raises:
+        ModelError: something cannot be lowered; `findings` lists every such node.
+    """
+    findings = objections(model)
+    if findings:
+        raise refusal("ExecuTorch", findings)
+    module = torch_view(model, VIEW | OWN)
+    _one_reader_each(module.graph)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module.eval().requires_grad_(False)
+
+
+def objections(model: ir.Model) -> list[Finding]:
+    """Every node that cannot be lowered."""
+    return view_check(model, VIEW | OWN)
+
+
+def _one_reader_each(graph: fx.Graph) -> None:
+    """Gives every reader a dequantization of its own: the partitioner takes it into the reader's kernel."""
+    for node in list(graph.nodes):
+        if node.op != "call_function" or node.target not in _DEQUANTIZE:
+            continue
+        for user in list(node.users)[1:]:
+            with graph.inserting_before(user):
+                copy = graph.node_copy(node)
+            user.replace_input_with(node, copy)
