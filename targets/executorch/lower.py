@@ -30,6 +30,7 @@ def lower_graph(model: ir.Model) -> fx.GraphModule:
     if findings:
         raise refusal("ExecuTorch", findings)
     module = torch_view(model, VIEW | OWN)
+    _no_aliases(module.graph)
     _one_reader_each(module.graph)
     module.graph.eliminate_dead_code()
     module.recompile()
@@ -39,6 +40,14 @@ def lower_graph(model: ir.Model) -> fx.GraphModule:
 def objections(model: ir.Model) -> list[Finding]:
     """Every node that cannot be lowered."""
     return view_check(model, VIEW | OWN)
+
+
+def _no_aliases(graph: fx.Graph) -> None:
+    """Removes second names of tensors, for which the runtime would copy them; outputs keep theirs."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and node.target is torch.ops.aten.alias:
+            readers = [user for user in node.users if user.op != "output"]
+            node.replace_all_uses_with(node.args[0], delete_user_cb=lambda user, kept=readers: user in kept)
 
 
 def _one_reader_each(graph: fx.Graph) -> None:

@@ -6,13 +6,20 @@ import contextlib
 import io
 import logging
 import warnings
-
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import fx
+
+from edgeport.targets.executorch.pace import spared
+from edgeport.torch_view.context import NAME
+
+_DELEGATE = "executorch_call_delegate"
+
+
+class ExportError(Exception):
+    """ExecuTorch's exporter does not take a module; the message says why, in one line."""
 
 
 @dataclass(frozen=True)
@@ -22,54 +29,68 @@ class Program:
     Attributes:
         data: the bytes of the .pte file.
         delegates: how many parts run in XNNPACK.
-        undelegated: operator -> the names of the tensors that ExecuTorch's own kernels compute.
+        kernels: operator of the runtime, e.g. `aten::native_layer_norm.out` -> the tensors that it computes, which
+            XNNPACK does not.
     """
 
     data: bytes
     delegates: int
-    undelegated: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    kernels: Mapping[str, tuple[str, ...]]
 
 
 def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> Program:
     """Exports a module.
 
     Args:
-        module: functions of torch only.
+        module: a torch view.
         inputs: one tensor for each input, of the shape and dtype that it will have.
+
+    Raises:
+        ExportError: the exporter does not take it.
     """
     with _quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-        exported = torch.export.export(module, inputs, strict=False)
-        edge = to_edge_transform_and_lower(
-            exported,
-            partitioner=[XnnpackPartitioner()],
-            compile_config=EdgeCompileConfig(_check_ir_validity=False),
-        )
-        program = edge.to_executorch()
-    delegates, undelegated = _counted(program.exported_program().graph)
-    return Program(bytes(program.buffer), delegates, undelegated)
-
-
-def _counted(graph: fx.Graph) -> tuple[int, dict[str, tuple[str, ...]]]:
-    delegates, found = 0, dict[str, list[str]]()
-    for node in graph.nodes:
-        if node.op != "call_function":
-            continue
-        name = str(node.target)
-        if name == "executorch_call_delegate":
+        config = EdgeCompileConfig(_check_ir_validity=False)
+        try:
+            with spared():
+                exported = torch.export.export(module, inputs, strict=False)
+                edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], compile_config=config)
+                program = edge.to_executorch()
+        except Exception as error:  # passes over a graph raise whatever they stumble over
+            raise ExportError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+    names = {node.name: str(node.meta.get(NAME, node.name)) for node in module.graph.nodes}
+    delegates, kernels = 0, dict[str, list[str]]()
+    for node in program.exported_program().graph.nodes:
+        if str(node.target) == _DELEGATE:
             delegates += 1
-        elif isinstance(node.target, torch._ops.OpOverload) or "." in name and "<" not in name:
-            found.setdefault(name.removesuffix(".out"), []).append(node.name)
-    return delegates, {name: tuple(nodes) for name, nodes in sorted(found.items())}
+        elif isinstance(node.target, torch._ops.OpOverload):
+            kernels.setdefault(_called(node.target), []).append(_origin(node, names))
+    return Program(bytes(program.buffer), delegates, {k: tuple(v) for k, v in sorted(kernels.items())})
+
+
+def _called(target: torch._ops.OpOverload) -> str:
+    """An operator's name as the runtime registers it."""
+    schema = target._schema
+    return f"{schema.name}.{schema.overload_name}" if schema.overload_name else str(schema.name)
+
+
+def _origin(node: fx.Node, names: Mapping[str, str]) -> str:
+    """The canonical name of the tensor that a node helps to compute, as far as its history tells."""
+    history = node.meta.get("from_node", [])
+    found = node.name
+    while history:
+        found = names.get(history[-1].name, found)
+        history = history[-1].from_node
+    return found
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps what torch and ExecuTorch say about themselves off the standard streams, and the root logger as it was."""
     root = logging.getLogger()
-    level, handlers, disabled = root.level, list(root.handlers), logging.root.manager.disable
+    level, handlers, disabled = root.level, list(root.handlers), root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()), torch.no_grad():
@@ -79,5 +100,3 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
         root.setLevel(level)
         root.handlers[:] = handlers
-
-

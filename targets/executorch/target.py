@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -14,9 +15,13 @@ from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
 from edgeport.targets.contract import Artifact, Profile
 from edgeport.targets.executorch.scheme import PRECISIONS, executorch_scheme
-from edgeport.targets.lowering import Refused, finding
+from edgeport.targets.lowering import Refused, finding, refusal
 from edgeport.targets.values import dtype_of, shape_of
 from edgeport.targets.worker_process import WorkerError
+
+if TYPE_CHECKING:
+    from edgeport.targets.executorch.program import Program
+    from edgeport.targets.executorch.runner import PteRunner
 
 
 @dataclass(frozen=True)
@@ -55,29 +60,34 @@ class ExecutorchTarget:
         from edgeport.targets.executorch import engine
         from edgeport.targets.executorch.forms import in_own_forms
         from edgeport.targets.executorch.lower import lower_graph
-        from edgeport.targets.executorch.program import compile_program
+        from edgeport.targets.executorch.program import ExportError, compile_program
 
         module = lower_graph(in_own_forms(graph, plan))
         zeros = [np.zeros(shape_of(v), dtype_of(v)) for v in graph.graph.inputs]
-        program = compile_program(module, tuple(torch.from_numpy(array) for array in zeros))
         path = out / f"{name}{self.suffix}"
-        path.write_bytes(program.data)
         try:
+            program = compile_program(module, tuple(torch.from_numpy(array) for array in zeros))
+            lacking = _lacking(program, graph)
+            if lacking:
+                raise refusal("ExecuTorch", lacking)
+            path.write_bytes(program.data)
             seen = engine.inspect(path)
             engine.run(path, zeros)
+        except ExportError as error:
+            raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}") from error
         except WorkerError as error:
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise ModelError(f"ExecuTorch's runtime does not run the program: {error}") from error
         facts = {
             "bytes": len(program.data),
             "delegates": program.delegates,
-            "undelegated": {op: len(names) for op, names in program.undelegated.items()},
+            "undelegated": {op: len(tensors) for op, tensors in program.kernels.items()},
             "inputs": _ends(graph.graph.inputs, seen.inputs),
             "outputs": _ends(graph.graph.outputs, seen.outputs),
         }
-        return Artifact(self.name, plan.precision, path, (path,), (), facts)
+        return Artifact(self.name, plan.precision, path, (path,), undelegated(program), facts)
 
-    def runner(self, artifact: Artifact, graph: ir.Model) -> object:
+    def runner(self, artifact: Artifact, graph: ir.Model) -> PteRunner:
         """ExecuTorch's own runtime."""
         from edgeport.targets.executorch.runner import PteRunner
 
@@ -85,6 +95,30 @@ class ExecutorchTarget:
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
         """There is none."""
+
+
+def _lacking(program: Program, graph: ir.Model) -> list[Finding]:
+    """What the runtime has no kernel for, with the nodes that need it."""
+    from edgeport.targets.executorch import engine
+
+    known, findings = engine.operators(), []
+    makers = {value.name: node for node in graph.graph for value in node.outputs}
+    for operator in sorted(set(program.kernels) - known):
+        for tensor in dict.fromkeys(program.kernels[operator]):
+            message = f"ExecuTorch's runtime has no kernel {operator}, which {tensor!r} needs"
+            findings.append(finding(Refused(message, code="unsupported-op"), makers.get(tensor)))
+    return findings
+
+
+def undelegated(program: Program) -> tuple[Finding, ...]:
+    """Says what XNNPACK does not compute."""
+    if not program.kernels:
+        return ()
+    counts = sorted(program.kernels.items(), key=lambda item: (-len(item[1]), item[0]))
+    said = ", ".join(f"{len(t)} x {op.removesuffix('.out').replace('::', '.')} (e.g. {t[0]})" for op, t in counts)
+    total = sum(len(tensors) for tensors in program.kernels.values())
+    message = f"{total} operators run in ExecuTorch's own kernels between {program.delegates} parts in XNNPACK: {said}"
+    return (Finding("info", "undelegated", message),)
 
 
 def _open(graph: ir.Model) -> list[Finding]:

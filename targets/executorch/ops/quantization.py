@@ -38,7 +38,7 @@ def dequantize(ctx: Context, node: ir.Node) -> None:
     """Of int8 with one scale, and of weights; other constants are the floats that they stand for."""
     data = ctx.constant_of(node.inputs[0])
     if data is not None:
-        ctx.bind(node, _constant(ctx, node, data))
+        ctx.values[node.outputs[0]] = _constant(ctx, node, data)  # no alias, which would hide that it is constant
         return
     parameters = _one_scale(ctx, node)
     if parameters is None:
