@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import onnx_ir as ir
 
 from edgeport.passes.infer_shapes import infer_shapes
@@ -23,8 +25,17 @@ def in_own_forms(model: ir.Model, plan: Plan) -> ir.Model:
     if all(part.kernel == "float32" for part in scheme.parts):
         result = rewritten(model, FORMS)
     else:
-        quantized = write_qdq(model, plan, scheme)
+        quantized = write_qdq(model, _weights_only(plan), scheme)
         infer_shapes(quantized)
         result = rewritten(quantized, FORMS)
-    with_linear_layers(result)
+    with_linear_layers(result, plan)
     return result
+
+
+def _weights_only(plan: Plan) -> Plan:
+    """The plan without what is quantized at run time: for the simulation it is arithmetic, here the kernel does it."""
+    nodes = {
+        name: replace(node, kernel="int8-weights") if node.kernel.endswith("-dynamic") else node
+        for name, node in plan.nodes.items()
+    }
+    return replace(plan, nodes=nodes)

@@ -13,12 +13,15 @@ import onnx_ir as ir
 
 from edgeport.passes.edit import add_initializer, constant, get_int, nodes, rank, static_shape
 from edgeport.quantize.groups import sole_consumer
+from edgeport.quantize.plan import Plan
 
 LINEAR = "Linear"
+DYNAMIC = "dynamic"
+"""Attribute of those that quantize x at run time."""
 
 
-def with_linear_layers(model: ir.Model) -> None:
-    """Rewrites the graph in place."""
+def with_linear_layers(model: ir.Model, plan: Plan) -> None:
+    """Rewrites the graph in place; the plan says which of them are dynamic."""
     made: dict[ir.Value, ir.Value] = {}
     for node in nodes(model, "MatMul"):
         x, weight = node.inputs
@@ -34,7 +37,8 @@ def with_linear_layers(model: ir.Model) -> None:
         bias = None if add is None or add.op_type != "Add" else _bias(model, add, node)
         if add is not None and bias is not None:
             last, inputs = add, [*inputs, bias]
-        linear = ir.node(LINEAR, inputs, name=f"{last.name}:{LINEAR}")
+        dynamic = plan.kernel(node.name).endswith("-dynamic") and weight.const_value is None
+        linear = ir.node(LINEAR, inputs, {DYNAMIC: 1} if dynamic else {}, name=f"{last.name}:{LINEAR}")
         model.graph.insert_after(last, linear)
         old, new = last.outputs[0], linear.outputs[0]
         new.name, new.shape, new.type = old.name, old.shape, old.type

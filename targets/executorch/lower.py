@@ -33,6 +33,7 @@ def lower_graph(model: ir.Model) -> fx.GraphModule:
     _no_aliases(module.graph)
     _one_reader_each(module.graph)
     module.graph.eliminate_dead_code()
+    _no_spare_constants(module)
     module.recompile()
     return module.eval().requires_grad_(False)
 
@@ -48,6 +49,14 @@ def _no_aliases(graph: fx.Graph) -> None:
         if node.op == "call_function" and node.target is torch.ops.aten.alias:
             readers = [user for user in node.users if user.op != "output"]
             node.replace_all_uses_with(node.args[0], delete_user_cb=lambda user, kept=readers: user in kept)
+
+
+def _no_spare_constants(module: fx.GraphModule) -> None:
+    """Drops what nothing reads any more: the exporter would write it into the file."""
+    read = {node.target for node in module.graph.nodes if node.op == "get_attr"}
+    for table in (module._parameters, module._buffers):
+        for name in [name for name in table if name not in read]:
+            delattr(module, name)
 
 
 def _one_reader_each(graph: fx.Graph) -> None:

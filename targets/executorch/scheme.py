@@ -44,7 +44,7 @@ def executorch_scheme(precision: str) -> Scheme:
     rules = {"MatMul": replace(_ANCHORS["MatMul"], gives_floats=True)}
     if kernel == "int8-dynamic":
         return Scheme(precision, kernel, rules, fusible)
-    return Scheme(precision, kernel, rules, fusible, block=BLOCK)
+    return Scheme(precision, kernel, rules, fusible, block=BLOCK, least_block=BLOCK)
 
 
 def fusible(anchor: ir.Node, activation: ir.Node) -> bool:

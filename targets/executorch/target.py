@@ -13,6 +13,7 @@ from edgeport.errors import ModelError
 from edgeport.findings import Finding
 from edgeport.quantize.plan import Plan
 from edgeport.quantize.scheme import Scheme
+from edgeport.sample import Array
 from edgeport.targets.contract import Artifact, Profile
 from edgeport.targets.executorch.scheme import PRECISIONS, executorch_scheme
 from edgeport.targets.lowering import Refused, finding, refusal
@@ -72,7 +73,7 @@ class ExecutorchTarget:
                 raise refusal("ExecuTorch", lacking)
             path.write_bytes(program.data)
             seen = engine.inspect(path)
-            engine.run(path, zeros)
+            _run_once(path, zeros)
         except ExportError as error:
             raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}") from error
         except WorkerError as error:
@@ -95,6 +96,23 @@ class ExecutorchTarget:
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
         """There is none."""
+
+
+def _run_once(path: Path, zeros: list[Array]) -> None:
+    """Runs a program on zeros, or where it cannot have these (a divisor, a length) on ones.
+
+    Raises:
+        WorkerError: it runs on neither.
+    """
+    from edgeport.targets.executorch import engine
+
+    try:
+        engine.run(path, zeros)
+    except WorkerError as first:
+        try:
+            engine.run(path, [array + array.dtype.type(1) for array in zeros])
+        except WorkerError:
+            raise first from None
 
 
 def _lacking(program: Program, graph: ir.Model) -> list[Finding]:

@@ -8,15 +8,19 @@ import onnx_ir as ir
 import torch
 import torch.nn.functional as F
 
-from edgeport.targets.executorch.linear_layers import LINEAR
+from edgeport.passes.edit import get_int
+from edgeport.targets.executorch.linear_layers import DYNAMIC, LINEAR
+from edgeport.targets.executorch.ops.quantization import rounded_by_rows
 from edgeport.targets.executorch.registry import VIEW, lowers
 from edgeport.torch_view.context import Context
 
 
-@lowers(LINEAR, inputs=3)
+@lowers(LINEAR, inputs=3, attributes=(DYNAMIC,))
 def linear(ctx: Context, node: ir.Node) -> None:
-    """x W^T + b."""
-    ctx.bind(node, F.linear(ctx.read(node, 0), ctx.read(node, 1), ctx.optional(node, 2)))
+    """x W^T + b; where it is dynamic, x is quantized at run time."""
+    x = ctx.read(node, 0)
+    x = rounded_by_rows(x) if get_int(node, DYNAMIC, 0) else x
+    ctx.bind(node, F.linear(x, ctx.read(node, 1), ctx.optional(node, 2)))
 
 
 @lowers("MatMul", inputs=2)

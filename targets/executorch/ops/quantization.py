@@ -61,6 +61,18 @@ def dequantized(x: Tensor, scale: float, zero: int) -> Tensor:
     return made
 
 
+def rounded_by_rows(x: Tensor) -> Tensor:
+    """Rounded to int8 at run time: XNNPACK does it for each row by the row's extremes, whatever is written here."""
+    choose = torch.ops.quantized_decomposed.choose_qparams.tensor
+    parameters = choose(x, _LOW, _HIGH, float(np.finfo(np.float32).eps), torch.int8)
+    scale, zero = parameters[0], parameters[1]
+    stored = torch.ops.quantized_decomposed.quantize_per_tensor.tensor(x, scale, zero, _LOW, _HIGH, torch.int8)
+    made: Tensor = torch.ops.quantized_decomposed.dequantize_per_tensor.tensor(
+        stored, scale, zero, _LOW, _HIGH, torch.int8
+    )
+    return made
+
+
 def rounded_early(ctx: Context, node: ir.Node, made: Tensor) -> Tensor:
     """What a node's kernel leaves behind, sent through the Q/DQ that follow the node: behind it stand views only.
 
@@ -95,6 +107,12 @@ def _constant(ctx: Context, node: ir.Node, data: Array) -> Tensor:
         form = torch.ops.quantized_decomposed.dequantize_per_channel.default
         made: Tensor = form(*parts, zeros, axis % data.ndim, _LOW + 1, _HIGH, torch.int8)
         return made
+    if as_weights and data.dtype.name == "int4" and block and axis % data.ndim == 1 and data.ndim == 2:
+        parts = (ctx.constant(data.astype(np.int8), name), ctx.constant(scale, f"{name}_scale"))
+        zeros = ctx.constant(np.zeros(scale.shape, np.int32), f"{name}_zero")
+        group = torch.ops.quantized_decomposed.dequantize_per_channel_group.default
+        restored: Tensor = group(*parts, zeros, -8, 7, torch.int8, block, torch.float32)
+        return restored
     return ctx.constant(_restored(data, scale, zero, axis, block), name)
 
 
