@@ -60,7 +60,7 @@ def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) ->
                 program = edge.to_executorch()
         except Exception as error:  # passes over a graph raise whatever they stumble over
             raise ExportError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
-    names = {node.name: str(node.meta.get(NAME, node.name)) for node in module.graph.nodes}
+    names = _names(module.graph)
     delegates, kernels = 0, dict[str, list[str]]()
     for node in program.exported_program().graph.nodes:
         if str(node.target) == _DELEGATE:
@@ -68,6 +68,17 @@ def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) ->
         elif isinstance(node.target, torch._ops.OpOverload):
             kernels.setdefault(_called(node.target), []).append(_origin(node, names))
     return Program(bytes(program.buffer), delegates, {k: tuple(v) for k, v in sorted(kernels.items())})
+
+
+def _names(graph: fx.Graph) -> dict[str, str]:
+    """Of every node of the view the canonical tensor that it gives, or that is made of what it gives."""
+    names: dict[str, str] = {}
+    for node in reversed(graph.nodes):
+        later = (names[user.name] for user in node.users if user.name in names)
+        name = node.meta.get(NAME) or next(later, None)
+        if name is not None:
+            names[node.name] = str(name)
+    return names
 
 
 def _called(target: torch._ops.OpOverload) -> str:

@@ -5,14 +5,17 @@ Runs in a process of its own (see `worker`): a program that the runtime stumbles
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import os
 import sys
+import tempfile
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -35,6 +38,9 @@ _DTYPES = {
     29: "uint64",
 }
 """Numbers of element types in a program (ExecuTorch's scalar_type.h)."""
+
+_LINES, _LONGEST = 4, 600
+"""Of what the runtime has said about an error: how many lines and characters are passed on."""
 
 Ends = tuple[tuple[tuple[int, ...], str], ...]
 """Shape and dtype of inputs or outputs, in order."""
@@ -63,6 +69,14 @@ def binding() -> Any:
     return made
 
 
+@functools.cache
+def _log() -> BinaryIO:
+    """What the runtime says: it says more on the standard error stream than its exceptions do."""
+    log = tempfile.TemporaryFile()
+    os.dup2(log.fileno(), 2)
+    return log
+
+
 def operators() -> frozenset[str]:
     """The operators that the runtime has kernels for, e.g. `aten::add.out`."""
     return frozenset(binding()._get_operator_names())
@@ -76,11 +90,9 @@ class LoadedProgram:
     """
 
     def __init__(self, path: Path) -> None:
-        try:
+        with _explained():
             self._module = binding()._load_for_executorch(str(path))
             meta = self._module.method_meta("forward")
-        except Exception as error:  # the binding raises whatever its C++ does
-            raise ProgramError(_one_line(error)) from error
         self.inputs: Ends = tuple(_end(meta.input_tensor_meta(i)) for i in range(meta.num_inputs()))
         self.outputs: Ends = tuple(_end(meta.output_tensor_meta(i)) for i in range(meta.num_outputs()))
 
@@ -96,10 +108,8 @@ class LoadedProgram:
             ProgramError: a kernel does not take its operands.
         """
         tensors = [torch.from_numpy(np.array(array, order="C")) for array in feeds]
-        try:
+        with _explained():
             made = self._module.forward(tensors)
-        except Exception as error:
-            raise ProgramError(_one_line(error)) from error
         return [tensor.numpy() for tensor in made]
 
 
@@ -107,5 +117,21 @@ def _end(info: Any) -> tuple[tuple[int, ...], str]:
     return tuple(info.sizes()), _DTYPES.get(info.dtype(), f"type {info.dtype()}")
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Adds to an exception what the runtime has said about it.
+
+    Raises:
+        ProgramError: for any exception.
+    """
+    log = _log()
+    log.seek(0)
+    log.truncate()
+    try:
+        yield
+    except Exception as error:  # the binding raises whatever its C++ does
+        log.seek(0)
+        lines = (line.partition("] ")[2] for line in log.read().decode(errors="replace").splitlines())
+        said = [line for line in lines if line and not line.startswith("arg ")]
+        told = "; ".join(" ".join(line.split()) for line in (str(error), *said[-_LINES:]))
+        raise ProgramError(told[:_LONGEST]) from error

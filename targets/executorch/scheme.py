@@ -7,6 +7,7 @@ kernels only.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -28,6 +29,12 @@ BLOCK = 32
 """How many int4 weights share a scale: XNNPACK takes multiples of 32."""
 
 
+GAIN = 128.0
+"""XNNPACK's kernels scale their results up by less than 256 steps; half of that leaves room for rounding."""
+LEAST_RATIO = 2.0**-10
+"""Least step of an operand of an addition, in steps of the sum."""
+
+
 def executorch_scheme(precision: str) -> Scheme:
     """The scheme of a precision.
 
@@ -40,7 +47,7 @@ def executorch_scheme(precision: str) -> Scheme:
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
-        return Scheme(precision, kernel, _ANCHORS | _GLUE, fusible, needs_data=True, max_gain=256.0)
+        return Scheme(precision, kernel, _ANCHORS | _GLUE, fusible, needs_data=True, max_gain=GAIN, max_product_gain=GAIN)
     rules = {"MatMul": replace(_ANCHORS["MatMul"], gives_floats=True)}
     if kernel == "int8-dynamic":
         return Scheme(precision, kernel, rules, fusible)
@@ -106,8 +113,8 @@ def _why_not_pair(node: ir.Node) -> str | None:
     return "one of its operands is constant" if any(v is None or v.const_value is not None for v in node.inputs) else None
 
 
-def _coarsest(scales: object) -> float:
-    return max(scales)  # type: ignore[call-overload, no-any-return]
+def _coarsest(scales: Sequence[float]) -> float:
+    return max(scales)
 
 
 _FIRST = (0,)
@@ -120,9 +127,9 @@ _GLUE = {
     "Add": OpRule("glue", result_step=_coarsest, refuses=_why_not_pair),
     "Sub": OpRule("glue", result_step=_coarsest, refuses=_why_not_pair),
     "Concat": OpRule("glue", shared=True),
-    "GlobalAveragePool": OpRule("glue", activations=_FIRST, refuses=_why_not_mean),
-    "ReduceMean": OpRule("glue", activations=_FIRST, refuses=_why_not_mean),
-    "Relu": OpRule("glue", activations=_FIRST),
+    "GlobalAveragePool": OpRule("glue", activations=_FIRST, result_step=_coarsest, refuses=_why_not_mean),
+    "ReduceMean": OpRule("glue", activations=_FIRST, result_step=_coarsest, refuses=_why_not_mean),
+    "Relu": OpRule("glue", activations=_FIRST, shared=True),
     "MaxPool": OpRule("passthrough", activations=_FIRST, refuses=_why_not_max_pool),
     "Slice": OpRule("passthrough", activations=_FIRST, refuses=_why_not_slice),
 } | dict.fromkeys(

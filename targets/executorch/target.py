@@ -21,7 +21,6 @@ from edgeport.targets.values import dtype_of, shape_of
 from edgeport.targets.worker_process import WorkerError
 
 if TYPE_CHECKING:
-    from edgeport.targets.executorch.program import Program
     from edgeport.targets.executorch.runner import PteRunner
 
 
@@ -61,24 +60,28 @@ class ExecutorchTarget:
         from edgeport.targets.executorch import engine
         from edgeport.targets.executorch.forms import in_own_forms
         from edgeport.targets.executorch.lower import lower_graph
+        from edgeport.targets.executorch.kernels import empty_tensors, failed_kernels, lacking_kernels, undelegated
         from edgeport.targets.executorch.program import ExportError, compile_program
 
-        module = lower_graph(in_own_forms(graph, plan))
+        form = in_own_forms(graph, plan)
+        module = lower_graph(form)
         zeros = [np.zeros(shape_of(v), dtype_of(v)) for v in graph.graph.inputs]
         path = out / f"{name}{self.suffix}"
         try:
             program = compile_program(module, tuple(torch.from_numpy(array) for array in zeros))
-            lacking = _lacking(program, graph)
+        except ExportError as error:
+            raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}", empty_tensors(form)) from error
+        try:
+            lacking = lacking_kernels(program, form, engine.operators())
             if lacking:
                 raise refusal("ExecuTorch", lacking)
             path.write_bytes(program.data)
             seen = engine.inspect(path)
             _run_once(path, zeros)
-        except ExportError as error:
-            raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}") from error
         except WorkerError as error:
             path.unlink(missing_ok=True)
-            raise ModelError(f"ExecuTorch's runtime does not run the program: {error}") from error
+            failed = failed_kernels(program, form, str(error))
+            raise ModelError(f"ExecuTorch's runtime does not run the program: {error}", failed) from error
         facts = {
             "bytes": len(program.data),
             "delegates": program.delegates,
@@ -113,30 +116,6 @@ def _run_once(path: Path, zeros: list[Array]) -> None:
             engine.run(path, [array + array.dtype.type(1) for array in zeros])
         except WorkerError:
             raise first from None
-
-
-def _lacking(program: Program, graph: ir.Model) -> list[Finding]:
-    """What the runtime has no kernel for, with the nodes that need it."""
-    from edgeport.targets.executorch import engine
-
-    known, findings = engine.operators(), []
-    makers = {value.name: node for node in graph.graph for value in node.outputs}
-    for operator in sorted(set(program.kernels) - known):
-        for tensor in dict.fromkeys(program.kernels[operator]):
-            message = f"ExecuTorch's runtime has no kernel {operator}, which {tensor!r} needs"
-            findings.append(finding(Refused(message, code="unsupported-op"), makers.get(tensor)))
-    return findings
-
-
-def undelegated(program: Program) -> tuple[Finding, ...]:
-    """Says what XNNPACK does not compute."""
-    if not program.kernels:
-        return ()
-    counts = sorted(program.kernels.items(), key=lambda item: (-len(item[1]), item[0]))
-    said = ", ".join(f"{len(t)} x {op.removesuffix('.out').replace('::', '.')} (e.g. {t[0]})" for op, t in counts)
-    total = sum(len(tensors) for tensors in program.kernels.values())
-    message = f"{total} operators run in ExecuTorch's own kernels between {program.delegates} parts in XNNPACK: {said}"
-    return (Finding("info", "undelegated", message),)
 
 
 def _open(graph: ir.Model) -> list[Finding]:
