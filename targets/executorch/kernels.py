@@ -52,7 +52,9 @@ def failed_kernels(program: Program, form: ir.Model, said: str) -> list[Finding]
 
 def empty_tensors(form: ir.Model) -> list[Finding]:
     """The nodes that compute or read tensors without elements, over which the exporter stumbles."""
-    refused = Refused("ExecuTorch's exporter does not take tensors without elements here", "leave them out of the model")
+    refused = Refused(
+        "ExecuTorch's exporter does not take tensors without elements here", "leave them out of the model"
+    )
     return [finding(refused, node) for node in form.graph if _has_empty((*node.inputs, *node.outputs))]
 
 

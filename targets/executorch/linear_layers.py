@@ -74,11 +74,11 @@ def _turned(model: ir.Model, weight: ir.Value) -> ir.Value | None:
 
 def _bias(model: ir.Model, add: ir.Node, product: ir.Node) -> ir.Value | None:
     """A constant of one element an output channel, as a vector; None if the Add adds something else."""
-    others = [v for v in add.inputs if v is not product.outputs[0]]
+    others = [v for v in add.inputs if v is not None and v is not product.outputs[0]]
     channels = (static_shape(product.inputs[1]) or (0,))[-1]
-    if len(others) != 1 or others[0] is None or others[0].dtype != ir.DataType.FLOAT:
+    if len(others) != 1 or others[0].dtype != ir.DataType.FLOAT:
         return None
-    (value,) = others
+    value = others[0]
     data, node = constant(value), value.producer()
     if data is not None:
         shape = data.shape
@@ -88,4 +88,3 @@ def _bias(model: ir.Model, add: ir.Node, product: ir.Node) -> ir.Value | None:
     if node is None or node.op_type != "DequantizeLinear" or constant(node.inputs[0]) is None:
         return None
     return value if static_shape(value) == (channels,) else None
-

@@ -72,7 +72,7 @@ def binding() -> Any:
 @functools.cache
 def _log() -> BinaryIO:
     """What the runtime says: it says more on the standard error stream than its exceptions do."""
-    log = tempfile.TemporaryFile()
+    log = tempfile.TemporaryFile()  # noqa: SIM115  (open as long as the process)
     os.dup2(log.fileno(), 2)
     return log
 

@@ -47,7 +47,9 @@ def executorch_scheme(precision: str) -> Scheme:
     if kernel == "float32":
         return Scheme(precision, kernel, {}, fusible)
     if kernel == "int8":
-        return Scheme(precision, kernel, _ANCHORS | _GLUE, fusible, needs_data=True, max_gain=GAIN, max_product_gain=GAIN)
+        return Scheme(
+            precision, kernel, _ANCHORS | _GLUE, fusible, needs_data=True, max_gain=GAIN, max_product_gain=GAIN
+        )
     rules = {"MatMul": replace(_ANCHORS["MatMul"], gives_floats=True)}
     if kernel == "int8-dynamic":
         return Scheme(precision, kernel, rules, fusible)
@@ -60,7 +62,9 @@ def fusible(anchor: ir.Node, activation: ir.Node) -> bool:
         return False
     if activation.op_type == "Relu":
         return True
-    return activation.op_type == "Clip" and anchor.op_type in ("Conv", "ConvTranspose", "MatMul") and bounded(activation)
+    return (
+        activation.op_type == "Clip" and anchor.op_type in ("Conv", "ConvTranspose", "MatMul") and bounded(activation)
+    )
 
 
 def bounded(clip: ir.Node) -> bool:
@@ -110,7 +114,9 @@ def _why_not_slice(node: ir.Node) -> str | None:
 
 
 def _why_not_pair(node: ir.Node) -> str | None:
-    return "one of its operands is constant" if any(v is None or v.const_value is not None for v in node.inputs) else None
+    return (
+        "one of its operands is constant" if any(v is None or v.const_value is not None for v in node.inputs) else None
+    )
 
 
 def _coarsest(scales: Sequence[float]) -> float:

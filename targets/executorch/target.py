@@ -34,7 +34,7 @@ class ExecutorchTarget:
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
     ends: tuple[str, ...] = ()
     toolchain: Mapping[str, str] = field(
-        default_factory=lambda: {"torch": "torch==2.13.*", "executorch": "executorch==1.5.1"}
+        default_factory=lambda: {"torch": "torch>=2.13,<2.15", "executorch": "executorch==1.5.1"}
     )
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
@@ -59,8 +59,8 @@ class ExecutorchTarget:
 
         from edgeport.targets.executorch import engine
         from edgeport.targets.executorch.forms import in_own_forms
-        from edgeport.targets.executorch.lower import lower_graph
         from edgeport.targets.executorch.kernels import empty_tensors, failed_kernels, lacking_kernels, undelegated
+        from edgeport.targets.executorch.lower import lower_graph
         from edgeport.targets.executorch.program import ExportError, compile_program
 
         form = in_own_forms(graph, plan)

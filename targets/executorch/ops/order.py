@@ -22,7 +22,9 @@ def top_k(ctx: Context, node: ir.Node) -> None:
 
     An element is the r-th of its value among the largest where it is the r-th of that value in the axis.
     """
-    shape, count = ctx.shape(node.inputs[0]), ctx.constant_ints(node, 1)
+    data, count = node.inputs[0], ctx.constant_ints(node, 1)
+    assert data is not None
+    shape = ctx.shape(data)
     rank = len(shape)
     axis = get_int(node, "axis", -1) % rank
     length = shape[axis]
@@ -31,11 +33,11 @@ def top_k(ctx: Context, node: ir.Node) -> None:
     (k,) = count
     rows = int(np.prod(shape, dtype=np.int64)) // max(length, 1)
     if rows * k * max(length, k) > _MOST:
-        raise Refused(f"the {k} largest of {length} take {rows * k * length:,} comparisons", "choose fewer of fewer")
+        raise Refused(f"the {k} largest of {length} take {rows * k * length:,} comparisons", "take fewer of them, or of fewer")
     turn = [*(a for a in range(rank) if a != axis), axis]
     back = [turn.index(a) for a in range(rank)]
     x = torch.permute(ctx.read(node, 0), turn)
-    keys = torch.permute(ordered(ctx, node.inputs[0], ctx.read(node, 0)), turn)
+    keys = torch.permute(ordered(ctx, data, ctx.read(node, 0)), turn)
     best = torch.topk(keys, k, -1, bool(get_int(node, "largest", 1)), True)[0]
     one = torch.unsqueeze(best, -1)
     earlier = ctx.constant(np.tril(np.ones((k, k), np.int64)), "earlier")

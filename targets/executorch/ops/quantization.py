@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import torch
-import torch.ao.quantization.fx._decomposed  # noqa: F401  (registers the operators)
+import torch.ao.quantization.fx._decomposed
 from torch import Tensor
 
 from edgeport.passes.edit import get_int

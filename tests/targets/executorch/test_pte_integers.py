@@ -67,7 +67,9 @@ def test_padding_on_one_side_of_a_quantized_convolution(tmp_path: Path) -> None:
 def test_a_relu_between_two_scales(tmp_path: Path) -> None:
     """A clamp of XNNPACK's gives the integers that it takes, whatever scale is written behind it."""
     g = Graph()
-    x = g.op("Conv", g.input("x", normal(1, 4, 8, 8)), g.const(normal(8, 4, 3, 3, seed=1)), g.const(-9 * np.ones(8, "f")))
+    x = g.op(
+        "Conv", g.input("x", normal(1, 4, 8, 8)), g.const(normal(8, 4, 3, 3, seed=1)), g.const(-9 * np.ones(8, "f"))
+    )
     x = g.op("Concat", x, g.op("MaxPool", x, kernel_shape=[1, 1]), axis=1)
     g.op("Conv", g.op("Relu", x), g.const(normal(8, 16, 1, 1, seed=2)), out="y")
     assert quantized(g, ["y"], tmp_path)["rungs"]["kernels"] > LEAST_DB

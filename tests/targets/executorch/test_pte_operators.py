@@ -57,7 +57,11 @@ def test_attention_with_masks(tmp_path: Path) -> None:
 def test_ends_that_are_one_another(tmp_path: Path) -> None:
     g = Graph()
     x = g.input("x", normal(2, 3))
-    outputs = [g.op("Identity", x, out="y"), g.op("Identity", g.const(normal(2)), out="z"), g.op("Identity", x, out="w")]
+    outputs = [
+        g.op("Identity", x, out="y"),
+        g.op("Identity", g.const(normal(2)), out="z"),
+        g.op("Identity", x, out="w"),
+    ]
     assert_same(g, [*outputs, g.op("Relu", x, out="r")], tmp_path)
 
 
