@@ -35,6 +35,7 @@ hold as constants (weights, axes, pads, shapes, ...) is one here too. `tests/con
 Each goes through `export` with `--precision fp32`; the file is loaded and run, and its outputs are compared: rtol 1e-3
 and atol 1e-4, float16 2e-2, integers and booleans exact (8-bit integers +-1), shapes and types as in the source.
 A TFLite file runs in LiteRT; a Core ML package, for want of a Mac, in edgeport's own evaluator of the saved bytes;
+an ExecuTorch program in its own runtime;
 a model for TensorRT (8.6 and later, opset 17), for want of a GPU, in ONNX Runtime as it is written.
 The torch view (`edgeport.api.torch_view`) is no target: it runs in torch.
 

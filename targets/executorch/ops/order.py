@@ -33,7 +33,7 @@ def top_k(ctx: Context, node: ir.Node) -> None:
     (k,) = count
     rows = int(np.prod(shape, dtype=np.int64)) // max(length, 1)
     if rows * k * max(length, k) > _MOST:
-        raise Refused(f"the {k} largest of {length} take {rows * k * length:,} comparisons", "take fewer of them, or of fewer")
+        raise Refused(f"the {k} largest of {length} take {rows * k * length:,} comparisons", "take fewer")
     turn = [*(a for a in range(rank) if a != axis), axis]
     back = [turn.index(a) for a in range(rank)]
     x = torch.permute(ctx.read(node, 0), turn)
