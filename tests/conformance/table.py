@@ -10,7 +10,7 @@ from .cases import Case
 from .outcomes import VERDICTS, Outcome
 from .view import NAME as VIEW
 
-TARGETS = ("tflite", "coreml", "coreai", "tensorrt", "onnxruntime", VIEW)
+TARGETS = ("tflite", "coreml", "coreai", "tensorrt", "executorch", "onnxruntime", VIEW)
 """Targets that the page covers, and the torch view."""
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -36,7 +36,7 @@ Each goes through `export` with `--precision fp32`; the file is loaded and run, 
 and atol 1e-4, float16 2e-2, integers and booleans exact (8-bit integers +-1), shapes and types as in the source.
 A TFLite file runs in LiteRT; a Core ML package, for want of a Mac, in edgeport's own evaluator of the saved bytes;
 a model for TensorRT (8.6 and later, opset 17), for want of a GPU, in ONNX Runtime as it is written; a file for ONNX
-Runtime there with the rewritings that apps get.
+Runtime there with the rewritings that apps get; an ExecuTorch program in its own runtime.
 The torch view (`edgeport.api.torch_view`) is no target: it runs in torch.
 
 - **pass**: the outputs agree.
