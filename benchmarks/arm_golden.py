@@ -22,7 +22,7 @@ def copy_exported(artifact: Path, name: str, runtime: Runtime, folder: Path) -> 
     """Copies a file and its golden inputs to `folder` under a name; allowed is what turned roundings cost.
 
     Raises:
-        ModelError: the order of the inputs cannot be known.
+        ModelError: the order of the inputs cannot be known, or torch does not load a .ptl file.
     """
     inputs = golden_inputs(artifact, runtime)
     outputs = _outputs(artifact, name, "reference", runtime.by_name)

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from edgeport.errors import ModelError
+
 
 def argument_names(path: Path) -> list[str]:
     """The names of the inputs in the order of the file's `forward`."""
@@ -43,8 +45,17 @@ def on_grid(path: Path, sample: Mapping[str, np.ndarray]) -> dict[str, np.ndarra
 
 
 def _module(path: Path) -> Any:
+    """The file's code.
+
+    Raises:
+        ModelError: torch does not load it.
+    """
     import torch
 
     torch.backends.quantized.engine = "qnnpack"  # others refuse some of its weights
     load: Any = torch.jit.load
-    return load(str(path))
+    try:
+        return load(str(path))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{path} is no file that torch loads ({reason}); export it again") from error
