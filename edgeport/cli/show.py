@@ -136,6 +136,7 @@ def _targets(result: Result, console: Console) -> None:
             devices.add_row(plain_text(name), plain_text(listed))
     console.print(table)
     console.print(devices)
+    _findings(result.findings, console)
 
 
 def _doctor(result: Result, console: Console) -> None:
