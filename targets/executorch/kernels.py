@@ -55,7 +55,10 @@ def empty_tensors(form: ir.Model) -> list[Finding]:
     refused = Refused(
         "ExecuTorch's exporter does not take tensors without elements here", "leave them out of the model"
     )
-    return [finding(refused, node) for node in form.graph if _has_empty((*node.inputs, *node.outputs))]
+    found = [node for node in form.graph if _has_empty((*node.inputs, *node.outputs))]
+    if not found and _has_empty(form.graph.inputs):  # what reads them is a constant
+        found = list(form.graph)[:1]
+    return [finding(refused, node) for node in found]
 
 
 def _has_empty(values: Iterable[ir.Value | None]) -> bool:

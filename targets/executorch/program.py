@@ -38,12 +38,13 @@ class Program:
     kernels: Mapping[str, tuple[str, ...]]
 
 
-def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) -> Program:
+def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...], delegate: bool = True) -> Program:
     """Exports a module.
 
     Args:
         module: a torch view.
         inputs: one tensor for each input, of the shape and dtype that it will have.
+        delegate: whether XNNPACK computes what it can.
 
     Raises:
         ExportError: the exporter does not take it.
@@ -56,7 +57,8 @@ def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...]) ->
         try:
             with spared():
                 exported = torch.export.export(module, inputs, strict=False)
-                edge = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()], compile_config=config)
+                partitioners = [XnnpackPartitioner()] if delegate else []
+                edge = to_edge_transform_and_lower(exported, partitioner=partitioners, compile_config=config)
                 program = edge.to_executorch()
         except Exception as error:  # passes over a graph raise whatever they stumble over
             raise ExportError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error

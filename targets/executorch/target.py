@@ -67,8 +67,12 @@ class ExecutorchTarget:
         module = lower_graph(form)
         zeros = [np.zeros(shape_of(v), dtype_of(v)) for v in graph.graph.inputs]
         path = out / f"{name}{self.suffix}"
+        inputs = tuple(torch.from_numpy(array) for array in zeros)
         try:
-            program = compile_program(module, tuple(torch.from_numpy(array) for array in zeros))
+            try:
+                program = compile_program(module, inputs)
+            except ExportError:  # some of XNNPACK's passes stumble over graphs that the runtime's own kernels compute
+                program = compile_program(module, inputs, delegate=False)
         except ExportError as error:
             raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}", empty_tensors(form)) from error
         try:

@@ -1,5 +1,5 @@
 """Lowerings of this target's own; importing the package registers them."""
 
-from edgeport.targets.executorch.ops import activation, order, product, quantization, reduce
+from edgeport.targets.executorch.ops import activation, order, pool, product, quantization, reduce, remainder
 
-__all__ = ["activation", "order", "product", "quantization", "reduce"]
+__all__ = ["activation", "order", "pool", "product", "quantization", "reduce", "remainder"]

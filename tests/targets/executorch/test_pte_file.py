@@ -103,9 +103,9 @@ def test_a_runtime_that_dies_of_the_program(tmp_path: Path, monkeypatch: pytest.
 
 def test_kernels_that_the_runtime_lacks_are_refused_with_the_node(tmp_path: Path) -> None:
     g = Graph()
-    g.op("MaxPool", g.input("x", normal(1, 2, 4, 4, 4)), kernel_shape=[2, 2, 2], out="y")
+    g.op("MaxPool", g.input("x", normal(1, 2, 4, 4, 4)), kernel_shape=[2, 2, 2], out=["y", "places"])
     with pytest.raises(ModelError, match="no kernel aten::max_pool3d") as raised:
-        EXECUTORCH.lower(g.model("y"), Plan("fp32"), tmp_path, "m")
+        EXECUTORCH.lower(g.model("y", "places"), Plan("fp32"), tmp_path, "m")
     assert [f.op for f in raised.value.findings] == ["MaxPool"]
     assert list(tmp_path.iterdir()) == []
 

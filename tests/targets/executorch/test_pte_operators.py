@@ -75,3 +75,10 @@ def test_types_of_inputs(tmp_path: Path) -> None:
         g.op("Not", b),
     ]
     assert_same(g, outputs, tmp_path)
+
+
+@pytest.mark.parametrize("windows", [{"pads": [1, 0, 1, 0, 1, 1]}, {"pads": [1] * 6}, {"dilations": [1, 2, 1]}])
+def test_max_pools_over_three_axes(tmp_path: Path, windows: dict[str, list[int]]) -> None:
+    g = Graph()
+    y = g.op("MaxPool", g.input("x", normal(2, 3, 5, 6, 7)), kernel_shape=[2, 3, 2], strides=[2, 1, 1], **windows)
+    assert_same(g, [y], tmp_path)
