@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import onnx_ir as ir
 from torch import fx
 
@@ -15,7 +17,7 @@ from edgeport.torch_view.registry import LOWERINGS, Refused
 assert ops  # imported for its registrations
 
 
-def torch_view(model: ir.Model) -> fx.GraphModule:
+def torch_view(model: ir.Model, lowerings: Mapping[str, Lowering[Context]] = LOWERINGS) -> fx.GraphModule:
     """The graph as a module that computes the same and can be trained, scripted, traced and exported.
 
     Its nodes call functions of torch only. Inputs are taken in the graph's order and outputs returned as a tuple in
@@ -25,11 +27,12 @@ def torch_view(model: ir.Model) -> fx.GraphModule:
 
     Args:
         model: a canonical graph; not changed.
+        lowerings: what each operator becomes.
 
     Raises:
         ModelError: something cannot be lowered; `findings` lists every such node.
     """
-    ctx, findings = _walk(model)
+    ctx, findings = _walk(model, lowerings)
     if findings:
         raise refusal("torch", findings)
     return fx.GraphModule(ctx.module, ctx.graph, "TorchView")
@@ -37,10 +40,10 @@ def torch_view(model: ir.Model) -> fx.GraphModule:
 
 def check(model: ir.Model) -> list[Finding]:
     """Every node that cannot be lowered."""
-    return _walk(model)[1]
+    return _walk(model, LOWERINGS)[1]
 
 
-def _walk(model: ir.Model) -> tuple[Context, list[Finding]]:
+def _walk(model: ir.Model, lowerings: Mapping[str, Lowering[Context]]) -> tuple[Context, list[Finding]]:
     ctx = Context()
     findings: list[Finding] = []
     for value in model.graph.inputs:
@@ -52,7 +55,7 @@ def _walk(model: ir.Model) -> tuple[Context, list[Finding]]:
     for value in [] if findings else model.graph.inputs:
         ctx.hold(value)
     for node in model.graph:
-        problems = problems_of(ctx, node, LOWERINGS, _typed)
+        problems = problems_of(ctx, node, lowerings, _typed)
         findings.extend(finding(p, node) for p in problems)
         for value in node.outputs:
             if problems and value not in ctx.values:
