@@ -107,6 +107,12 @@ class Context:
         """A buffer that a handler needs beside the graph's own constants."""
         return self._stored(data, hint, trained=False)
 
+    def attribute(self, value: object, hint: str) -> Tensor:
+        """Something else that the module is to hold, e.g. packed weights."""
+        name = self._unique(hint)
+        setattr(self.module, name, value)
+        return self._proxy(self.graph.get_attr(name))
+
     def placeholder(self, value: ir.Value) -> None:
         """Makes an input of the view for one of the graph's."""
         dtypes.outer(self.dtype(value))  # refuses what torch lacks
