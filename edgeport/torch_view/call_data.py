@@ -54,9 +54,10 @@ def _calls(given: Any) -> Iterable[Any]:
     if isinstance(given, Mapping):
         raise CalibrationError("samples are one mapping; give a list of calls, or a DataLoader")
     try:
-        return iter(given)
+        calls: Iterable[Any] = iter(given)
     except TypeError:
         raise CalibrationError(f"samples are a {type(given).__name__}; give a list of calls, or a DataLoader") from None
+    return calls
 
 
 def _samples(form: CallForm, call: Any, where: str) -> list[dict[str, Array]]:
