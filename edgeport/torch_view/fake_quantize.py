@@ -29,6 +29,7 @@ from edgeport.sample import Array
 from edgeport.targets.lowering import Lowering, registrar
 from edgeport.torch_view import ops
 from edgeport.torch_view.context import NAME, Context, node_of
+from edgeport.torch_view.dtypes import to
 from edgeport.torch_view.ops.quantization import parameter
 from edgeport.torch_view.registry import LOWERINGS, Refused
 from edgeport.torch_view.view import torch_view
@@ -157,6 +158,8 @@ def _dequantize(ctx: Context, node: ir.Node) -> None:
     weight = ctx.tensor(origin)
     if dtype.bitwidth <= 8:
         scale = torch.mul(scale, _growth(ctx, node, weight))
+        if get_int(node, "block_size", 0):  # scales of blocks have 8 significant bits
+            scale = to(to(scale, torch.bfloat16), torch.float32)
     elif ctx.shape(origin) != shape:  # biases are stored flat
         weight = torch.reshape(weight, shape)
     steps = torch.clamp(torch.div(weight, scale), float(dtype.min), float(dtype.max))
