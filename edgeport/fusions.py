@@ -20,23 +20,22 @@ _WHOLE = (
     "HardSigmoid",
 )
 """Operators that a model spells out in many, or calls by name."""
-_FOLDED = ("BatchNormalization", "Dropout")
 
 
-def count_fusions(source: ir.Model, canonical: ir.Model) -> dict[str, int]:
+def count_fusions(canonical: ir.Model, batch_norms: int) -> dict[str, int]:
     """How often each was found; what was not found is left out.
 
     Args:
-        source: the captured graph.
-        canonical: what the passes made of it.
+        canonical: the canonical graph.
+        batch_norms: how many the source had.
 
     Returns:
         Operator -> number of its nodes in the canonical graph; `MatMul + bias` -> products that add their bias
         themselves; `BatchNormalization (folded)` -> nodes that are gone into weights.
     """
-    before, after = (Counter(node.op_type for node in model.graph) for model in (source, canonical))
-    found = {op: after[op] for op in _WHOLE}
+    nodes = Counter(node.op_type for node in canonical.graph)
+    found = {op: nodes[op] for op in _WHOLE}
     groups = set(find_groups(canonical.graph, lambda anchor, activation: False).values())
     found["MatMul + bias"] = sum(group.bias is not None for group in groups)
-    found |= {f"{op} (folded)": before[op] - after[op] for op in _FOLDED}
+    found["BatchNormalization (folded)"] = batch_norms - nodes["BatchNormalization"]
     return {name: count for name, count in found.items() if count > 0}

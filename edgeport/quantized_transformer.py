@@ -114,6 +114,8 @@ class QuantizedTransformer:
             UsageError: there is no example, or the module is in training mode and would compute something else.
             ModelError: it cannot be captured, or the target lacks an operator; the findings list every such node.
         """
+        from torch.nn.modules.batchnorm import _BatchNorm
+
         from edgeport.torch_view.calls import arguments, as_call, call_form
 
         given = self._example if example is None else example
@@ -132,7 +134,8 @@ class QuantizedTransformer:
         assigned = assign_for(prepared.canonical, scheme_of(self._target, self._precision, None, "default", {}))
         self._fused = _Fused(prepared, form, assigned)
         self._calibrated = self._module = None
-        return count_fusions(prepared.captured.model, prepared.canonical)
+        batch_norms = sum(isinstance(part, _BatchNorm) for part in self._source.modules())
+        return count_fusions(prepared.canonical, batch_norms)
 
     def prepare_quantization(
         self,
@@ -176,7 +179,8 @@ class QuantizedTransformer:
             progress=Silent(),
         )
         plan = plan_for(fused.prepared.canonical, fused.assigned, observed.statistics, ranges)
-        plan = replace(plan, shifts={})  # training learns what they correct
+        if fine_tune:
+            plan = replace(plan, shifts={})  # training learns what they correct
         self._calibrated = _Calibrated(data, datasets, plan, ranges, allow_suspicious_data, fine_tune)
         self._module = None
         return self.module
@@ -185,8 +189,8 @@ class QuantizedTransformer:
     def module(self) -> BatchedView:
         """The quantized model as a torch module, called as the source is: its numbers are rounded as in the file.
 
-        Its parameters are the float weights of the fused model; they have gradients after
-        `prepare_quantization(..., fine_tune=True)`. What the source holds as a buffer has none.
+        After `prepare_quantization(..., fine_tune=True)` its parameters are the float weights of the fused model, which
+        it rounds whenever it runs; what the source holds as a buffer is not trained.
 
         Raises:
             UsageError: nothing was calibrated.
@@ -195,9 +199,10 @@ class QuantizedTransformer:
         calibrated, fused = self._after_calibration(), self._after_fusion()
         if self._module is None:
             from edgeport.torch_view.batches import BatchedView
-            from edgeport.torch_view.fake_quantize import fake_quantized_view
+            from edgeport.torch_view.fake_quantize import fake_quantized_view, simulating_view
 
-            view = fake_quantized_view(fused.prepared.canonical, calibrated.plan, fused.assigned.scheme)
+            made = fake_quantized_view if calibrated.trains else simulating_view
+            view = made(fused.prepared.canonical, calibrated.plan, fused.assigned.scheme)
             self._module = BatchedView(view, fused.form)
             buffers = [b.detach().cpu() for b in self._source.buffers()]
             for parameter in self._module.parameters():
@@ -303,7 +308,7 @@ class QuantizedTransformer:
     def _deployed(self) -> Prepared:
         """What is exported: the captured model, with trained weights if there are any."""
         prepared = self._after_fusion().prepared
-        if self._module is None:
+        if self._module is None or not self._after_calibration().trains:
             return prepared
         from edgeport.torch_view.fake_quantize import trained_graph
 

@@ -64,9 +64,22 @@ def fake_quantized_view(model: ir.Model, plan: Plan, scheme: Scheme) -> fx.Graph
         raise ValueError("the plan shifts biases; make it without moments")
     for entry in plan.tensors.values():
         _check(entry)
+    return torch_view(_quantized(model, plan, scheme), {**LOWERINGS, **_OVERRIDES})
+
+
+def simulating_view(model: ir.Model, plan: Plan, scheme: Scheme) -> fx.GraphModule:
+    """The module that computes what the quantized graph computes, with its constants; the arguments are the same.
+
+    Raises:
+        ModelError: a node has no form in torch.
+    """
+    return torch_view(_quantized(model, plan, scheme))
+
+
+def _quantized(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
     quantized = write_qdq(model, plan, scheme)
     infer_shapes(quantized)
-    return torch_view(quantized, {**LOWERINGS, **_OVERRIDES})
+    return quantized
 
 
 def _check(entry: TensorPlan) -> None:

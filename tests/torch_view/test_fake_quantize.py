@@ -82,7 +82,7 @@ def test_gradients_pass_rounding_and_stop_where_numbers_are_clipped() -> None:
 
 @pytest.mark.parametrize("precision", ["int8", "int4-weights", "int8-weights"])
 def test_scales_follow_the_weights_and_planning_finds_the_trained_integers(precision: str) -> None:
-    """64 rows: int4 has blocks of 32. Training is stood for by other weights; ONNX Runtime runs the graph planned anew."""
+    """Other weights stand for training, 64 rows for blocks of 32; ONNX Runtime runs the graph planned anew."""
     model, weight = _product(64, 6)
     scheme, feeds = tflite_scheme(precision), {"x": normal(3, 64)}
     plan = _plan(model, scheme, feeds)
