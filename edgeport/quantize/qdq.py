@@ -56,7 +56,7 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
         if kernel.endswith("-dynamic") and group.anchor.op_type == "MatMul":
             rows = group.anchor.inputs[0]
             assert rows is not None
-            group.anchor.replace_input_with(0, quantize_rows(copy, group.anchor, rows))
+            group.anchor.replace_input_with(0, quantize_rows(copy, group.anchor, rows, whole=not scheme.ranged_rows))
         for index in rule.weights:
             weight = group.anchor.inputs[index]
             assert weight is not None

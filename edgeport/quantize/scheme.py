@@ -116,6 +116,7 @@ class Scheme:
         clipping: where ranges have least squared error, what that of a clipped element counts beside that of a rounded
             one. Rounding averages out in a product; clipped neighbours err alike, which adds up.
         layers: node name -> the scheme that decides about that node in place of this one (see `mixed`).
+        ranged_rows: whether kernels that quantize at run time measure each row by itself, or all of a tensor.
         observed: writes a canonical graph in a form every float tensor of which needs a range, whatever runs how (for
             calibration caches); None: only what kernels need.
     """
@@ -139,6 +140,7 @@ class Scheme:
     least_kept: float | None = None
     clipping: float = 1.0
     layers: Mapping[str, Scheme] = field(default_factory=dict)
+    ranged_rows: bool = True
     observed: Callable[[ir.Model], ir.Model] | None = None
 
     @property
