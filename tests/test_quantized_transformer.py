@@ -24,7 +24,7 @@ def _quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Encoder(nn.Module):  # type: ignore[misc, name-defined]
-    """torch's own layers, whose fused path drops padding in eval mode."""
+    """torch's own layers, which take a fused path in eval mode."""
 
     def __init__(self, dropout: float = 0.1) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def test_three_calls_make_a_file_for_qnnpack(encoder: Any, tmp_path: Path) -> No
 
 
 def test_padding_masks_of_torch_encoders(encoder: Any) -> None:
-    """The graph keeps every position, and torch's fused path, which does not, is as it was afterwards."""
+    """The graph is that of the layers as they are trained; torch's fused path is as it was afterwards."""
     padding = torch.arange(LENGTH)[None] >= 8
     samples = [(x[None], padding if i % 2 else padding.roll(2)) for i, x in enumerate(_vectors(16))]
     q = QuantizedTransformer(encoder, example=samples[0])

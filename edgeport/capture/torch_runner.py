@@ -103,8 +103,8 @@ def tensor_leaves(result: Any) -> list[torch.Tensor]:
 def evaluating(module: Callable[..., Any]) -> Iterator[None]:
     """Eval mode for every submodule, each put back into its own mode at the end.
 
-    Without the fused path of torch's encoder layers, which drops the positions that are padding in every sample: the
-    shape of what it returns depends on the mask's values, which no graph has.
+    Without the fused path of torch's encoder layers, which gives zeros for padding where training and exported programs
+    give numbers, and fails on samples that are padding altogether.
     """
     modules = list(module.modules()) if isinstance(module, torch.nn.Module) else []
     training = [m for m in modules if m.training]
