@@ -18,6 +18,7 @@ from edgeport.quantize.plan import QParams
 from edgeport.targets.qnnpack import reference
 from edgeport.targets.qnnpack.reference.rounding import Machine, UInt8
 
+_quantized: Any = torch.ops.quantized
 Counts = dict[str, tuple[int, int]]
 """Kernel -> how many elements it gave, and how many of them the reference has otherwise."""
 
@@ -90,12 +91,12 @@ def _weights(packed: Any, unpack: Callable[[Any], tuple[Tensor, Tensor | None]])
 
 
 def _conv(axes: int, *, relu: bool = False) -> Callable[[_Kernel], UInt8]:
+    """Over one axis or two: one is packed as two, with a kernel of height 1."""
+
     def kernel(k: _Kernel) -> UInt8:
         packed = k.arguments[1]
-        # One axis is packed as two, with a kernel of height 1.
-        weight, weight_q, bias = _weights(packed, torch.ops.quantized.conv_unpack if axes == 3 else _unpack_planes)
+        weight, weight_q, bias = _weights(packed, _quantized.conv2d_unpack)
         x = k.x[:, :, None] if axes == 1 else k.x
-        weight = weight[:, :, None] if weight.ndim < x.ndim else weight
         made = reference.conv(
             x,
             weight,
@@ -115,14 +116,9 @@ def _conv(axes: int, *, relu: bool = False) -> Callable[[_Kernel], UInt8]:
     return kernel
 
 
-def _unpack_planes(packed: Any) -> tuple[Tensor, Tensor | None]:
-    unpacked: tuple[Tensor, Tensor | None] = torch.ops.quantized.conv2d_unpack(packed)
-    return unpacked
-
-
 def _transposed(k: _Kernel) -> UInt8:
     packed = k.arguments[1]
-    weight, weight_q, bias = _weights(packed, torch.ops.quantized.conv_transpose2d_unpack)
+    weight, weight_q, bias = _weights(packed, _quantized.conv_transpose2d_unpack)
     flat = k.x.ndim == 3
     made = reference.conv_transpose(
         k.x[:, :, None] if flat else k.x,
@@ -143,7 +139,7 @@ def _transposed(k: _Kernel) -> UInt8:
 
 def _linear(*, relu: bool = False) -> Callable[[_Kernel], UInt8]:
     def kernel(k: _Kernel) -> UInt8:
-        weight, weight_q, bias = _weights(k.arguments[1], torch.ops.quantized.linear_unpack)
+        weight, weight_q, bias = _weights(k.arguments[1], _quantized.linear_unpack)
         whole = None if bias is None else reference.quantize_bias(bias, k.x_q, weight_q)
         return reference.linear(k.x, weight, whole, k.x_q, weight_q, k.y, machine=k.machine, relu=relu)
 
@@ -172,14 +168,17 @@ def _max_pool(k: _Kernel) -> UInt8:
     return reference.max_pool2d(k.x, kernel=kernel, strides=strides, padding=padding)
 
 
+def _clamp(k: _Kernel) -> UInt8:
+    low, high = (reference.quantize(np.float32(limit), k.x_q, machine="phone") for limit in k.arguments[1:3])
+    return np.asarray(np.clip(k.x, low, high))
+
+
 _REFERENCE: dict[str, Callable[[_Kernel], UInt8]] = {
     "quantize_per_tensor": lambda k: reference.quantize(k.arguments[0].detach().numpy(), k.y, machine=k.machine),
     "conv1d": _conv(1),
     "conv1d_relu": _conv(1, relu=True),
     "conv2d": _conv(2),
     "conv2d_relu": _conv(2, relu=True),
-    "conv3d": _conv(3),
-    "conv3d_relu": _conv(3, relu=True),
     "conv_transpose1d": _transposed,
     "conv_transpose2d": _transposed,
     "linear": _linear(),
@@ -192,6 +191,7 @@ _REFERENCE: dict[str, Callable[[_Kernel], UInt8]] = {
     "avg_pool2d": lambda k: reference.avg_pool2d(
         k.x, k.x_q, kernel=k.arguments[1], strides=k.arguments[2], machine=k.machine
     ),
+    "clamp": _clamp,
     "relu": lambda k: reference.relu(k.x, k.x_q),
     "hardswish": lambda k: reference.hardswish(k.x, k.x_q, k.y),
     "sigmoid": lambda k: reference.sigmoid(k.x, k.x_q),

@@ -71,11 +71,9 @@ def _group(node: ir.Node) -> int:
 
 def _why_not_conv(node: ir.Node) -> str | None:
     axes = (rank(node.inputs[0]) or 0) - 2
-    if axes not in (1, 2, 3):
-        return "only convolutions over one to three axes have an integer kernel"
-    if axes == 3 and _group(node) != 1:
-        return "a grouped convolution over three axes has no integer kernel"
-    return None
+    if axes == 3:
+        return "torch does not save convolutions over three axes that QNNPACK has packed"
+    return None if axes in (1, 2) else "only convolutions over one or two axes have an integer kernel"
 
 
 def _why_not_transposed(node: ir.Node) -> str | None:

@@ -18,7 +18,6 @@ _quantized: Any = torch.ops.quantized
 _PACK = {
     ("Conv", 1): _quantized.conv1d_prepack,
     ("Conv", 2): _quantized.conv2d_prepack,
-    ("Conv", 3): _quantized.conv3d_prepack,
     ("ConvTranspose", 1): _quantized.conv_transpose1d_prepack,
     ("ConvTranspose", 2): _quantized.conv_transpose2d_prepack,
 }

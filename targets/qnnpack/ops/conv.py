@@ -17,14 +17,14 @@ from edgeport.targets.window import per_axis, window
 from edgeport.torch_view.ops.sliding import fitted, spatial
 
 _quantized: Any = torch.ops.quantized
-_CONV = {1: _quantized.conv1d, 2: _quantized.conv2d, 3: _quantized.conv3d}
-_CONV_RELU = {1: _quantized.conv1d_relu, 2: _quantized.conv2d_relu, 3: _quantized.conv3d_relu}
+_CONV = {1: _quantized.conv1d, 2: _quantized.conv2d}
+_CONV_RELU = {1: _quantized.conv1d_relu, 2: _quantized.conv2d_relu}
 _TRANSPOSED = {1: _quantized.conv_transpose1d, 2: _quantized.conv_transpose2d}
 
 
 @runs("Conv", inputs=3, attributes=("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"))
 def conv(ctx: Context, group: KernelGroup) -> Tensor:
-    """Over one to three axes; pads that differ on two sides are added beforehand, with the zero point."""
+    """Over one or two axes; pads that differ on two sides are added beforehand, with the zero point."""
     node, view = group.anchor, ctx.view
     win = window(node, *(spatial(view, v) for v in (node.inputs[0], node.outputs[0], node.inputs[1])))
     data, padding = fitted(ctx.quantized(node.inputs[0]), win, 0.0)

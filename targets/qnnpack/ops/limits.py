@@ -38,4 +38,5 @@ def clamped(ctx: Context, activation: ir.Node, value: ir.Value, made: Tensor) ->
     if low == 0 and most >= 255:
         return torch.relu(made)
     lowest, highest = (0 - zero_point) * scale, (255 - zero_point) * scale
-    return torch.clamp(made, max(low, lowest), min(high, highest))
+    # The engine writes the result in the usual order whatever the input's: what lies channels last comes out mixed up.
+    return torch.clamp(torch.ops.aten.contiguous(made), max(low, lowest), min(high, highest))
