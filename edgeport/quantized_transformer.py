@@ -25,7 +25,6 @@ from edgeport.preparation import Prepared, check_capture, prepare
 from edgeport.progress import Silent
 from edgeport.quantize.plan import Plan
 from edgeport.targets.registry import load_target, require_toolchain
-from edgeport.validate.onnx_runner import OnnxRunner
 
 if TYPE_CHECKING:
     import torch
@@ -321,7 +320,7 @@ class QuantizedTransformer:
             digest=hashlib.sha256(f"{prepared.captured.digest}{graph_digest(trained)}".encode()).hexdigest(),
             findings=(*prepared.captured.findings, Finding("info", "fine-tuned", message)),
         )
-        return Prepared(captured, trained, OnnxRunner(prepared.canonical), prepared.canonical)
+        return Prepared(captured, trained, prepared.runner, prepared.canonical)
 
     def _after_fusion(self) -> _Fused:
         if self._fused is None:
@@ -358,7 +357,7 @@ def _check_mode(module: torch.nn.Module) -> None:
 
     for name, part in module.named_modules():
         drops = part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0)
-        random = isinstance(drops, float) and drops > 0
+        random = isinstance(drops, int | float) and drops > 0
         if part.training and (random or isinstance(part, _BatchNorm)):
             raise UsageError(
                 f"the module is in training mode ({name or 'itself'}: {type(part).__name__}); call .eval() on it first"
