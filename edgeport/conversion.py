@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeport.findings import Finding
-from edgeport.report.wording import closeness, size
+from edgeport.report.wording import closeness, size, worst_index
 from edgeport.results import ExportResult
 
 
@@ -72,14 +72,13 @@ class Conversion:
         return {metric["name"]: metric["values"] for metric in measured}
 
     def __str__(self) -> str:
-        """Size, drift by its steps, and metrics."""
+        """Size, drift of the worst output by its steps, and metrics."""
         lines = [f"{self.artifact.name} for {self.target}: {size(self.size)}"]
         if self.float_size:
             lines[0] += f", {self.size / self.float_size:.0%} of {size(self.float_size)} in float32"
         for name, rung in self._rungs.items():
-            worst = min(rung["outputs"], key=_rank, default=None)
-            if worst is not None:
-                lines.append(f"  {name:<13} {closeness(worst)}")
+            if rung["outputs"]:
+                lines.append(f"  {name:<13} {closeness(rung['outputs'][worst_index(self._facts['ladder'])])}")
         for name, values in self.metrics.items():
             lines.append(f"  {name:<13} float {values['source']:.4g}, {self.target} {values['artifact']:.4g}")
         return "\n".join(lines)
@@ -93,10 +92,3 @@ class Conversion:
     def _rungs(self) -> dict[str, Mapping[str, Any]]:
         ladder = self._facts["ladder"]
         return {} if ladder is None else {rung["name"]: rung for rung in ladder["rungs"]}
-
-
-def _rank(output: Mapping[str, Any]) -> float:
-    """The most distant output is the smallest: by its ratio of signal to noise, or by equal elements."""
-    if output["sqnr_db"] is not None:
-        return float(output["sqnr_db"])
-    return float("inf") if output["exact_match"] is None else float(output["exact_match"])

@@ -200,11 +200,36 @@ def test_four_bits_are_fine_tuned_without_labels(encoder: Any, tmp_path: Path) -
     assert tuned.report["source"]["sha256"] != plain.report["source"]["sha256"]
 
 
-def test_batch_norm_is_folded() -> None:
+class Tagger(nn.Module):  # type: ignore[misc, name-defined]
+    """Batch normalization, a recurrent layer that torch.vmap does not take, several outputs of several types."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv1d(4, 8, 3, padding=1), nn.BatchNorm1d(8)
+        self.rnn, self.head = nn.LSTM(8, 16, batch_first=True), nn.Linear(16, 5)
+
+    def forward(self, x: Any, scaled: bool = False) -> Any:
+        y = torch.relu(self.norm(self.conv(x))).transpose(1, 2)
+        scores = self.head(self.rnn(y)[0]) * (2.0 if scaled else 1.0)
+        return scores, scores.argmax(-1), scores.mean()
+
+
+def test_batch_norm_recurrence_and_several_outputs(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv1d(4, 8, 3, padding=1), nn.BatchNorm1d(8), nn.GELU(), nn.Conv1d(8, 4, 1)).eval()
-    fused = QuantizedTransformer(model).fuse_model(torch.randn(1, 4, 10))
-    assert fused == {"Gelu": 1, "BatchNormalization (folded)": 1}
+    model, x = Tagger().eval(), torch.randn(24, 4, 10).cumsum(2) * 0.4
+    q = QuantizedTransformer(model, example={"x": x[:2], "scaled": True})
+    assert q.fuse_model() == {"MatMul + bias": 1, "BatchNormalization (folded)": 1}
+    samples = [{"x": x[i : i + 4], "scaled": True} for i in range(0, 24, 4)]
+    q.prepare_quantization(samples, fine_tune=True)
+    scores, tags, mean = q(x[:6], scaled=True)
+    assert (scores.shape, tags.shape, tags.dtype, mean.shape) == ((6, 10, 5), (6, 10), torch.int64, (3,))
+    with torch.no_grad():
+        wanted = model(x[:6], scaled=True)[0]
+    assert float((scores.detach() - wanted).square().mean() / wanted.square().mean()) < 0.01
+    losses = q.fine_tune(8, learning_rate=1e-4, batch=4, loss=lambda got, want: (got[0] - want[0]).abs().mean())
+    assert len(losses) == 8
+    text = str(q.convert_quantization(tmp_path / "out"))
+    assert " dB" in text.splitlines()[-1]  # not `identical`, which the tags are
 
 
 X = _vectors(1)

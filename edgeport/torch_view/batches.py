@@ -11,7 +11,7 @@ from edgeport.torch_view.calls import CallForm
 
 
 class BatchedView(torch.nn.Module):
-    """Runs a view once for every sample of a batch, all at once (`torch.vmap`).
+    """Runs a view once for every sample of a batch: all at once (`torch.vmap`), or in turn where torch cannot do that.
 
     Args:
         view: takes the tensors of one sample and returns a tuple.
@@ -22,6 +22,7 @@ class BatchedView(torch.nn.Module):
         super().__init__()
         self.view = view
         self._form = form
+        self._in_turn = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the source returns for these arguments, in its structure.
@@ -35,7 +36,17 @@ class BatchedView(torch.nn.Module):
     def outputs(self, tensors: list[Tensor], count: int | None) -> list[Tensor]:
         """The outputs for `CallForm.tensors`; those of several samples are joined along their first axis."""
         if count is None:
-            return list(self.view(*tensors))
+            return list(self.view.forward(*tensors))
         axes = tuple(0 if x.ndim > len(s.shape) else None for x, s in zip(tensors, self._form.inputs, strict=True))
-        made = torch.vmap(self.view, in_dims=axes)(*tensors)
-        return [y if y.ndim == 1 else y.flatten(0, 1) for y in made]
+        return [y if y.ndim == 1 else y.flatten(0, 1) for y in self._stacked(tensors, axes, count)]
+
+    def _stacked(self, tensors: list[Tensor], axes: tuple[int | None, ...], count: int) -> list[Tensor]:
+        """The outputs of all samples, each (count, *output)."""
+        run = self.view.forward  # calling the module prints a traceback before it raises
+        if not self._in_turn:
+            try:
+                return list(torch.vmap(run, in_dims=axes)(*tensors))
+            except RuntimeError:  # recurrent operators have no rule for it; another fault comes up again below
+                self._in_turn = True
+        runs = [run(*(x if a is None else x[i] for x, a in zip(tensors, axes, strict=True))) for i in range(count)]
+        return [torch.stack(outputs) for outputs in zip(*runs, strict=True)]
