@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from dataclasses import replace
 
 from edgeport.bundle.manifest import tool_versions
 from edgeport.cache import cache_folder
@@ -14,18 +15,22 @@ from edgeport.targets.registry import load_profile, load_target, missing_require
 
 
 def targets() -> Result:
-    """Facts: `targets` (name -> precisions, suffix, missing requirements, device profiles)."""
+    """Facts: `targets` (name -> precisions, suffix, missing requirements, device profiles); findings: what is legacy."""
     devices = [load_profile(name) for name in profile_names()]
     facts = {}
+    findings = []
     for name in target_names():
         target = load_target(name)
+        legacy: Finding | None = getattr(target, "legacy", None)
+        if legacy is not None:
+            findings.append(replace(legacy, message=f"{name}: {legacy.message}"))
         facts[name] = {
             "precisions": list(target.precisions),
             "suffix": target.suffix,
             "missing": list(missing_requirements(target)),
             "profiles": [d.name for d in devices if d.target == name],
         }
-    return Result({"targets": facts})
+    return Result({"targets": facts}, tuple(findings))
 
 
 def doctor() -> Result:

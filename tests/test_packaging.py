@@ -60,7 +60,7 @@ def test_wheel_names_licence_and_command(wheel: zipfile.ZipFile) -> None:
     (entry_points,) = (wheel.read(name).decode() for name in names if name.endswith("entry_points.txt"))
     assert "edgeport = edgeport.cli.main:main" in entry_points
     targets = entry_points.partition("[edgeport.targets]")[2].partition("[")[0]
-    assert set(re.findall(r"^(\w+) = ", targets, re.MULTILINE)) == {"tflite", "coreml", "coreai", "tensorrt"}
+    assert set(re.findall(r"^(\w+) = ", targets, re.MULTILINE)) == {"tflite", "coreml", "coreai", "qnnpack", "tensorrt"}
 
 
 def test_versions_agree() -> None:

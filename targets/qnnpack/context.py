@@ -59,6 +59,12 @@ class Context:
         return self._packed[key]
 
 
+def call(name: str, *arguments: object) -> Tensor:
+    """Writes one of `torch.ops.quantized` into the module."""
+    made: Tensor = getattr(torch.ops.quantized, name)(*arguments)
+    return made
+
+
 def unsigned(qparams: QParams) -> tuple[float, int]:
     """Scale and zero point of an int8 activation as QNNPACK's uint8 has them."""
     assert qparams.dtype == "int8", qparams.dtype

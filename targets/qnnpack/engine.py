@@ -45,6 +45,6 @@ def require_engine() -> None:
 
     if ENGINE not in torch.backends.quantized.supported_engines:
         raise ToolchainError(
-            f"target qnnpack: torch {torch.__version__} was built without the engine {ENGINE}; install one that has it: "
-            "pip install 'edgeport[qnnpack]'"
+            f"target qnnpack: torch {torch.__version__} was built without the engine {ENGINE}; install one that has "
+            "it: pip install 'edgeport[qnnpack]'"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,9 @@ def load_lite(path: Path) -> Any:
     Raises:
         ModelError: the lite interpreter does not load it.
     """
-    from torch.jit.mobile import _load_for_lite_interpreter
-
+    mobile: Any = importlib.import_module("torch.jit.mobile")
     try:
-        return _load_for_lite_interpreter(str(path))
+        return mobile._load_for_lite_interpreter(str(path))
     except (RuntimeError, ValueError) as error:
         raise ModelError(
             f"{path} is no file that torch's lite interpreter loads, or is damaged ({_line(error)}); export it again"

@@ -169,7 +169,9 @@ def _max_pool(k: _Kernel) -> UInt8:
 
 
 def _clamp(k: _Kernel) -> UInt8:
-    low, high = (reference.quantize(np.float32(limit), k.x_q, machine="phone") for limit in k.arguments[1:3])
+    low, high = (
+        reference.quantize(np.asarray(limit, np.float32), k.x_q, machine="phone") for limit in k.arguments[1:3]
+    )
     return np.asarray(np.clip(k.x, low, high))
 
 

@@ -120,8 +120,9 @@ class PtlRunner:
 
     @functools.cached_property
     def _module(self) -> Any:
+        jit: Any = torch.jit
         try:
-            module = torch.jit.load(str(self.path))
+            module = jit.load(str(self.path))
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{self.path} is no file that torch loads, or is damaged ({str(error).strip().splitlines()[0]}); "

@@ -28,6 +28,6 @@ def ptl_bytes(module: fx.GraphModule, notes: Mapping[str, str], bytecode: int) -
     frozen: Any = torch.jit.freeze(torch.jit.script(module.eval()))
     written: bytes = frozen._save_to_buffer_for_lite_interpreter(_extra_files=dict(notes))
     if bytecode < NEWEST:
-        backport: Any = torch._C._backport_for_mobile_from_buffer_to_buffer  # type: ignore[attr-defined]
+        backport: Any = torch._C._backport_for_mobile_from_buffer_to_buffer
         written = backport(written, bytecode)
     return settled(written)

@@ -86,7 +86,9 @@ def _why_not_transposed(node: ir.Node) -> str | None:
     if get_str(node, "auto_pad", "NOTSET") not in ("NOTSET", "") or get_ints(node, "output_shape") is not None:
         return "its padding follows from the shape of its output"
     extra = get_ints(node, "output_padding") or [0] * axes
-    steps = [max(s, d) for s, d in zip(_per_axis(node, "strides", axes), _per_axis(node, "dilations", axes), strict=True)]
+    steps = [
+        max(s, d) for s, d in zip(_per_axis(node, "strides", axes), _per_axis(node, "dilations", axes), strict=True)
+    ]
     if pads[:axes] != pads[axes:] or min(pads) < 0 or any(e >= s for e, s in zip(extra, steps, strict=True)):
         return "its paddings are not those of an integer kernel"
     return None

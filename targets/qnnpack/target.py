@@ -40,6 +40,7 @@ class QnnpackTarget:
     schemes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"default": ()})
     ends: tuple[str, ...] = ()
     toolchain: Mapping[str, str] = field(default_factory=lambda: {"torch": "torch>=2.9"})
+    legacy: Finding = _LEGACY
 
     def scheme(self, precision: str, profile: Profile | None, name: str = "default") -> Scheme:
         """What QNNPACK's kernels demand at that precision."""
@@ -53,8 +54,8 @@ class QnnpackTarget:
         try:
             lower_graph(graph, Plan("fp32"))
         except ModelError as error:
-            return [_LEGACY, *error.findings]
-        return [_LEGACY]
+            return [self.legacy, *error.findings]
+        return [self.legacy]
 
     def lower(self, graph: ir.Model, plan: Plan, out: Path, name: str) -> Artifact:
         """Writes `out/name.ptl` and loads it once in the lite interpreter.

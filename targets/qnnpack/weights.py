@@ -23,9 +23,7 @@ _PACK = {
 }
 
 
-def packed_filters(
-    ctx: Context, group: KernelGroup, geometry: tuple[list[int], ...], groups: int, axes: int
-) -> Tensor:
+def packed_filters(ctx: Context, group: KernelGroup, geometry: tuple[list[int], ...], groups: int, axes: int) -> Tensor:
     """Filters of a convolution with its bias.
 
     Args:
@@ -55,9 +53,7 @@ def packed_matrix(ctx: Context, group: KernelGroup) -> Tensor:
     weight = _weight(group)
     bias = _bias(ctx, group, constant(weight).shape[1])
     stored = _stored(ctx, weight, flipped=True)
-    return ctx.packed(
-        _key(ctx, group), f"{weight.name}_packed", lambda: _quantized.linear_prepack(stored, bias)
-    )
+    return ctx.packed(_key(ctx, group), f"{weight.name}_packed", lambda: _quantized.linear_prepack(stored, bias))
 
 
 def _key(ctx: Context, group: KernelGroup, *more: object) -> tuple[object, ...]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from edgeport.passes.edit import get_float, get_int
 from edgeport.quantize.groups import KernelGroup
-from edgeport.targets.qnnpack.context import Context
+from edgeport.targets.qnnpack.context import Context, call
 from edgeport.targets.qnnpack.ops.limits import clamped, limited, wants_relu
 from edgeport.targets.qnnpack.registry import runs
 
-_quantized: Any = torch.ops.quantized
+_LEAST, _LEAST_OF_LARGER, _MOST = 2.0**-14, 2.0**-10, 2.0**8
+"""Bounds of the ratios of the operands' scales to the sum's, see `reference.add`."""
 
 
 def _operands(ctx: Context, group: KernelGroup) -> list[Tensor]:
@@ -23,21 +22,20 @@ def _operands(ctx: Context, group: KernelGroup) -> list[Tensor]:
 
 @runs("Add", inputs=2)
 def add(ctx: Context, group: KernelGroup) -> Tensor:
-    """Of one shape."""
-    form = _quantized.add_relu if wants_relu(group) else _quantized.add
-    return limited(ctx, group, form(*_operands(ctx, group), *ctx.qparams(group.output)))
-
-
-@runs("Mul", inputs=2)
-def mul(ctx: Context, group: KernelGroup) -> Tensor:
-    """torch's own integer kernel, which broadcasts."""
-    return _quantized.mul(*_operands(ctx, group), *ctx.qparams(group.output))
+    """Of one shape; through floats where the engine refuses the scales."""
+    operands, (scale, zero_point) = _operands(ctx, group), ctx.qparams(group.output)
+    ratios = [ctx.qparams(value)[0] / scale for value in group.anchor.inputs if value is not None]
+    if all(_LEAST <= r < _MOST for r in ratios) and max(ratios) >= _LEAST_OF_LARGER:
+        form = "add_relu" if wants_relu(group) and zero_point < 255 else "add"
+        return limited(ctx, group, call(form, *operands, scale, zero_point))
+    total = torch.add(*(torch.dequantize(operand) for operand in operands))
+    return limited(ctx, group, torch.quantize_per_tensor(total, scale, zero_point, torch.quint8))
 
 
 @runs("Concat", inputs=None, attributes=("axis",))
 def concat(ctx: Context, group: KernelGroup) -> Tensor:
     """Of one scale."""
-    return _quantized.cat(_operands(ctx, group), get_int(group.anchor, "axis", 0), *ctx.qparams(group.output))
+    return call("cat", _operands(ctx, group), get_int(group.anchor, "axis", 0), *ctx.qparams(group.output))
 
 
 @runs("Relu")
@@ -55,14 +53,14 @@ def clip(ctx: Context, group: KernelGroup) -> Tensor:
 @runs("HardSwish")
 def hard_swish(ctx: Context, group: KernelGroup) -> Tensor:
     """By a table."""
-    return _quantized.hardswish(*_operands(ctx, group), *ctx.qparams(group.output))
+    return call("hardswish", *_operands(ctx, group), *ctx.qparams(group.output))
 
 
 @runs("LeakyRelu", attributes=("alpha",))
 def leaky_relu(ctx: Context, group: KernelGroup) -> Tensor:
     """torch's own kernel."""
     slope = get_float(group.anchor, "alpha", 0.01)
-    return _quantized.leaky_relu(*_operands(ctx, group), slope, False, *ctx.qparams(group.output))
+    return call("leaky_relu", *_operands(ctx, group), slope, False, *ctx.qparams(group.output))
 
 
 @runs("Sigmoid")

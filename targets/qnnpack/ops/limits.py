@@ -1,7 +1,7 @@
 """Relu and Clip at the end of a kernel: what saturation does not do by itself.
 
-    range [0, 6], zero point 0, step 6/255      saturation is the Clip
-    range [-1, 8], Relu                         the kernel's own Relu, or one behind it
+range [0, 6], zero point 0, step 6/255      saturation is the Clip
+range [-1, 8], Relu                         the kernel's own Relu, or one behind it
 """
 
 from __future__ import annotations

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
 from torch import Tensor
 
 from edgeport.quantize.groups import KernelGroup
-from edgeport.targets.qnnpack.context import Context
+from edgeport.targets.qnnpack.context import Context, call
 from edgeport.targets.qnnpack.ops.limits import limited, wants_relu
 from edgeport.targets.qnnpack.registry import runs
 from edgeport.targets.qnnpack.weights import packed_matrix
-
-_quantized: Any = torch.ops.quantized
 
 
 @runs("MatMul", inputs=2)
 def linear(ctx: Context, group: KernelGroup) -> Tensor:
     """All axes but the last are rows."""
-    form = _quantized.linear_relu if wants_relu(group) else _quantized.linear
-    made = form(ctx.quantized(group.anchor.inputs[0]), packed_matrix(ctx, group), *ctx.qparams(group.output))
+    form = "linear_relu" if wants_relu(group) else "linear"
+    made = call(form, ctx.quantized(group.anchor.inputs[0]), packed_matrix(ctx, group), *ctx.qparams(group.output))
     return limited(ctx, group, made)
 
 
@@ -29,4 +24,4 @@ def linear_dynamic(ctx: Context, group: KernelGroup) -> Tensor:
     """The engine measures the range of the input at each run, over all its rows, and leaves floats behind."""
     x = group.anchor.inputs[0]
     assert x is not None
-    return _quantized.linear_dynamic(ctx.view.tensor(x), packed_matrix(ctx, group), False)
+    return call("linear_dynamic", ctx.view.tensor(x), packed_matrix(ctx, group), False)

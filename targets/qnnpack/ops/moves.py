@@ -6,7 +6,7 @@ from torch import Tensor
 
 from edgeport.quantize.groups import KernelGroup
 from edgeport.targets.qnnpack.context import Context
-from edgeport.targets.qnnpack.registry import Integers, KERNELS
+from edgeport.targets.qnnpack.registry import KERNELS, Integers
 from edgeport.torch_view.registry import LOWERINGS
 
 _MOVES = (

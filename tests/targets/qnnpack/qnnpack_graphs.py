@@ -66,17 +66,17 @@ def samples(graph: Graph, count: int = 12) -> list[dict[str, Any]]:
 
 
 def planned(graph: Graph, *outputs: str, precision: str = "int8") -> Planned:
-    """Calibrated on ten samples; two are held out."""
+    """Calibrated on ten samples, where something needs them; two are held out."""
     given = samples(graph)
     proto = graph.proto(*outputs)
     prepared = prepare(proto)
     scheme = QNNPACK.scheme(precision, None)
-    statistics = None
-    if scheme.needs_data:
+    statistics, assigned = None, assign_for(prepared.canonical, scheme)
+    if assigned.assignment.requests:
         with tempfile.TemporaryDirectory() as folder:
             source, file = Path(folder) / "m.onnx", Path(folder) / "s.safetensors"
             onnx.save(proto, source)
             api.calibrate(str(source), calib=given[:10], target="qnnpack", out=file, cache=False)
             statistics = Statistics.load(file)
-    plan = plan_for(prepared.canonical, assign_for(prepared.canonical, scheme), statistics, "mse")
+    plan = plan_for(prepared.canonical, assigned, statistics, "mse")
     return Planned(prepared, plan, scheme, given[10:])

@@ -29,7 +29,9 @@ def image(g: Graph, channels: int = 8, axes: int = 2) -> str:
     return str(g.op("Relu", x))
 
 
-def conv(g: Graph, x: str, into: int, out: int, *kernel: int, group: int = 1, seed: int = 5, **attributes: object) -> str:
+def conv(
+    g: Graph, x: str, into: int, out: int, *kernel: int, group: int = 1, seed: int = 5, **attributes: object
+) -> str:
     w, b = g.const(weights(out, into // group, *kernel, seed=seed)), g.const(normal(out, seed=seed + 1) * 0.1)
     return str(g.op("Conv", x, w, b, group=group, **attributes))
 
@@ -97,7 +99,9 @@ def moved(g: Graph) -> str:
     x = g.op("Resize", x, "", g.const(np.asarray([1, 1, 2, 2], np.float32)), mode="nearest")
     x = g.op("Pad", x, g.const(np.asarray([0, 0, 2, 2, 0, 0, 0, 0])), mode="reflect")
     first = conv(g, x, 2, 4, 3, 3)
-    second = conv(g, g.op("SpaceToDepth", g.op("Pad", right, g.const(np.asarray([0] * 6 + [0, 1]))), blocksize=2), 32, 4, 1, 1)
+    second = conv(
+        g, g.op("SpaceToDepth", g.op("Pad", right, g.const(np.asarray([0] * 6 + [0, 1]))), blocksize=2), 32, 4, 1, 1
+    )
     return str(g.op("Concat", g.op("Flatten", first), g.op("Flatten", second), axis=1))
 
 
