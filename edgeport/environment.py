@@ -15,7 +15,7 @@ from edgeport.targets.registry import load_profile, load_target, missing_require
 
 
 def targets() -> Result:
-    """Facts: `targets` (name -> precisions, suffix, missing requirements, device profiles); findings: what is legacy."""
+    """Facts: `targets` (name -> precisions, suffix, missing requirements, device profiles); findings: legacy ones."""
     devices = [load_profile(name) for name in profile_names()]
     facts = {}
     findings = []

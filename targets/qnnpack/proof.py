@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from edgeport.quantize.plan import QParams
+from edgeport.sample import Array
 from edgeport.targets.qnnpack import reference
 from edgeport.targets.qnnpack.reference.rounding import Machine, UInt8
 
@@ -63,16 +64,20 @@ class _Beside(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """Runs one node, and the reference on the same operands."""
         made = super().run_node(n)
-        if isinstance(made, Tensor) and made.is_quantized and n.op == "call_function":
-            name = str(getattr(n.target, "__name__", n.target)).removeprefix("quantized.")
-            kernel = _REFERENCE.get(name)
-            if kernel is not None:
-                arguments = self.fetch_args_kwargs_from_env(n)[0]
-                got, y = _integers(made)
-                want = kernel(_Kernel(tuple(arguments), y, self._machine))
-                count, wrong = self.counts.get(name, (0, 0))
-                self.counts[name] = (count + got.size, wrong + int((got != want).sum()))
+        name = str(getattr(n.target, "__name__", n.target)).removeprefix("quantized.")
+        if n.op != "call_function" or not isinstance(made, Tensor):
+            return made
+        arguments = self.fetch_args_kwargs_from_env(n)[0]
+        if name == "linear_dynamic":
+            self._count(name, made.numpy(), _linear_dynamic(arguments, self._machine))
+        elif made.is_quantized and name in _REFERENCE:
+            got, y = _integers(made)
+            self._count(name, got, _REFERENCE[name](_Kernel(tuple(arguments), y, self._machine)))
         return made
+
+    def _count(self, name: str, got: Array, want: Array) -> None:
+        count, wrong = self.counts.get(name, (0, 0))
+        self.counts[name] = (count + got.size, wrong + int((got != want).sum()))
 
 
 def _integers(x: Tensor) -> tuple[UInt8, QParams]:
@@ -144,6 +149,11 @@ def _linear(*, relu: bool = False) -> Callable[[_Kernel], UInt8]:
         return reference.linear(k.x, weight, whole, k.x_q, weight_q, k.y, machine=k.machine, relu=relu)
 
     return kernel
+
+
+def _linear_dynamic(arguments: Sequence[Any], machine: Machine) -> Array:
+    weight, weight_q, bias = _weights(arguments[1], _quantized.linear_unpack)
+    return reference.linear_dynamic(arguments[0].numpy(), weight, bias, weight_q, machine=machine)
 
 
 def _pair(form: Callable[..., UInt8], *, relu: bool = False) -> Callable[[_Kernel], UInt8]:

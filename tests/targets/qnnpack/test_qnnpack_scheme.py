@@ -64,6 +64,7 @@ def test_a_product_that_floats_feed_and_read_is_the_reference(tmp_path: Path) ->
         net = planned(g, "y", precision=precision)
         artifact = net.lower(tmp_path)
         assert artifact.facts["ops"] == {"linear_dynamic": 1}
+        assert net.compared() == {"linear_dynamic": (3 * 5 * 7, 0)}
         got = QNNPACK.runner(artifact, net.prepared.canonical).run(net.held[0])["y"]
         (name,) = (n for n, t in net.plan.tensors.items() if t.role == "weight")
         stored = net.plan.qparams(name)
