@@ -1,7 +1,7 @@
 """edgeport: take a trained float model to phones and boards, and prove how far every file drifted.
 
-`edgeport.export`, `edgeport.inspect` and `edgeport.calibrate` are those of `edgeport.api`, which has the rest. They are
-loaded when they are first used: the command line reads this file on every start.
+`edgeport.export`, `inspect`, `calibrate` and `QuantizedTransformer` are those of `edgeport.api`, which has the rest.
+They are loaded when they are first used: the command line reads this file on every start.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeport.api import calibrate, export, inspect
+    from edgeport.api import QuantizedTransformer, calibrate, export, inspect
 
-__all__ = ["calibrate", "export", "inspect"]
+__all__ = ["QuantizedTransformer", "calibrate", "export", "inspect"]
 __version__ = "0.1.0"
 
 

@@ -5,6 +5,7 @@ from edgeport.environment import doctor, targets
 from edgeport.exporting import export
 from edgeport.inspecting import inspect
 from edgeport.progress import Progress
+from edgeport.quantized_transformer import QuantizedTransformer
 from edgeport.results import ExportResult, Result
 from edgeport.validating import validate
 from edgeport.viewing import torch_view
@@ -12,6 +13,7 @@ from edgeport.viewing import torch_view
 __all__ = [
     "ExportResult",
     "Progress",
+    "QuantizedTransformer",
     "Result",
     "calibrate",
     "doctor",

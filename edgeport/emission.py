@@ -51,7 +51,8 @@ class Evidence:
 @dataclass(frozen=True)
 class Emitted:
     """A target's artifact with what is known about it. `ladder` is None where nothing was run, `second` where the
-    target has no second runtime for the file. `layers` is the drift of inner tensors."""
+    target has no second runtime for the file. `layers` is the drift of inner tensors, `float_bytes` the size of the
+    target's file in float32, None where none was written."""
 
     artifact: Artifact
     plan: Plan
@@ -60,6 +61,7 @@ class Emitted:
     findings: tuple[Finding, ...]
     second: SecondDrift | None = None
     layers: tuple[Layer, ...] = ()
+    float_bytes: int | None = None
 
 
 def check_target(target: Target, prepared: Prepared, precision: str, profile: Profile | None) -> tuple[Finding, ...]:
@@ -109,14 +111,15 @@ def emit(
     source = prepared.captured.reference
     runner = target.runner(artifact, prepared.canonical)
     with tempfile.TemporaryDirectory(prefix="edgeport-") as scratch:
-        twin = quantized = None
+        twin = quantized = float_bytes = None
         if not plan.exact:
             quantized = OnnxRunner(write_qdq(prepared.canonical, plan, assigned.scheme), simulate=True)
-            in_float = assign_for(prepared.canonical, target.scheme("fp32", profile))
-            float_plan = plan_for(prepared.canonical, in_float, None, "min-max")
+            in_float = assign_for(prepared.in_float, target.scheme("fp32", profile))
+            float_plan = plan_for(prepared.in_float, in_float, None, "min-max")
             on_device = replace(float_plan, device=plan.device)
-            float_artifact = target.lower(prepared.canonical, on_device, Path(scratch), name)
-            twin = target.runner(float_artifact, prepared.canonical)
+            float_artifact = target.lower(prepared.in_float, on_device, Path(scratch), name)
+            float_bytes = _bytes(float_artifact)
+            twin = target.runner(float_artifact, prepared.in_float)
         ladder = measure_ladder(
             evidence.samples,
             source=source,
@@ -129,7 +132,7 @@ def emit(
             progress=progress,
         )
     del twin, quantized  # or else their sessions would lie beside all inner tensors below
-    unstable = refuse_defects(target.name, ladder, lambda: output_motion(prepared.canonical, evidence.samples))
+    unstable = refuse_defects(target.name, ladder, lambda: output_motion(prepared.in_float, evidence.samples))
     write_golden(out, evidence.samples, runner, source, _ends(prepared, plan, artifact))
     results, remarks = judge(evidence.budgets, ladder)
     layers: tuple[Layer, ...] = ()
@@ -142,7 +145,11 @@ def emit(
     second = None if other is None else measure_second(other, evidence.samples, source, runner)
     if isinstance(second, Finding):
         findings, second = (*findings, second), None
-    return Emitted(artifact, plan, ladder, results, findings, second, layers)
+    return Emitted(artifact, plan, ladder, results, findings, second, layers, float_bytes)
+
+
+def _bytes(artifact: Artifact) -> int:
+    return int(artifact.facts.get("bytes", sum(file.stat().st_size for file in artifact.files)))
 
 
 def _ends(prepared: Prepared, plan: Plan, artifact: Artifact) -> ArtifactEnds:

@@ -33,11 +33,24 @@ _HALVES = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 @dataclass(frozen=True)
 class Prepared:
-    """A captured source and its canonical graph, each with a runner."""
+    """A captured source and its canonical graph, each with a runner.
+
+    Attributes:
+        captured: the source.
+        canonical: the graph that is planned and lowered.
+        runner: runs it in float; where it has weights that were trained for their rounding, as it was before.
+        untrained: the canonical graph before its weights were trained for their rounding; None: they were not.
+    """
 
     captured: Captured
     canonical: ir.Model
     runner: OnnxRunner
+    untrained: ir.Model | None = None
+
+    @property
+    def in_float(self) -> ir.Model:
+        """The canonical graph that computes what the source does."""
+        return self.canonical if self.untrained is None else self.untrained
 
     @property
     def inputs(self) -> tuple[InputSpec, ...]:
@@ -51,12 +64,16 @@ def prepare(
     drop_passes: Sequence[str] = (),
     add_passes: Sequence[str] = (),
 ) -> Prepared:
-    """Captures a source and brings it into canonical form.
+    """Captures a source and brings it into canonical form; what is prepared already is returned as it is.
 
     Raises:
         ModelError: the source cannot be captured or made canonical.
         UsageError: an input specification or a pass name is wrong.
     """
+    if isinstance(source, Prepared):
+        if inputs or drop_passes:
+            raise UsageError("the model is prepared already: give its inputs and passes where that is done")
+        return source
     specs = [parse_input_spec(i) if isinstance(i, str) else i for i in inputs]
     _check_size(specs)
     captured = capture(source, inputs=specs)

@@ -166,6 +166,7 @@ def target_report(work: Work, precision: str) -> TargetReport:
         findings=work.findings,
         second=emitted.second if emitted is not None else None,
         layers=emitted.layers if emitted is not None else (),
+        float_bytes=emitted.float_bytes if emitted is not None else None,
     )
 
 

@@ -61,7 +61,8 @@ def capture(
             return _capture_built(built, source, tuple(inputs), keep_symbolic)
     if isinstance(source, str | Path):
         return _capture_file(Path(source), tuple(inputs), keep_symbolic)
-    captured = _capture_object(source, type(source).__name__, tuple(inputs), keep_symbolic)
+    called = source[0] if isinstance(source, tuple) and source else source
+    captured = _capture_object(source, type(called).__name__, tuple(inputs), keep_symbolic)
     if captured is None:
         raise UsageError(
             f"cannot capture a {type(source).__name__}; give a path, file.py:callable, nn.Module or ExportedProgram"

@@ -101,13 +101,20 @@ def tensor_leaves(result: Any) -> list[torch.Tensor]:
 
 @contextmanager
 def evaluating(module: Callable[..., Any]) -> Iterator[None]:
-    """Eval mode for every submodule, each put back into its own mode at the end."""
+    """Eval mode for every submodule, each put back into its own mode at the end.
+
+    Without the fused path of torch's encoder layers, which gives zeros for padding where training and exported programs
+    give numbers, and fails on samples that are padding altogether.
+    """
     modules = list(module.modules()) if isinstance(module, torch.nn.Module) else []
     training = [m for m in modules if m.training]
+    fused = torch.backends.mha.get_fastpath_enabled()
     for m in training:
         m.training = False
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
         for m in training:
             m.training = True

@@ -18,6 +18,8 @@ from edgeport.quantize.planner import constant
 from edgeport.quantize.scheme import Scheme
 from edgeport.sample import Array
 
+ORIGIN = "edgeport.origin"
+"""Key of a stored constant's `meta` under which the float constant stands that it was made from."""
 RESTORED = ":restored"
 """Ends the names of constants that hold what kernels read of palettes and sparse weights."""
 
@@ -68,7 +70,7 @@ def write_qdq(model: ir.Model, plan: Plan, scheme: Scheme) -> ir.Model:
             if x is not None and qparams is not None and bias is not None and bias.const_value is not None:
                 name = f"{bias.name}:of:{group.anchor.name}"
                 flat = plan.bias(group.anchor.name, constant(bias).reshape(-1))
-                stored = writer.dequantized_constant(name, flat, bias_qparams(x, qparams))
+                stored = writer.dequantized_constant(name, flat, bias_qparams(x, qparams), bias)
                 writer.replace(group.bias or group.anchor, bias, stored)
     made.extend(value for value in graph.inputs if plan.io_qparams(value) is not None)
     for value in made:
@@ -84,7 +86,7 @@ def _qparams(plan: Plan, value: ir.Value) -> QParams:
 
 def _stored_weight(writer: _Writer, weight: ir.Value, stored: Compression | None) -> ir.Value:
     if isinstance(stored, QParams):
-        return writer.dequantized_constant(weight.name or "", constant(weight), stored)
+        return writer.dequantized_constant(weight.name or "", constant(weight), stored, weight)
     if stored is not None:
         return writer.initializer(f"{weight.name}{RESTORED}", stored.restored(constant(weight)))
     half = writer.initializer(f"{weight.name}:fp16", constant(weight).astype(np.float16))
@@ -120,14 +122,16 @@ class _Writer:
             self._made[name] = new.outputs[0]
         return self._made[name]
 
-    def dequantized_constant(self, name: str, array: Array, qparams: QParams) -> ir.Value:
-        """Stores `array` as integers and returns its dequantized value.
+    def dequantized_constant(self, name: str, array: Array, qparams: QParams, origin: ir.Value) -> ir.Value:
+        """Stores `array`, made from the constant `origin`, as integers and returns its dequantized value.
 
         ONNX has no DequantizeLinear of int64, nor of blocks over more than one axis.
         """
         if qparams.dtype == "int64" or (qparams.block is not None and array.ndim > 2):
             return self.initializer(f"{name}:dq", qparams.restored(array))
-        return self._dequantize(self.initializer(f"{name}:q", _stored(qparams, qparams.quantize(array))), name, qparams)
+        stored = self.initializer(f"{name}:q", _stored(qparams, qparams.quantize(array)))
+        stored.meta[ORIGIN] = origin
+        return self._dequantize(stored, name, qparams)
 
     def round_trip(self, value: ir.Value, qparams: QParams) -> ir.Value:
         """Q and DQ of a value, shared by everything that reads it as integers."""

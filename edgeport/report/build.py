@@ -49,6 +49,7 @@ def _target(target: TargetReport) -> dict[str, Json]:
         "status": target.status,
         "verdict": target.verdict,
         "bytes": target.facts.get("bytes", sum(f.bytes for f in target.files if "golden" not in f.path.split("/"))),
+        "float_bytes": target.float_bytes,
         "files": jsonable(sorted(target.files, key=lambda f: f.path)),
         "facts": jsonable(target.facts),
         "ladder": None if target.ladder is None else _without(jsonable(target.ladder), "findings"),

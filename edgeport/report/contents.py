@@ -44,6 +44,7 @@ class TargetReport:
         findings: about this target; the ladder's and the budgets' included.
         second: the same file in a second runtime of its format.
         layers: the drift of inner tensors, in graph order.
+        float_bytes: size of the artifact in float32; None where none was written to compare with.
     """
 
     target: str
@@ -58,6 +59,7 @@ class TargetReport:
     findings: tuple[Finding, ...] = ()
     second: SecondDrift | None = None
     layers: tuple[Layer, ...] = ()
+    float_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -211,6 +211,35 @@ def test_modules_that_cannot_be_copied_get_their_mode_back() -> None:
     assert module[1].training
 
 
+class Padded(nn.Module):  # type: ignore[misc, name-defined]
+    """torch's encoder takes its fused path in eval mode, which computes nothing for padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x: Any, padding: Any) -> Any:
+        return self.encoder(x, src_key_padding_mask=padding)
+
+
+def test_encoder_layers_keep_padded_positions() -> None:
+    torch.manual_seed(0)
+    module = Padded().eval()
+    captured = capture(module, inputs=specs("x:float32[2,6,8]", "padding:bool[2,6]"))
+    padding = np.arange(6) >= np.asarray([[3], [5]])
+    x = np.random.default_rng(0).standard_normal((2, 6, 8)).astype(np.float32)
+    (got,) = check(captured, x=x, padding=padding).values()
+    assert got.shape == (2, 6, 8)
+    assert torch.backends.mha.get_fastpath_enabled()
+    with torch.no_grad():
+        fused = module(torch.from_numpy(x), torch.from_numpy(padding)).numpy()
+    # 1e-5: kernels of another order of sums.
+    np.testing.assert_allclose(got[~padding], fused[~padding], rtol=1e-5, atol=1e-5)
+    assert not fused[padding].any()
+    assert got[padding].any()
+
+
 def test_the_reference_checks_its_samples() -> None:
     reference = capture(nn.Sequential(nn.Embedding(4, 2)), inputs=specs("input:int64[1]")).reference
     with pytest.raises(CalibrationError, match="lacks input 'input'"):

@@ -10,7 +10,7 @@ from .cases import Case
 from .outcomes import VERDICTS, Outcome
 from .view import NAME as VIEW
 
-TARGETS = ("tflite", "coreml", "coreai", "tensorrt", "executorch", "onnxruntime", VIEW)
+TARGETS = ("tflite", "coreml", "coreai", "tensorrt", "executorch", "onnxruntime", "qnnpack", VIEW)
 """Targets that the page covers, and the torch view."""
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 

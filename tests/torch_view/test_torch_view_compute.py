@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from torch_view_graphs import assert_same, model_of, normal, reference
+from view_graphs import assert_same, model_of, normal, reference
 
 from edgeport.errors import ModelError
 from edgeport.torch_view.runner import TorchViewRunner
@@ -34,7 +34,7 @@ def test_of_one_operand(operator: str) -> None:
     if name in ("Reciprocal", "ReduceProd"):
         x = np.where(x == 0, np.float32(1), x / 4)
     # ONNX Runtime's Erf, Tanh and Gelu are polynomials good to about 1e-6 relative to 1.
-    assert_same(model_of(text), {"x": x}, rtol=2e-5, atol=2e-5)
+    assert_same(model_of(text), {"x": x}, tolerance=2e-5)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
@@ -91,7 +91,7 @@ def test_cast(source: str, target: str) -> None:
     model = model_of(f"g ({kind}[6] x) => (y) {{ y = Cast<to={codes[target]}>(x) }}")
     # Numbers that every dtype holds, as others have no defined result; whole parts are what is left of fractions.
     x = np.asarray([0, 1, 2.75, 3.5, 100.25, 127]).astype(source)
-    assert_same(model, {"x": x}, 0, 0)
+    assert_same(model, {"x": x}, tolerance=0)
 
 
 @pytest.mark.parametrize("base", ["float", "int32"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from small_models import small_cnn, smooth_images
 from torch import fx
-from torch_view_graphs import assert_same, model_of, normal
+from view_graphs import assert_same, model_of, normal
 
 from edgeport.errors import ModelError, UsageError
 from edgeport.preparation import prepare

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from torch_view_graphs import assert_same, model_of, normal
+from view_graphs import assert_same, model_of, normal
 
 from edgeport.errors import EdgeportError
 from edgeport.torch_view.view import check, torch_view

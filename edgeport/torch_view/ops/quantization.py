@@ -32,10 +32,10 @@ def quantize(ctx: Context, node: ir.Node) -> None:
         raise Refused(f"quantization to {dtype} is not supported", "quantize to int8", "unsupported-dtype")
     if get_int(node, "precision", 0) not in _FLOATS:
         raise Refused("a precision other than float32 is not supported", "leave it out", "unsupported-attribute")
-    scaled = torch.div(to(ctx.read(node, 0), torch.float32), to(_parameter(ctx, node, 1), torch.float32))
+    scaled = torch.div(to(ctx.read(node, 0), torch.float32), to(parameter(ctx, node, 1), torch.float32))
     total = torch.round(scaled)
     if ctx.has(node, 2):
-        total = torch.add(total, to(_parameter(ctx, node, 2), torch.float32))
+        total = torch.add(total, to(parameter(ctx, node, 2), torch.float32))
     ctx.bind(node, to(torch.clamp(total, float(dtype.min), float(dtype.max)), ctx.held(node.outputs[0])))
 
 
@@ -48,8 +48,8 @@ def dequantize(ctx: Context, node: ir.Node) -> None:
     work = torch.int32 if kind == "int32" else torch.float32
     x = to(_read(ctx, node, 0), work)
     if ctx.has(node, 2):
-        x = torch.sub(x, to(_parameter(ctx, node, 2), work))
-    product = torch.mul(to(x, torch.float32), to(_parameter(ctx, node, 1), torch.float32))
+        x = torch.sub(x, to(parameter(ctx, node, 2), work))
+    product = torch.mul(to(x, torch.float32), to(parameter(ctx, node, 1), torch.float32))
     ctx.bind(node, to(product, ctx.held(node.outputs[0])))
 
 
@@ -62,8 +62,8 @@ def _read(ctx: Context, node: ir.Node, index: int) -> Tensor:
     return ctx.constant(data.astype("uint8" if data.dtype.name.startswith("u") else "int8"), value.name or "integers")
 
 
-def _parameter(ctx: Context, node: ir.Node, index: int) -> Tensor:
-    """A scale or zero point, shaped to stand beside the input.
+def parameter(ctx: Context, node: ir.Node, index: int) -> Tensor:
+    """A scale or zero point of a Q/DQ node, shaped to stand beside the input.
 
     Raises:
         Refused: its shape is neither that of one number, of one a channel, nor of one a block.
