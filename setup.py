@@ -14,6 +14,12 @@ setup(
     package_data={
         "edgeport": ["py.typed"],
         "edgeport.report": ["*.html.j2", "*.css", "*.js"],
-        "edgeport.targets": ["profiles/*.toml", "coreml/selftest/*", "tensorrt/*.toml", "tensorrt/scripts/*", "onnxruntime/*.mjs"],
+        "edgeport.targets": [
+            "profiles/*.toml",
+            "coreml/selftest/*",
+            "tensorrt/*.toml",
+            "tensorrt/scripts/*",
+            "onnxruntime/*.mjs",
+        ],
     },
 )
