@@ -127,7 +127,9 @@ _FIRST = (0,)
 _ANCHORS = {
     "Conv": OpRule("anchor", weight=1, weight_axis=0, activations=_FIRST, refuses=_why_not_convolution),
     "ConvTranspose": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=_why_not_convolution),
-    "MatMul": OpRule("anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=why_not_matrix),
+    "MatMul": OpRule(
+        "anchor", weight=1, weight_axis=1, activations=_FIRST, refuses=why_not_matrix, alone="int8-dynamic"
+    ),
 }
 _GLUE = {
     "Add": OpRule("glue", result_step=_coarsest, refuses=_why_not_pair),
