@@ -72,8 +72,9 @@ def run(argv: Sequence[str]) -> int:
 
 def _call(job: Job) -> Result:
     from edgeport.cli.progress import terminal_progress
+    from edgeport.cli.startup import short_process
 
-    with results_only(), terminal_progress(job.quiet) as progress:
+    with short_process(), results_only(), terminal_progress(job.quiet) as progress:
         return job.call(progress)
 
 

@@ -15,6 +15,9 @@ ENGINE = "qnnpack"
 def engine() -> Iterator[None]:
     """Sets the engine, which torch asks for when weights are packed, when a file is loaded, and at every run.
 
+    And one thread, as every run here has: sums are then in the same order on all machines, and threads that wait for
+    each other at every operator cost more than they save in models for phones.
+
     torch says at each step that TorchScript and quantized dtypes will be removed, which the target's documentation
     says once; a user of edgeport cannot do anything about it, so those warnings are not shown.
 
@@ -24,14 +27,16 @@ def engine() -> Iterator[None]:
     import torch
 
     require_engine()
-    before = torch.backends.quantized.engine
+    before, threads = torch.backends.quantized.engine, torch.get_num_threads()
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, FutureWarning, UserWarning):
             warnings.simplefilter("ignore", kind)
         torch.backends.quantized.engine = ENGINE
+        torch.set_num_threads(1)
         try:
             yield
         finally:
+            torch.set_num_threads(threads)
             torch.backends.quantized.engine = before
 
 

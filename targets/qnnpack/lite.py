@@ -18,6 +18,8 @@ from edgeport.targets.qnnpack.ends import feeds, results
 from edgeport.targets.qnnpack.engine import engine
 from edgeport.validate.second import SecondRun
 
+_ROUNDING = "Floats are quantized as on desktops here, as on phones in the drift ladder."
+
 
 def load_lite(path: Path) -> Any:
     """The module of a file, for calls while the engine is set.
@@ -67,7 +69,7 @@ class LiteRunner:
                     outputs.append(results(self.graph, given, self.path.name))
         except (ModelError, RuntimeError) as error:
             return Finding("error", "second-runtime", f"{self.name} does not run the file: {_line(error)}")
-        return SecondRun(tuple(outputs), {"rounding": "desktop", "engine": "qnnpack"})
+        return SecondRun(tuple(outputs), {"rounding": _ROUNDING, "engine": "qnnpack"})
 
 
 def _line(error: Exception) -> str:
