@@ -9,7 +9,7 @@ from edgeport.errors import EdgeportError, ToolchainError, UsageError
 from edgeport.export_options import ExportOptions, check_ends, check_machine, check_precision, scheme_passes
 from edgeport.findings import Finding
 from edgeport.targets.contract import Target
-from edgeport.targets.registry import target_names
+from edgeport.targets.registry import missing_requirements, target_names
 
 ALL = "all"
 
@@ -42,12 +42,14 @@ def available(options: ExportOptions, names: Sequence[str]) -> tuple[ExportOptio
             left.append(target)
             continue
         reasons.append(reason)
-        message = f"{target.name} is left out: {reason}"
-        if isinstance(reason, ToolchainError):
-            hint = f"pip install 'edgeport[{target.name}]'"
-            findings.append(Finding("info", "toolchain-missing", message, hint=hint))
+        missing = missing_requirements(target)
+        if missing and isinstance(reason, ToolchainError):
+            message = f"{target.name} is left out: {', '.join(missing)} is not installed"
+            findings.append(
+                Finding("info", "toolchain-missing", message, hint=f"pip install 'edgeport[{target.name}]'")
+            )
         else:
-            findings.append(Finding("info", "target-skipped", message))
+            findings.append(Finding("info", "target-skipped", f"{target.name} is left out: {reason}"))
     if not left:
         raise min(reasons, key=lambda reason: not isinstance(reason, ToolchainError))
     return replace(options, targets=tuple(left)), tuple(findings)

@@ -38,7 +38,7 @@ class BatchedView(torch.nn.Module):
         if count is None:
             return list(self.view.forward(*tensors))
         axes = tuple(0 if x.ndim > len(s.shape) else None for x, s in zip(tensors, self._form.inputs, strict=True))
-        return [y if y.ndim == 1 else y.flatten(0, 1) for y in self._stacked(tensors, axes, count)]
+        return [joined(y) for y in self._stacked(tensors, axes, count)]
 
     def _stacked(self, tensors: list[Tensor], axes: tuple[int | None, ...], count: int) -> list[Tensor]:
         """The outputs of all samples, each (count, *output)."""
@@ -50,3 +50,8 @@ class BatchedView(torch.nn.Module):
                 self._in_turn = True
         runs = [run(*(x if a is None else x[i] for x, a in zip(tensors, axes, strict=True))) for i in range(count)]
         return [torch.stack(outputs) for outputs in zip(*runs, strict=True)]
+
+
+def joined(outputs: Tensor) -> Tensor:
+    """An output of several samples, (count, *output), along the output's first axis; scalars stand in a row."""
+    return outputs if outputs.ndim == 1 else outputs.flatten(0, 1)

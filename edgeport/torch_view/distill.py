@@ -10,7 +10,7 @@ from torch import Tensor
 
 from edgeport.errors import UsageError
 from edgeport.sample import Sample
-from edgeport.torch_view.batches import BatchedView
+from edgeport.torch_view.batches import BatchedView, joined
 from edgeport.validate.runner import Runner
 
 Loss = Callable[[list[Tensor], list[Tensor]], Tensor]
@@ -65,7 +65,7 @@ def distill(
             order = torch.randperm(len(samples), generator=generator)
         picked, order = order[:batch], order[batch:]
         got = module.outputs([x[picked] for x in inputs], len(picked))
-        value = loss(got, [_joined(y[picked]) for y in wanted])
+        value = loss(got, [joined(y[picked]) for y in wanted])
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -84,8 +84,3 @@ def _relative(wanted: Sequence[Tensor]) -> Loss:
         return torch.stack(terms).sum()
 
     return loss
-
-
-def _joined(y: Tensor) -> Tensor:
-    """As `BatchedView.outputs` joins samples."""
-    return y if y.ndim == 1 else y.flatten(0, 1)
