@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import sys
@@ -29,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     # A parent that closes a stream (`>&-`) leaves None in its place.
     sys.stdout = sys.stdout or io.StringIO()
     sys.stderr = sys.stderr or io.StringIO()
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    code = run(sys.argv[1:] if argv is None else argv)
+    gc.freeze()  # all memory goes with the process: searching it for cycles first would take up to half a second
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -103,12 +103,12 @@ class PtlRunner:
         with engine():
             found, function = self._watched(wanted)
             given = self._called(function, sample) if found else ()
-        kept = {}
-        for name, tensor in zip(found, given, strict=True):
-            real = tensor.dequantize() if tensor.is_quantized else tensor
-            if tuple(real.shape) == shape_of(values[name]):
-                kept[name] = real.detach().numpy().astype(dtype_of(values[name]), copy=False)
-        return kept
+            kept = {}
+            for name, tensor in zip(found, given, strict=True):
+                real = tensor.dequantize() if tensor.is_quantized else tensor
+                if tuple(real.shape) == shape_of(values[name]):
+                    kept[name] = real.detach().numpy().astype(dtype_of(values[name]), copy=False)
+            return kept
 
     def _called(self, function: Any, sample: Sample) -> Any:
         given = feeds(self.graph, sample, self.path.name)

@@ -59,10 +59,14 @@ def packed_matrix(ctx: Context, group: KernelGroup) -> Tensor:
 def _key(ctx: Context, group: KernelGroup, *more: object) -> tuple[object, ...]:
     """What two kernels with one pack must have in common.
 
-    The engine packs again whenever the input's scale changes: kernels that read different scales share none.
+    The engine packs for the input's scale and, when it does, also keeps the factors to the output's, which it does not
+    look at again: kernels of one input and two outputs would compute with the factors of whichever ran first.
     """
     x, bias = group.anchor.inputs[0], group.bias_value
-    scale = None if x is None or ctx.plan.qparams(x.name) is None else ctx.qparams(x)
+    scale = tuple(
+        None if value is None or ctx.plan.qparams(value.name) is None else ctx.qparams(value)
+        for value in (x, group.output)
+    )
     shifted = group.anchor.name if group.anchor.name in ctx.plan.shifts else None
     return (_weight(group).name, None if bias is None else bias.name, scale, shifted, *more)
 
