@@ -6,6 +6,9 @@
 - Every decomposition collects all operators that have one, which takes as long as a small model.
 - It overrides the kernels of all of these, thousands of times, with a function whose annotations are evaluated anew.
 - Every copy of a node copies the history of all its copies, which are not changed any more.
+- XNNPACK's passes run over every part, each of which runs a tensor without data through all of it, although most of
+  them change an operator that is not there.
+- Python code is written and compiled for every graph in between, and never run: it is when it is.
 
 These are internals of the pinned versions; what is not there any more is left alone.
 """
@@ -15,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -27,6 +30,7 @@ def spared() -> Iterator[None]:
     import torch._export.utils
     import torch._ops
     import torch.fx.traceback
+    from executorch.backends.xnnpack import _passes
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
 
     with contextlib.ExitStack() as stack:
@@ -36,6 +40,9 @@ def spared() -> Iterator[None]:
             (torch._export.utils, _COLLECT, _known_collection()),
             (torch._ops, "Callable", _Unannotated),
             (torch.fx.traceback, "copy", SimpleNamespace(deepcopy=list, copy=copy.copy)),
+            (_passes, "_transform", _where_needed(getattr(_passes, "_transform", None))),
+            (torch.fx.GraphModule, "recompile", _when_called(torch.fx.GraphModule.recompile)),
+            (torch.fx.GraphModule, "code", property(_code)),
         ):
             if hasattr(owner, name):
                 stack.enter_context(mock.patch.object(owner, name, instead))
@@ -64,3 +71,58 @@ def _known_collection() -> Any:
 
     collect = getattr(torch._export.utils, _COLLECT, None)
     return None if collect is None else functools.cache(collect)
+
+
+_CHANGES: dict[str, tuple[str, ...]] = {
+    "XNNPACKRemoveCloneOpsTransform": ("clone",),
+    "DimOrderOpsRevertPass": ("dim_order",),
+    "ConvertToUpsampleBilinear2d": (),
+    "ConvertToLinearPass": ("mm.",),
+    "ConvertToSDPAPass": (),
+    "FuseBatchNormPass": ("batch_norm",),
+    "DecomposeBatchNorm": ("batch_norm",),
+    "FuseActivationPass": ("relu", "hardtanh"),
+    "DecomposeConcatenate": ("cat.",),
+    "RemoveGetItemPass": ("max_pool2d", "max.dim"),
+    "InsertPadQDQPass": ("pad",),
+    "Conv1dUnsqueezePass": ("convolution",),
+    "PReLUReshapePass": ("prelu",),
+    "ChannelsLastTaggedReshapePass": ("convolution", "upsample", "mean", "max", "pool", "prelu"),
+    "RemoveRedundantCopyPass": ("_to_copy",),
+}
+"""Of passes what the names of operators that they change or stand in front of hold; others always run."""
+
+
+def _where_needed(transform: Any) -> Callable[..., Any]:
+    """`_transform` of XNNPACK's passes, without those that find nothing to change."""
+
+    def run(program: Any, *passes: Any, **options: Any) -> Any:
+        names = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+        words = [_CHANGES.get(type(each).__name__, ("",)) for each in passes]
+        if not any(word in name for each in words for word in each for name in names):
+            return program
+        return transform(program, *passes, **options)
+
+    return run
+
+
+def _when_called(recompile: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """`GraphModule.recompile`, put off until the module is called."""
+    from torch.fx.graph import _PyTreeCodeGen
+
+    def forward(module: Any, *inputs: Any, **named: Any) -> Any:
+        recompile(module)
+        return module(*inputs, **named)
+
+    def put_off(module: Any) -> None:
+        codegen = module._graph._codegen
+        if isinstance(codegen, _PyTreeCodeGen):
+            module._in_spec, module._out_spec = codegen.pytree_info.in_spec, codegen.pytree_info.out_spec
+        module._code = ""  # printed in messages that are thrown away
+        type(module).forward = forward
+
+    return put_off
+
+
+def _code(module: Any) -> str:
+    return str(module.graph.python_code(root_module="self").src)

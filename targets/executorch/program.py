@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -53,13 +54,19 @@ def compile_program(module: fx.GraphModule, inputs: tuple[torch.Tensor, ...], de
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
-        config = EdgeCompileConfig(_check_ir_validity=False)
+        def lowered() -> Any:
+            config = EdgeCompileConfig(_check_ir_validity=False)
+            exported = torch.export.export(module, inputs, strict=False)
+            partitioners = [XnnpackPartitioner()] if delegate else []
+            edge = to_edge_transform_and_lower(exported, partitioner=partitioners, compile_config=config)
+            return edge.to_executorch()
+
         try:
-            with spared():
-                exported = torch.export.export(module, inputs, strict=False)
-                partitioners = [XnnpackPartitioner()] if delegate else []
-                edge = to_edge_transform_and_lower(exported, partitioner=partitioners, compile_config=config)
-                program = edge.to_executorch()
+            try:
+                with spared():
+                    program = lowered()
+            except Exception:  # the graph may be at fault, or what is spared, in another version
+                program = lowered()
         except Exception as error:  # passes over a graph raise whatever they stumble over
             raise ExportError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
     names = _names(module.graph)
