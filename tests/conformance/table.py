@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 from .cases import Case
-from .outcomes import VERDICTS, Outcome
+from .outcomes import VERDICTS, Outcome, Verdict
 from .view import NAME as VIEW
 
 TARGETS = ("tflite", "coreml", "coreai", "tensorrt", "executorch", "onnxruntime", "qnnpack", VIEW)
@@ -66,6 +68,19 @@ def page(cases: Sequence[Case], results: Mapping[str, Mapping[str, Outcome]]) ->
         parts.append(f"## {target}: per operator\n\n" + _per_operator(cases, outcomes))
         parts.append(f"## {target}: what does not pass\n\n" + _failures(cases, outcomes))
     return "\n".join(parts)
+
+
+def listed(target: str) -> dict[str, Outcome]:
+    """The cases that do not pass on a target, as the page that is there says."""
+    text = PAGE.read_text(encoding="utf-8")
+    section = text.partition(f"## {target}: what does not pass\n")[2].partition("\n## ")[0]
+    found = {}
+    for line in section.splitlines():
+        cells = re.split(r"(?<!\\) \| ", line.removeprefix("| ").removesuffix(" |"))
+        if len(cells) == 4 and cells[1] in VERDICTS:
+            outcome = Outcome(cast(Verdict, cells[1]), cells[2].replace("\\|", "|"))
+            found.update(dict.fromkeys(re.findall(r"`(\w+)`", cells[3]), outcome))
+    return found
 
 
 def _counts(cases: Sequence[Case], outcomes: Mapping[str, Outcome]) -> tuple[int, ...]:
