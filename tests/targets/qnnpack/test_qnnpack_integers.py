@@ -121,6 +121,15 @@ def layers(g: Graph) -> str:
     return str(g.op("MatMul", x, g.const(weights(16, 10, seed=6))))
 
 
+def shared(g: Graph) -> str:
+    """One filter after the same input scale, with outputs of two scales: a pack each, see `weights._key`."""
+    x = image(g)
+    y = g.op("MaxPool", x, kernel_shape=[3, 3], strides=[1, 1], pads=[1, 1, 1, 1])
+    filters = g.const(weights(8, 8, 3, 3, seed=5))
+    first, second = (g.op("Conv", v, filters) for v in (x, y))
+    return str(g.op("Concat", conv(g, first, 8, 8, 1, 1, seed=7), conv(g, second, 8, 8, 1, 1, seed=9), axis=1))
+
+
 CASES: dict[Callable[[Graph], str], set[str]] = {
     strided: {"conv2d", "conv2d_relu"},
     depthwise: {"conv2d", "conv2d_relu"},
@@ -132,6 +141,7 @@ CASES: dict[Callable[[Graph], str], set[str]] = {
     pooled: {"avg_pool2d", "conv2d", "conv2d_relu", "max_pool2d"},
     moved: {"conv2d", "conv2d_relu"},
     functions: {"conv2d", "conv2d_relu", "hardswish", "sigmoid", "tanh"},
+    shared: {"conv2d", "conv2d_relu", "max_pool2d"},
     layers: {"conv2d_relu", "linear", "linear_relu", "max_pool2d"},
 }
 """Network -> the integer kernels with a reference that it must run."""
