@@ -6,13 +6,14 @@ import onnx_ir as ir
 
 from edgeport.passes.pipeline import rewritten
 from edgeport.targets.onnxruntime.passes import (  # noqa: F401  (they register themselves)
+    floats_between_integers,
     pooled_means,
     pools_behind_pads,
     sums_before_norms,
 )
 from edgeport.targets.opset.schema import schema_of
 
-ALWAYS: tuple[str, ...] = ("pooled_means", "pools_behind_pads", "sums_before_norms")
+ALWAYS: tuple[str, ...] = ("floats_between_integers", "pooled_means", "pools_behind_pads", "sums_before_norms")
 LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Attention", ("expand_attention", "spell_out_attention")),
     ("RMSNormalization", ("expand_rms_norm",)),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from ort_exports import constants, decibels, encoder, encoder_samples, export, operators, session
+from ort_exports import constants, decibels, encoder, encoder_samples, export, operators, save_model, session
 
 _INTEGERS = {"QLinearConv", "QLinearAdd", "QLinearGlobalAveragePool", "QGemm"}
 
@@ -85,3 +85,26 @@ def test_inner_tensors_are_those_of_the_source(cnn: Path, images: Path, tmp_path
     _, entry = export(cnn, tmp_path / "out", calib=str(images))
     assert {layer["tensor"] for layer in entry["layers"]} >= {"r", "e", "s"}
     assert operators(cnn)["Conv"] == 3
+
+
+@pytest.mark.parametrize("layers", [[], ["v=fp32"]])
+def test_what_is_float_between_integers_stays_float(layers: list[str], tmp_path: Path) -> None:
+    """ONNX Runtime would give constant floats between integers one scale for all channels, which these do not bear."""
+    rng = np.random.default_rng(0)
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,3,12,12] x) => (float[1,6,18,18] y) {
+        a = Conv <pads=[1,1,1,1]> (x, w0)
+        t = ConvTranspose <strides=[2,2]> (a, w1)
+        u = Relu(t)
+        v = Conv(u, w2)
+        p = MaxPool <kernel_shape=[3,3]> (v)
+        y = Conv <pads=[1,1,1,1]> (p, w3)
+    }"""
+    shapes = {"w0": (4, 3, 3, 3), "w1": (4, 6, 2, 2), "w2": (6, 6, 3, 3), "w3": (6, 6, 3, 3)}
+    arrays = {k: (rng.normal(size=s) / np.sqrt(np.prod(s[1:]))).astype(np.float32) for k, s in shapes.items()}
+    source = save_model(tmp_path / "m.onnx", text, arrays)
+    samples = [{"x": rng.normal(size=(1, 3, 12, 12)).astype(np.float32)} for _ in range(8)]
+    path, entry = export(source, tmp_path / "out", calib=samples, layer_precision=layers)
+    assert not [f for f in entry["findings"] if f["code"] == "not-fused"]
+    kernels = next(r for r in entry["ladder"]["rungs"] if r["name"] == "kernels")["outputs"][0]
+    assert kernels["identical"] or kernels["sqnr_db"] > 60
+    assert entry["facts"]["kernels"].get("ConvTranspose") == 1
