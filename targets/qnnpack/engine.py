@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from edgeport.errors import ToolchainError
 
@@ -16,7 +17,8 @@ def engine() -> Iterator[None]:
     """Sets the engine, which torch asks for when weights are packed, when a file is loaded, and at every run.
 
     And one thread, as every run here has: sums are then in the same order on all machines, and threads that wait for
-    each other at every operator cost more than they save in models for phones.
+    each other at every operator cost more than they save in models for phones. TorchScript is not specialized to its
+    first inputs: the lite interpreter does not do that either, and it takes longer than the few runs here would gain.
 
     torch says at each step that TorchScript and quantized dtypes will be removed, which the target's documentation
     says once; a user of edgeport cannot do anything about it, so those warnings are not shown.
@@ -27,6 +29,7 @@ def engine() -> Iterator[None]:
     import torch
 
     require_engine()
+    optimized: Any = torch.jit.optimized_execution
     before, threads = torch.backends.quantized.engine, torch.get_num_threads()
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, FutureWarning, UserWarning):
@@ -34,7 +37,8 @@ def engine() -> Iterator[None]:
         torch.backends.quantized.engine = ENGINE
         torch.set_num_threads(1)
         try:
-            yield
+            with optimized(False):
+                yield
         finally:
             torch.set_num_threads(threads)
             torch.backends.quantized.engine = before
