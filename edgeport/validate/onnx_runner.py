@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import tempfile
 from collections.abc import Sequence
@@ -30,6 +31,10 @@ _DTYPES = {
 }
 _INLINE_LIMIT = 2**31 - 2**26
 """Bytes of weights up to which a model is handed over in memory: protobuf stops at 2 GiB, nodes need the rest."""
+
+_SMALL_FILE = 2**26
+_EXTERNAL = b"location"
+"""A key that every tensor has which lies in another file."""
 
 _LONGEST = 500
 """Characters kept of a runtime's message; the rest repeats types and shapes."""
@@ -144,19 +149,26 @@ class OnnxRunner:
 
     def _internal_names(self) -> frozenset[str]:
         if self._internal is None:
-            if isinstance(self._model, bytes):
-                nodes = onnx.ModelProto.FromString(self._model).graph.node
+            model = self._to_extend
+            if isinstance(model, bytes):
+                nodes = onnx.ModelProto.FromString(model).graph.node
                 self._internal = frozenset(name for n in nodes for name in n.output if name)
             else:
-                graph = ir.load(self._model).graph if isinstance(self._model, Path) else self._model.graph
+                graph = ir.load(model).graph if isinstance(model, Path) else model.graph
                 self._internal = frozenset(v.name for n in graph for v in n.outputs if v.name)
         return self._internal
+
+    @functools.cached_property
+    def _to_extend(self) -> ir.Model | Path | bytes:
+        """The model; one that lies in a small file by itself as its bytes, which take further outputs as they are."""
+        model = self._model
+        return _small_file(model) or model if isinstance(model, Path) else model
 
     def _open(self, extra: Sequence[str]) -> ort.InferenceSession:
         options = _options(self._threads, self._simulate, self._optimize)
         # Inner tensors go to the caller and are freed there: a pool would keep as much again.
         options.enable_cpu_mem_arena = not extra
-        model = self._model
+        model = self._to_extend if extra else self._model
         if isinstance(model, Path) and not extra:
             return _session(str(model), options, self._stock)
         if isinstance(model, bytes):
@@ -260,6 +272,14 @@ def _serialized(model: ir.Model) -> bytes | ir.Model:
     except Exception as error:  # a damaged graph fails wherever the serializer meets the damage
         raise ModelError(f"the graph cannot be serialized: {one_line(error.__cause__ or error)}") from error
     return data
+
+
+def _small_file(path: Path) -> bytes | None:
+    """What an ONNX file holds, if that is little and all of the model."""
+    if path.stat().st_size > _SMALL_FILE:
+        return None
+    data = path.read_bytes()
+    return None if _EXTERNAL in data else data
 
 
 def _with_outputs(model: bytes, names: Sequence[str]) -> bytes:
