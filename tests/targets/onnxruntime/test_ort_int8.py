@@ -94,7 +94,7 @@ def test_what_is_float_between_integers_stays_float(layers: list[str], tmp_path:
     text = """<ir_version: 8, opset_import: ["" : 17]> g (float[1,3,12,12] x) => (float[1,6,18,18] y) {
         a = Conv <pads=[1,1,1,1]> (x, w0)
         t = ConvTranspose <strides=[2,2]> (a, w1)
-        u = Relu(t)
+        u = MaxPool <kernel_shape=[3,3], pads=[1,1,1,1]> (t)
         v = Conv(u, w2)
         p = MaxPool <kernel_shape=[3,3]> (v)
         y = Conv <pads=[1,1,1,1]> (p, w3)
