@@ -22,6 +22,7 @@ from edgeport.report.encode import jsonable, portable, to_text
 from edgeport.report.html import render_html
 from edgeport.report.tables import finding_table, plan_tables, print_report
 from edgeport.report.wording import closeness, noise_share, size
+from edgeport.validate.second import SecondDrift
 
 
 class Page(HTMLParser):
@@ -196,6 +197,21 @@ def test_tables_say_the_same(width: int) -> None:
     words = " ".join(text.split())
     assert data["targets"][0]["ladder"]["blame"]["sentence"].split(" (")[0] in words
     assert max(len(line) for line in text.splitlines()) <= width
+
+
+def test_a_second_runtime_is_named_with_its_samples() -> None:
+    report = make_report()
+    first, *others = report.targets
+    assert first.ladder is not None
+    outputs = first.ladder.rung("total").outputs
+    facts = {"rounding": "Floats are rounded otherwise here."}
+    second = SecondDrift("torch 2.13.0+cpu lite interpreter", 4, facts, outputs, outputs, outputs)
+    data = build_report(replace(report, targets=(replace(first, second=second), *others)))
+    console = Console(file=io.StringIO(), width=160)
+    print_report(data, console)
+    assert "  torch lite interpreter, 4 samples" in console.file.getvalue()  # type: ignore[attr-defined]
+    page = " ".join(Page(render_html(data)).text.split())
+    assert "torch 2.13.0+cpu lite interpreter The first 4 held-out samples. Floats are rounded otherwise here." in page
 
 
 def test_tables_take_no_markup_and_no_control_codes_from_names() -> None:
