@@ -9,11 +9,18 @@ from edgeport.targets.onnxruntime.passes import (  # noqa: F401  (they register 
     floats_between_integers,
     pooled_means,
     pools_behind_pads,
+    relus_behind_products,
     sums_before_norms,
 )
 from edgeport.targets.opset.schema import schema_of
 
-ALWAYS: tuple[str, ...] = ("floats_between_integers", "pooled_means", "pools_behind_pads", "sums_before_norms")
+ALWAYS: tuple[str, ...] = (
+    "floats_between_integers",
+    "pooled_means",
+    "pools_behind_pads",
+    "relus_behind_products",
+    "sums_before_norms",
+)
 LACKING: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Attention", ("expand_attention", "spell_out_attention")),
     ("RMSNormalization", ("expand_rms_norm",)),

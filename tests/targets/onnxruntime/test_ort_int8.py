@@ -108,3 +108,18 @@ def test_what_is_float_between_integers_stays_float(layers: list[str], tmp_path:
     kernels = next(r for r in entry["ladder"]["rungs"] if r["name"] == "kernels")["outputs"][0]
     assert kernels["identical"] or kernels["sqnr_db"] > 60
     assert entry["facts"]["kernels"].get("ConvTranspose") == 1
+
+
+def test_a_product_runs_in_integers_though_a_float_relu_follows(tmp_path: Path) -> None:
+    """ONNX Runtime would make one float kernel of the two."""
+    rng = np.random.default_rng(0)
+    text = """<ir_version: 8, opset_import: ["" : 17]> g (float[4,16] x) => (float[4,8] y) {
+        a = Gemm(x, w, b)
+        r = Relu(a)
+        y = Softmax(r)
+    }"""
+    arrays = {"w": rng.normal(size=(16, 8)).astype(np.float32) / 4, "b": rng.normal(size=8).astype(np.float32)}
+    samples = [{"x": rng.normal(size=(4, 16)).astype(np.float32)} for _ in range(8)]
+    _, entry = export(save_model(tmp_path / "m.onnx", text, arrays), tmp_path / "out", calib=samples)
+    assert entry["facts"]["kernels"].get("QGemm") == 1
+    assert entry["ladder"]["rungs"][-1]["outputs"][0]["sqnr_db"] > 30
