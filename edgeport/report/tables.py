@@ -84,15 +84,11 @@ def drift_table(data: Mapping[str, Json]) -> Table:
             table.add_row(plain_text(first), plain_text(output["output"]), *cells)
         second = target["second"]
         for index, output in enumerate(second["outputs"] if second else ()):
-            first = _second_name(second) if index == 0 else ""
-            table.add_row(plain_text(first), plain_text(output["output"]), *[""] * 4, plain_text(closeness(output)))
+            first = f"  {second['runtime'].split(' ')[0]}" if index == 0 else ""
+            count = f"{second['samples']} sample{'s' if second['samples'] > 1 else ''}"  # fewer than the rows above
+            cells = [first, output["output"], count, "", "", "", closeness(output)]
+            table.add_row(*map(plain_text, cells))
     return table
-
-
-def _second_name(second: Mapping[str, Json]) -> str:
-    """The runtime without its version, and how little it ran: its figure is of fewer samples than the rows above."""
-    runtime = " ".join(word for word in second["runtime"].split() if not word[0].isdigit())
-    return f"  {runtime}, {second['samples']} sample{'s' if second['samples'] > 1 else ''}"
 
 
 def layer_table(layers: Sequence[Mapping[str, Json]]) -> Table:
