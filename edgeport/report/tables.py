@@ -86,8 +86,8 @@ def drift_table(data: Mapping[str, Json]) -> Table:
         for index, output in enumerate(second["outputs"] if second else ()):
             first = f"  {second['runtime'].split(' ')[0]}" if index == 0 else ""
             count = f"{second['samples']} sample{'s' if second['samples'] > 1 else ''}"  # fewer than the rows above
-            cells = [first, output["output"], count, "", "", "", closeness(output)]
-            table.add_row(*map(plain_text, cells))
+            row = (first, output["output"], count, "", "", "", closeness(output))
+            table.add_row(*map(plain_text, row))
     return table
 
 

@@ -29,7 +29,7 @@ def engine() -> Iterator[None]:
     import torch
 
     require_engine()
-    optimized: Any = torch.jit.optimized_execution
+    optimized: Any = torch.jit.optimized_execution  # type: ignore[attr-defined]
     before, threads = torch.backends.quantized.engine, torch.get_num_threads()
     with warnings.catch_warnings():
         for kind in (DeprecationWarning, FutureWarning, UserWarning):

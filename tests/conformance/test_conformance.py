@@ -22,7 +22,7 @@ LEAST_PASSING = {
     "coreml": 1151,
     "coreai": 1175,
     "tensorrt": 1168,
-    "executorch": 1130,
+    "executorch": 1143,
     "onnxruntime": 1175,
     "qnnpack": 1175,
     "torch-view": 1175,
