@@ -18,6 +18,8 @@ _DEQUANTIZE = (
     torch.ops.quantized_decomposed.dequantize_per_tensor.default,
     torch.ops.quantized_decomposed.dequantize_per_channel.default,
 )
+_QUANTIZE = torch.ops.quantized_decomposed.quantize_per_tensor.default
+_CONVOLUTIONS = (torch.conv1d, torch.conv2d, torch.conv3d)
 
 
 def lower_graph(model: ir.Model) -> fx.GraphModule:
@@ -31,6 +33,7 @@ def lower_graph(model: ir.Model) -> fx.GraphModule:
         raise refusal("ExecuTorch", findings)
     module = torch_view(model, VIEW | OWN)
     _no_aliases(module.graph)
+    _zeros_in_integers(module.graph)
     _one_reader_each(module.graph)
     module.graph.eliminate_dead_code()
     _no_spare_constants(module)
@@ -57,6 +60,26 @@ def _no_spare_constants(module: fx.GraphModule) -> None:
     for table in (module._parameters, module._buffers):
         for name in [name for name in table if name not in read]:
             delattr(module, name)
+
+
+def _zeros_in_integers(graph: fx.Graph) -> None:
+    """Rounds integers that were padded with zeros for a float operator: nothing changes, and XNNPACK pads integers.
+
+        q --> dequantize --> pad --> y    ==>    q --> dequantize --> pad --> quantize --> dequantize --> y
+
+    It takes the first two for one kernel whose result is integers, too; of convolutions its passes know that.
+    """
+    for node in list(graph.nodes):
+        if node.target is not torch.constant_pad_nd or node.args[2] != 0:
+            continue
+        source = node.args[0]
+        if source.target is not _DEQUANTIZE[0] or any(user.target in _CONVOLUTIONS for user in node.users):
+            continue
+        with graph.inserting_after(node):
+            stored = graph.call_function(_QUANTIZE, (node, *source.args[1:]))
+        with graph.inserting_after(stored):
+            made = graph.call_function(_DEQUANTIZE[0], (stored, *source.args[1:]))
+        node.replace_all_uses_with(made, delete_user_cb=lambda user, own=stored: user is not own)
 
 
 def _one_reader_each(graph: fx.Graph) -> None:

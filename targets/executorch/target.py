@@ -21,6 +21,9 @@ from edgeport.targets.values import dtype_of, shape_of
 from edgeport.targets.worker_process import WorkerError
 
 if TYPE_CHECKING:
+    from torch import fx
+
+    from edgeport.targets.executorch.program import Program
     from edgeport.targets.executorch.runner import PteRunner
 
 
@@ -55,37 +58,26 @@ class ExecutorchTarget:
             ModelError: a node cannot be lowered, or the runtime does not take the program.
         """
         import numpy as np
-        import torch
 
         from edgeport.targets.executorch import engine
+        from edgeport.targets.executorch.arithmetic import has_integers, spell_out
         from edgeport.targets.executorch.forms import in_own_forms
-        from edgeport.targets.executorch.kernels import empty_tensors, failed_kernels, lacking_kernels, undelegated
+        from edgeport.targets.executorch.kernels import undelegated
         from edgeport.targets.executorch.lower import lower_graph
-        from edgeport.targets.executorch.program import ExportError, compile_program
 
         form = in_own_forms(graph, plan)
         module = lower_graph(form)
         zeros = [np.zeros(shape_of(v), dtype_of(v)) for v in graph.graph.inputs]
         path = out / f"{name}{self.suffix}"
-        inputs = tuple(torch.from_numpy(array) for array in zeros)
+        findings = _left_out(plan)
         try:
-            try:
-                program = compile_program(module, inputs)
-            except ExportError:  # some of XNNPACK's passes stumble over graphs that the runtime's own kernels compute
-                program = compile_program(module, inputs, delegate=False)
-        except ExportError as error:
-            raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}", empty_tensors(form)) from error
-        try:
-            lacking = lacking_kernels(program, form, engine.operators())
-            if lacking:
-                raise refusal("ExecuTorch", lacking)
-            path.write_bytes(program.data)
-            seen = engine.inspect(path)
-            _run_once(path, zeros)
-        except WorkerError as error:
-            path.unlink(missing_ok=True)
-            failed = failed_kernels(program, form, str(error))
-            raise ModelError(f"ExecuTorch's runtime does not run the program: {error}", failed) from error
+            program = _proven(module, form, zeros, path)
+        except _NotInXnnpack as error:
+            # Some of XNNPACK's passes stumble over graphs that the runtime's own kernels compute.
+            findings += _said_slow(error, has_integers(module))
+            spell_out(module)
+            program = _proven(module, form, zeros, path, delegate=False)
+        seen = engine.inspect(path)
         facts = {
             "bytes": len(program.data),
             "delegates": program.delegates,
@@ -93,7 +85,7 @@ class ExecutorchTarget:
             "inputs": _ends(graph.graph.inputs, seen.inputs),
             "outputs": _ends(graph.graph.outputs, seen.outputs),
         }
-        return Artifact(self.name, plan.precision, path, (path,), undelegated(program), facts)
+        return Artifact(self.name, plan.precision, path, (path,), (*findings, *undelegated(program)), facts)
 
     def runner(self, artifact: Artifact, graph: ir.Model) -> PteRunner:
         """ExecuTorch's own runtime."""
@@ -103,6 +95,56 @@ class ExecutorchTarget:
 
     def second_runner(self, artifact: Artifact, graph: ir.Model) -> None:
         """There is none."""
+
+
+class _NotInXnnpack(Exception):
+    """XNNPACK's passes or its runtime do not take a graph; the message says why."""
+
+
+def _proven(module: fx.GraphModule, form: ir.Model, zeros: list[Array], path: Path, delegate: bool = True) -> Program:
+    """Writes the program of a module that the runtime has run once.
+
+    Raises:
+        ModelError: the runtime's kernels do not take it.
+        _NotInXnnpack: XNNPACK does not.
+    """
+    import torch
+
+    from edgeport.targets.executorch import engine
+    from edgeport.targets.executorch.kernels import empty_tensors, failed_kernels, lacking_kernels
+    from edgeport.targets.executorch.program import ExportError, compile_program
+
+    try:
+        program = compile_program(module, tuple(torch.from_numpy(array) for array in zeros), delegate)
+    except ExportError as error:
+        if delegate:
+            raise _NotInXnnpack(error) from error
+        raise ModelError(f"ExecuTorch's exporter does not take the graph: {error}", empty_tensors(form)) from error
+    lacking = lacking_kernels(program, form, engine.operators())
+    if lacking:
+        raise refusal("ExecuTorch", lacking)
+    path.write_bytes(program.data)
+    try:
+        _run_once(path, zeros)
+    except WorkerError as error:
+        path.unlink(missing_ok=True)
+        if delegate and "XnnpackBackend" in str(error):
+            raise _NotInXnnpack(error) from error
+        failed = failed_kernels(program, form, str(error))
+        raise ModelError(f"ExecuTorch's runtime does not run the program: {error}", failed) from error
+    return program
+
+
+def _left_out(plan: Plan) -> tuple[Finding, ...]:
+    if not plan.description.labels:
+        return ()
+    return (Finding("warning", "labels-not-used", "a .pte file has no place for labels", hint="ship them beside it"),)
+
+
+def _said_slow(error: _NotInXnnpack, integers: bool) -> tuple[Finding, ...]:
+    what = "integers of the plan are rounded floats there" if integers else "it is slow"
+    message = f"XNNPACK does not take the graph, ExecuTorch's own kernels compute all of it; {what} ({error})"
+    return (Finding("warning", "undelegated", message, hint="--target onnxruntime or tflite may run it faster"),)
 
 
 def _run_once(path: Path, zeros: list[Array]) -> None:

@@ -43,7 +43,8 @@ def quantized(
     """Exports a graph, calibrated on normal noise.
 
     Returns:
-        facts: of the artifact; path: of the file; rungs: name -> SQNR in dB of the worst output, infinite if equal.
+        facts: of the artifact; path: of the file; rungs: name -> SQNR in dB of the worst output, infinite if equal;
+        findings: code and severity of each.
     """
     source = tmp_path / "m.onnx"
     onnx.save(graph.proto(*outputs), source)
@@ -60,4 +61,6 @@ def quantized(
         for rung in report["ladder"]["rungs"]
         if rung["outputs"]
     }
-    return {"facts": report["facts"], "path": Path(result.artifacts["executorch"]), "rungs": rungs}
+    findings = {(finding["code"], finding["severity"]) for finding in report["findings"]}
+    path = Path(result.artifacts["executorch"])
+    return {"facts": report["facts"], "path": path, "rungs": rungs, "findings": findings}

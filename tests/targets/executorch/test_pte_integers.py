@@ -104,3 +104,31 @@ def test_a_transposed_convolution_and_one_over_one_axis(tmp_path: Path) -> None:
     done = quantized(g, ["y"], tmp_path)
     assert done["facts"]["undelegated"] == {}
     assert done["rungs"]["kernels"] > LEAST_DB
+
+
+def test_zeros_around_integers_that_a_float_pool_reads(tmp_path: Path) -> None:
+    """XNNPACK would take the padding for one with an integer result, and not load the program."""
+    g = Graph()
+    x = g.op("Conv", g.input("x", normal(1, 4, 9, 9)), g.const(normal(8, 4, 3, 3, seed=1) * 0.3), pads=[1, 1, 1, 1])
+    p = g.op("AveragePool", g.op("Relu", x), auto_pad="SAME_UPPER", kernel_shape=[3, 3], strides=[2, 2])
+    g.op("Softmax", p, axis=1, out="y")
+    done = quantized(g, ["y"], tmp_path)
+    assert done["facts"]["delegates"] >= 1
+    assert done["rungs"]["kernels"] > LEAST_DB
+
+
+@pytest.mark.parametrize("precision", ["int8", "int8-dynamic"])
+def test_what_xnnpack_stumbles_over_runs_in_the_runtimes_own_kernels(tmp_path: Path, precision: str) -> None:
+    """A normalization across channels is a pool over three axes, of which XNNPACK's pass over layouts makes nothing."""
+    g = Graph()
+    x = g.op("Conv", g.input("x", normal(1, 3, 12, 12)), g.const(normal(8, 3, 3, 3, seed=1) * 0.3))
+    x = g.op("LRN", g.op("Relu", x), size=5, alpha=0.05)
+    x = g.op("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2])
+    x = g.op("Relu", g.op("Conv", x, g.const(normal(8, 4, 3, 3, seed=2) * 0.3), group=2))
+    x = g.op("MatMul", g.op("Flatten", x), g.const(normal(32, 10, seed=3) * 0.2))
+    g.op("Softmax", x, axis=-1, out="y")
+    done = quantized(g, ["y"], tmp_path, precision)
+    assert done["facts"]["delegates"] == 0
+    assert ("undelegated", "warning") in done["findings"]
+    # What int8-dynamic rounds at run time stays float there.
+    assert done["rungs"]["kernels"] > (100 if precision == "int8" else 30)
