@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.ao.quantization.fx._decomposed  # registers the operators
 from torch import fx
 
 _Q = torch.ops.quantized_decomposed
