@@ -24,7 +24,6 @@ from edgeport.targets.onnxruntime.blocks import blocked_product
 from edgeport.targets.onnxruntime.products import products_over_rows
 from edgeport.targets.onnxruntime.scheme import scheme_of_plan
 
-CONTRIB = "com.microsoft"
 _OFFSET = 128
 
 

@@ -32,7 +32,7 @@ def load_lite(path: Path) -> Any:
         return mobile._load_for_lite_interpreter(str(path))
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"{path} is no file that torch's lite interpreter loads, or is damaged ({_line(error)}); export it again"
+            f"{path} is no file that torch's lite interpreter loads, or is damaged ({first_line(error)}); export it again"
         ) from error
 
 
@@ -68,9 +68,10 @@ class LiteRunner:
                     given = module(*feeds(self.graph, sample, self.path.name))
                     outputs.append(results(self.graph, given, self.path.name))
         except (ModelError, RuntimeError) as error:
-            return Finding("error", "second-runtime", f"{self.name} does not run the file: {_line(error)}")
+            return Finding("error", "second-runtime", f"{self.name} does not run the file: {first_line(error)}")
         return SecondRun(tuple(outputs), {"rounding": _ROUNDING, "engine": "qnnpack"})
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What torch says before it lists its own code."""
     return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)

@@ -64,7 +64,7 @@ class QnnpackTarget:
             ModelError: a node cannot be lowered, nothing runs in integers, or torch does not take the module.
             ToolchainError: this torch has no engine `qnnpack`.
         """
-        from edgeport.targets.qnnpack.lite import load_lite
+        from edgeport.targets.qnnpack.lite import first_line, load_lite
         from edgeport.targets.qnnpack.lower import integer_operators, lower_graph, refuse_floats
         from edgeport.targets.qnnpack.save import NEWEST, ptl_bytes
 
@@ -76,7 +76,7 @@ class QnnpackTarget:
             try:
                 path.write_bytes(ptl_bytes(module, _notes(plan), bytecode))
             except RuntimeError as error:
-                raise ModelError(f"torch does not save the module: {_first_line(error)}") from error
+                raise ModelError(f"torch does not save the module: {first_line(error)}") from error
             load_lite(path)
         facts = {
             "bytes": path.stat().st_size,
@@ -107,10 +107,6 @@ def _notes(plan: Plan) -> dict[str, str]:
     if said.images:
         notes["images.json"] = json.dumps({name: asdict(image) for name, image in sorted(said.images.items())})
     return notes
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).strip().splitlines() if line.strip()), type(error).__name__)
 
 
 QNNPACK = QnnpackTarget()

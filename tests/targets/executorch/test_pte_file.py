@@ -14,6 +14,7 @@ import onnx
 import pytest
 from executorch_graphs import Graph, assert_same, normal
 
+from edgeport.description import Description
 from edgeport.errors import ModelError, UsageError
 from edgeport.quantize.plan import Plan
 from edgeport.targets.executorch import engine
@@ -116,3 +117,9 @@ def test_kernels_that_decline_their_operands_are_refused_with_the_node(tmp_path:
     with pytest.raises(ModelError, match="3-D or 4-D") as raised:
         EXECUTORCH.lower(g.model("y"), Plan("fp32"), tmp_path, "m")
     assert [f.op for f in raised.value.findings] == ["Conv"]
+
+
+def test_labels_have_no_place_in_the_file(tmp_path: Path) -> None:
+    plan = Plan("fp32", description=Description(labels=("a", "b", "c", "d", "e")))
+    artifact = EXECUTORCH.lower(network().model("out/1"), plan, tmp_path, "m")
+    assert "labels-not-used" in [finding.code for finding in artifact.findings]
