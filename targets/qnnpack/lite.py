@@ -32,7 +32,8 @@ def load_lite(path: Path) -> Any:
         return mobile._load_for_lite_interpreter(str(path))
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"{path} is no file that torch's lite interpreter loads, or is damaged ({first_line(error)}); export it again"
+            f"{path} is no file that torch's lite interpreter loads, or is damaged "
+            f"({first_line(error)}); export it again"
         ) from error
 
 
