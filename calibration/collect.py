@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from edgeport.sample import Array, Sample
 _NONE: Mapping[str, int] = {}
 _FLOATS = {None, ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.DOUBLE}  # None: the type is not inferred
 _INLINE_LIMIT = 1 << 30  # protobuf ends at 2 GB, Constant nodes count as well
+_TWICE_LIMIT = 1 << 28
+"""Bytes of requested values up to which those of two samples are held at once."""
 
 
 def collect(
@@ -37,6 +41,7 @@ def collect(
     """Runs the samples through ONNX Runtime, one at a time, and gathers statistics.
 
     Only the requested tensors become outputs of the session, so that all other nodes stay open to its optimizations.
+    While the values of one sample are looked at, a second thread runs the next.
 
     Args:
         graph: the canonical graph; it is not changed.
@@ -59,8 +64,7 @@ def collect(
     channels: dict[str, ChannelPowers] = {}
     session = _Session(graph, [n for n in names if n not in inputs], threads)
     done = 0
-    for done, sample in enumerate(samples, 1):
-        seen = session.run(sample)
+    for done, (sample, seen) in enumerate(_runs(session, samples), 1):
         for name in names:
             array = sample[name] if name in inputs else seen[name]
             if name in accumulators:
@@ -93,18 +97,55 @@ def _check_requests(graph: ir.Model, requests: Iterable[str]) -> None:
             )
 
 
+def _runs(session: _Session, samples: Iterable[Sample]) -> Iterator[tuple[Sample, Mapping[str, Array]]]:
+    """Every sample with its values, which are overwritten when the next one is asked for."""
+    with ThreadPoolExecutor(1) as other:
+        running: tuple[Sample, Future[Mapping[str, Array]]] | None = None
+        for sample in samples:
+            done = None if running is None else (running[0], running[1].result())
+            if done is not None and not session.takes_turns:
+                yield done
+                done = None
+            running = sample, other.submit(session.run, sample)
+            if done is not None:
+                yield done
+        if running is not None:
+            yield running[0], running[1].result()
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """Arrays that a run writes its values into.
+
+    Attributes:
+        binding: ONNX Runtime's, of the arrays.
+        shapes: of the inputs that it is for.
+        values: the arrays by name.
+    """
+
+    binding: Any
+    shapes: Mapping[str, tuple[int, ...]]
+    values: Mapping[str, Array]
+
+
 class _Session:
-    """An ONNX Runtime session that writes the requested values into arrays which are used again for every sample."""
+    """An ONNX Runtime session that writes the requested values into arrays which are used again two samples later.
+
+    Attributes:
+        takes_turns: whether the values of one sample stay as they are while the next is run; those of a large model
+            do not.
+    """
 
     def __init__(self, graph: ir.Model, names: Sequence[str], threads: int) -> None:
         self._inputs = [v.name for v in graph.graph.inputs if v.name and v.name not in graph.graph.initializers]
         self._names = list(names)
         self._session = _open(graph, names, threads)
-        self._buffers: dict[str, Array] = {}
-        self._bound: tuple[Any, dict[str, tuple[int, ...]]] | None = None
+        self._bound: _Bound | None = None
+        self._resting: _Bound | None = None
+        self.takes_turns = True
 
     def run(self, sample: Sample) -> Mapping[str, Array]:
-        """The requested values for one sample; they are overwritten by the next call."""
+        """The requested values for one sample."""
         missing = [n for n in self._inputs if n not in sample]
         if missing:
             raise CalibrationError(
@@ -113,39 +154,39 @@ class _Session:
         feeds = {n: np.ascontiguousarray(sample[n]) for n in self._inputs}
         if not self._names:
             return {}
-        shapes = {n: a.shape for n, a in feeds.items()}
+        if self.takes_turns:
+            self._bound, self._resting = self._resting, self._bound
         try:
-            if self._bound is not None and self._bound[1] == shapes:
-                return self._run_bound(feeds)
+            if self._bound is not None and self._bound.shapes == {n: a.shape for n, a in feeds.items()}:
+                return self._run_bound(self._bound, feeds)
             outputs = self._session.run(self._names, feeds)
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise _run_error(error) from error
         values = dict(zip(self._names, outputs, strict=True))
-        self._bind(values, shapes)
+        self._bind(values, feeds)
         return values
 
-    def _bind(self, outputs: dict[str, Array], shapes: dict[str, tuple[int, ...]]) -> None:
-        # Writing into the first run's arrays from now on saves a copy and fresh memory for every sample.
+    def _bind(self, outputs: dict[str, Array], feeds: Mapping[str, Array]) -> None:
+        # Writing into an earlier run's arrays from now on saves a copy and fresh memory for every sample.
         if not all(isinstance(a, np.ndarray) and a.size and a.flags.carray for a in outputs.values()):
             return
         binding = self._session.io_binding()
-        self._buffers = outputs
-        for name, a in self._buffers.items():
+        for name, a in outputs.items():
             binding.bind_output(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
-        self._bound = (binding, shapes)
+        self._bound = _Bound(binding, {n: a.shape for n, a in feeds.items()}, outputs)
+        if sum(a.nbytes for a in outputs.values()) > _TWICE_LIMIT:
+            self.takes_turns, self._resting = False, None
 
-    def _run_bound(self, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
-        assert self._bound is not None
-        binding = self._bound[0]
+    def _run_bound(self, bound: _Bound, feeds: Mapping[str, Array]) -> Mapping[str, Array]:
         for name, a in feeds.items():
-            binding.bind_input(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
+            bound.binding.bind_input(name, "cpu", 0, a.dtype.type, a.shape, a.ctypes.data)
         try:
-            self._session.run_with_iobinding(binding)
+            self._session.run_with_iobinding(bound.binding)
         except Exception:
             # An output whose shape depends on the data no longer fits; a real failure comes back from the plain run.
             self._bound = None
             return dict(zip(self._names, self._session.run(self._names, dict(feeds)), strict=True))
-        return self._buffers
+        return bound.values
 
 
 def _open(graph: ir.Model, names: Sequence[str], threads: int) -> Any:

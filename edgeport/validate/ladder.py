@@ -10,6 +10,7 @@ A float artifact has no quantized graph: its lowering step holds everything betw
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from edgeport.errors import CalibrationError, ModelError, UsageError
@@ -17,6 +18,7 @@ from edgeport.findings import Finding
 from edgeport.sample import Array, Sample
 from edgeport.validate.blame import Measured, find_blame, find_faults
 from edgeport.validate.metrics import OutputDrift, check_comparable
+from edgeport.validate.onnx_runner import OnnxRunner
 from edgeport.validate.rungs import Ladder, Rung, RungName, Stage
 from edgeport.validate.runner import Runner
 from edgeport.validate.task import MetricResult, SampleMetric, Top1
@@ -84,8 +86,7 @@ def measure_ladder(
         task = _task_metrics(metric, source, artifact, canonical.outputs)
 
     count = 0
-    for sample, label in _labelled(samples, labels):
-        stages = _run_all(runners, sample, canonical.outputs)
+    for sample, label, stages in _runs(runners, _labelled(samples, labels), canonical.outputs):
         for name, (before, after) in steps.items():
             for output, drift in drifts[name].items():
                 a, b = stages[before][output], stages[after][output]
@@ -147,22 +148,29 @@ def _rung(
     return Rung(name, "quantized", "artifact", reason=reason)
 
 
-def _run_all(
-    runners: Mapping[Stage, Runner], sample: Sample, outputs: tuple[str, ...]
-) -> dict[Stage, dict[str, Array]]:
-    done: dict[int, dict[str, Array]] = {}
-    stages: dict[Stage, dict[str, Array]] = {}
-    for stage, runner in runners.items():
-        if id(runner) not in done:
-            result = runner.run(sample)
-            if set(result) != set(outputs):
-                raise ModelError(
-                    f"{_TITLE[stage]} returns outputs {', '.join(map(repr, result))}, "
-                    f"but the canonical graph has {', '.join(map(repr, outputs))}"
-                )
-            done[id(runner)] = {name: result[name] for name in outputs}
-        stages[stage] = done[id(runner)]
-    return stages
+def _runs(
+    runners: Mapping[Stage, Runner], samples: Iterable[tuple[Sample, Any | None]], outputs: tuple[str, ...]
+) -> Iterator[tuple[Sample, Any | None, dict[Stage, dict[str, Array]]]]:
+    """Every sample with its label and what every model gives for it.
+
+    A second thread runs the graphs of ONNX Runtime; toolchains have settings for the process, and stay on this one.
+    """
+    distinct = {id(runner): runner for runner in runners.values()}
+    with ThreadPoolExecutor(1) as other:
+        for sample, label in samples:
+            begun = {key: other.submit(r.run, sample) for key, r in distinct.items() if isinstance(r, OnnxRunner)}
+            made = {key: r.run(sample) for key, r in distinct.items() if key not in begun}
+            made |= {key: run.result() for key, run in begun.items()}
+            yield sample, label, {stage: _named(made[id(r)], outputs, stage) for stage, r in runners.items()}
+
+
+def _named(made: Mapping[str, Array], outputs: tuple[str, ...], stage: Stage) -> dict[str, Array]:
+    if set(made) != set(outputs):
+        raise ModelError(
+            f"{_TITLE[stage]} returns outputs {', '.join(map(repr, made))}, "
+            f"but the canonical graph has {', '.join(map(repr, outputs))}"
+        )
+    return {name: made[name] for name in outputs}
 
 
 def _labelled(samples: Iterable[Sample], labels: Iterable[Any] | None) -> Iterator[tuple[Sample, Any | None]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 
@@ -57,9 +58,7 @@ def measure_layers(
         return ()
     names = [v.name or "" for v in values]
     signal, noise, seen = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
-    for sample in islice(samples, SAMPLES):
-        kept = artifact.intermediates(sample, names)
-        want = canonical.intermediates(sample, [name for name in names if name in kept])
+    for kept, want in _inner(samples, names, canonical, artifact):
         for name, reference in want.items():
             if reference.dtype.kind == "f" and reference.shape == kept[name].shape:
                 power, error = _powers(reference, kept[name])
@@ -81,6 +80,23 @@ def measure_layers(
                 earlier = None if math.isinf(before) else before
                 layers[name] = Layer(name, node.name or "", node.op_type, noise[name] == 0, shown, earlier)
     return tuple(layers.values())
+
+
+def _inner(
+    samples: Iterable[Sample], names: Sequence[str], canonical: Runner, artifact: Runner
+) -> Iterator[tuple[Mapping[str, Array], Mapping[str, Array]]]:
+    """What the artifact keeps of these tensors, and their values in float, by name."""
+    with ThreadPoolExecutor(1) as other:
+        for index, sample in enumerate(islice(samples, SAMPLES)):
+            if index == 0:
+                kept = artifact.intermediates(sample, names)
+                names = [name for name in names if name in kept]
+                yield kept, canonical.intermediates(sample, names)
+                del kept
+            else:
+                want = other.submit(canonical.intermediates, sample, names)
+                yield artifact.intermediates(sample, names), want.result()
+                del want
 
 
 def steepest_losses(layers: Iterable[Layer], graph: ir.Graph, count: int) -> tuple[Layer, ...]:
