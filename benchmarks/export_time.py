@@ -2,7 +2,7 @@
 
     python benchmarks/export_time.py [RUNS]             minimum and median
     python benchmarks/export_time.py --profile          one export in this process: the slowest functions
-    python benchmarks/export_time.py --phones [RUNS]    CNN and encoder to qnnpack and ONNX Runtime, see below
+    python benchmarks/export_time.py --phones [RUNS]    CNN and encoder to qnnpack, ONNX Runtime and ExecuTorch, see below
 
 The model is MobileNetV2 1.0 with 1,000 classes; 64 images of 3x224x224 as .npz files; no cached statistics; the process
 starts from nothing, as in a build pipeline. Its drift is measured as always. Python may keep
@@ -59,7 +59,7 @@ def phones(runs: int = RUNS) -> None:
     given["bert_mini"] = (encoder.onnx_model(), encoder.calibration(_CALIBRATION))
     rows = []
     for name, (source, calibration) in given.items():
-        for target in ("qnnpack", "onnxruntime"):
+        for target in ("qnnpack", "onnxruntime", "executorch"):
             with tempfile.TemporaryDirectory() as folder:
                 out, held = Path(folder) / "out", Path(folder) / "held"
                 held.mkdir()

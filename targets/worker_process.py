@@ -45,6 +45,11 @@ class WorkerProcess:
         """What runs now, if it was started."""
         return self._process
 
+    def start(self) -> None:
+        """Starts it, so that it is ready when the first request comes."""
+        with self._lock:
+            self._running()
+
     def ask(self, *request: Any) -> Any:
         """One request and its answer.
 
@@ -97,16 +102,20 @@ class WorkerProcess:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def serve(answer: Callable[[tuple[Any, ...]], tuple[str, Any]]) -> None:
+def serve(answer: Callable[[tuple[Any, ...]], tuple[str, Any]], load: Callable[[], object] | None = None) -> None:
     """Answers requests from the standard input on what was the standard output, until the input ends.
 
     Args:
         answer: gives `(DONE, anything)` or `(DECLINED, reason)`.
+        load: called before the first request is read. What it raises is not shown: `answer` runs into it, too.
     """
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)  # toolchains write there past Python
     os.dup2(quiet, 2)
+    if load is not None:
+        with contextlib.suppress(Exception):
+            load()
     while True:
         try:
             request = pickle.load(requests)

@@ -15,6 +15,7 @@ from edgeport.cli.commands import cli
 from edgeport.cli.envelope import envelope
 from edgeport.cli.failure import Failure
 from edgeport.cli.job import Job, Result
+from edgeport.cli.startup import short_process
 from edgeport.cli.streams import console, one_line, results_only, silence_stdout, tidy, write_result
 from edgeport.errors import EdgeportError, ModelError
 from edgeport.findings import Finding
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     # A parent that closes a stream (`>&-`) leaves None in its place.
     sys.stdout = sys.stdout or io.StringIO()
     sys.stderr = sys.stderr or io.StringIO()
+    short_process()
     code = run(sys.argv[1:] if argv is None else argv)
     gc.freeze()  # all memory goes with the process: searching it for cycles first would take up to half a second
     sys.exit(code)
@@ -75,9 +77,8 @@ def run(argv: Sequence[str]) -> int:
 
 def _call(job: Job) -> Result:
     from edgeport.cli.progress import terminal_progress
-    from edgeport.cli.startup import short_process
 
-    with short_process(), results_only(), terminal_progress(job.quiet) as progress:
+    with results_only(), terminal_progress(job.quiet) as progress:
         return job.call(progress)
 
 

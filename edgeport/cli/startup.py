@@ -5,10 +5,9 @@ A library has no business with either: they are for the process that edgeport ha
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
@@ -34,14 +33,7 @@ class _Deferring(MetaPathFinder):
         return spec
 
 
-@contextlib.contextmanager
-def short_process() -> Iterator[None]:
-    """For the time of one job."""
-    finder, thresholds = _Deferring(), gc.get_threshold()
-    sys.meta_path.insert(0, finder)
-    gc.set_threshold(_YOUNG, *thresholds[1:])
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        sys.meta_path.remove(finder)
+def short_process() -> None:
+    """For the rest of the process: going back would search all objects that lie about for cycles, for seconds."""
+    sys.meta_path.insert(0, _Deferring())
+    gc.set_threshold(_YOUNG, *gc.get_threshold()[1:])

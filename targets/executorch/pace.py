@@ -3,6 +3,7 @@
 - XNNPACK's passes export two models of their own to look for parts that a torch program may have been decomposed into
   (bilinear resizing, scaled dot-product attention). Modules of the torch view have none: they call the resizing itself,
   and spell attention out in another way.
+- A program is decomposed three times, each time traced anew as a whole, also where nothing of the table is left in it.
 - Every decomposition collects all operators that have one, which takes as long as a small model.
 - It overrides the kernels of all of these, thousands of times, with a function whose annotations are evaluated anew.
 - Every copy of a node copies the history of all its copies, which are not changed any more.
@@ -32,6 +33,7 @@ def spared() -> Iterator[None]:
     import torch.fx.traceback
     from executorch.backends.xnnpack import _passes
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+    from torch.export import ExportedProgram
 
     with contextlib.ExitStack() as stack:
         for owner, name, instead in (
@@ -41,6 +43,7 @@ def spared() -> Iterator[None]:
             (torch._ops, "Callable", _Unannotated),
             (torch.fx.traceback, "copy", SimpleNamespace(deepcopy=list, copy=copy.copy)),
             (_passes, "_transform", _where_needed(getattr(_passes, "_transform", None))),
+            (ExportedProgram, "run_decompositions", _where_left(ExportedProgram.run_decompositions)),
             (torch.fx.GraphModule, "recompile", _when_called(torch.fx.GraphModule.recompile)),
             (torch.fx.GraphModule, "code", property(_code)),
         ):
@@ -102,6 +105,18 @@ def _where_needed(transform: Any) -> Callable[..., Any]:
         if not any(word in name for each in words for word in each for name in names):
             return program
         return transform(program, *passes, **options)
+
+    return run
+
+
+def _where_left(decompose: Callable[..., Any]) -> Callable[..., Any]:
+    """`ExportedProgram.run_decompositions`, without those that find nothing; an empty table asks for functions only."""
+
+    def run(program: Any, table: Any = None, *others: Any, **options: Any) -> Any:
+        graphs = (module.graph for module in program.graph_module.modules() if hasattr(module, "graph"))
+        if table and not any(node.target in table for graph in graphs for node in graph.nodes):
+            return program
+        return decompose(program, table, *others, **options)
 
     return run
 

@@ -65,6 +65,7 @@ class ExecutorchTarget:
         from edgeport.targets.executorch.kernels import undelegated
         from edgeport.targets.executorch.lower import lower_graph
 
+        engine.WORKER.start()  # it loads the runtime while the exporter is at work
         form = in_own_forms(graph, plan)
         module = lower_graph(form)
         zeros = [np.zeros(shape_of(v), dtype_of(v)) for v in graph.graph.inputs]

@@ -18,7 +18,13 @@ _KEPT = 4
 
 def main() -> None:
     """Serves until the input ends."""
-    serve(_Desk().answer)
+    serve(_Desk().answer, _binding)
+
+
+def _binding() -> None:
+    from edgeport.targets.executorch import runtime
+
+    runtime.binding()
 
 
 class _Desk:
@@ -29,11 +35,11 @@ class _Desk:
 
     def answer(self, request: tuple[Any, ...]) -> tuple[str, Any]:
         try:
-            from edgeport.targets.executorch import runtime
-
-            runtime.binding()
+            _binding()
         except Exception as error:  # a toolchain of another version may fail in any way
             return DECLINED, f"ExecuTorch's runtime cannot be loaded: {type(error).__name__}: {error}"
+        from edgeport.targets.executorch import runtime
+
         try:
             match request:
                 case ("operators",):
