@@ -2,7 +2,7 @@
 
     python benchmarks/export_time.py [RUNS]             minimum and median
     python benchmarks/export_time.py --profile          one export in this process: the slowest functions
-    python benchmarks/export_time.py --phones [RUNS]    CNN and encoder to qnnpack, ONNX Runtime and ExecuTorch, see below
+    python benchmarks/export_time.py --phones [RUNS]    CNN and encoder to three runtimes, see below
 
 The model is MobileNetV2 1.0 with 1,000 classes; 64 images of 3x224x224 as .npz files; no cached statistics; the process
 starts from nothing, as in a build pipeline. Its drift is measured as always. Python may keep

@@ -16,7 +16,7 @@ _SMALL = 1024  # bytes; constants up to this size may be shapes, which data prop
 
 
 def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
-    """Runs shape inference with data propagation over all graphs.
+    """Runs shape inference with data propagation over all graphs, unless it has nothing left to find.
 
     Args:
         model: changed in place.
@@ -34,12 +34,20 @@ def infer_shapes(model: ir.Model, *, discard: bool = False) -> None:
         if value.const_value is not None and value.shape is None:
             value.shape = ir.Shape([d for d in value.const_value.shape if isinstance(d, int)])
             value.type = value.type or ir.TensorType(value.const_value.dtype)
+    if not _is_open(model):
+        return
     _infer(model)
     while _fill_in(model.graph):
         _infer(model)
     for value, shape in recorded.items():
         if value.shape is None:
             value.shape = shape
+
+
+def _is_open(model: ir.Model) -> bool:
+    """Whether a value has no type, or no static shape."""
+    values = (value for node in model.graph.all_nodes() for value in node.outputs if value.name)
+    return any(v.type is None or v.shape is None or not v.shape.is_static() for v in values)
 
 
 def _infer(model: ir.Model) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from edgeport.errors import CalibrationError, ModelError, UsageError
+from edgeport.errors import CalibrationError, EdgeportError, ModelError, UsageError
 from edgeport.findings import Finding
 from edgeport.sample import Array, Sample
 from edgeport.validate.blame import Measured, find_blame, find_faults
@@ -159,7 +159,12 @@ def _runs(
     with ThreadPoolExecutor(1) as other:
         for sample, label in samples:
             begun = {key: other.submit(r.run, sample) for key, r in distinct.items() if isinstance(r, OnnxRunner)}
-            made = {key: r.run(sample) for key, r in distinct.items() if key not in begun}
+            try:
+                made = {key: r.run(sample) for key, r in distinct.items() if key not in begun}
+            except EdgeportError:
+                for run in begun.values():
+                    run.result()  # what the float model says of a sample comes first
+                raise
             made |= {key: run.result() for key, run in begun.items()}
             yield sample, label, {stage: _named(made[id(r)], outputs, stage) for stage, r in runners.items()}
 

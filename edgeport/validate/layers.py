@@ -60,7 +60,7 @@ def measure_layers(
     signal, noise, seen = dict.fromkeys(names, 0.0), dict.fromkeys(names, 0.0), dict.fromkeys(names, 0)
     for kept, want in _inner(samples, names, canonical, artifact):
         for name, reference in want.items():
-            if reference.dtype.kind == "f" and reference.shape == kept[name].shape:
+            if name in kept and reference.dtype.kind == "f" and reference.shape == kept[name].shape:
                 power, error = _powers(reference, kept[name])
                 signal[name] += power
                 noise[name] += error

@@ -1,5 +1,7 @@
 """The run: what it gathers equals what numpy says of ONNX Runtime's own outputs."""
 
+import importlib
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -59,6 +61,13 @@ def test_two_runs_merged_equal_one_run_to_the_byte(graph, samples):
         a, b = collect(graph, samples[:cut], requests), collect(graph, samples[cut:], requests)
         assert a.merge(b).to_bytes() == b.merge(a).to_bytes() == whole
     assert collect(graph, samples[::-1], dict.fromkeys(OBSERVED[::-1], "histogram")).to_bytes() == whole
+
+
+def test_values_of_large_models_are_held_for_one_sample_at_a_time(graph, samples, monkeypatch):
+    requests = dict.fromkeys(OBSERVED, "histogram")
+    in_turns = collect(graph, samples, requests, powers={"r": 1}).to_bytes()
+    monkeypatch.setattr(importlib.import_module("edgeport.calibration.collect"), "_TWICE_LIMIT", 0)
+    assert collect(graph, samples, requests, powers={"r": 1}).to_bytes() == in_turns
 
 
 def test_extremes_alone_carry_no_histogram_and_the_graph_stays_as_it_was(graph, samples):

@@ -346,3 +346,18 @@ def test_with_onnx_runtime() -> None:
     assert ladder.rung("quantization").outputs[0].sqnr_db == pytest.approx(sqnr(relu, rounded), rel=1e-9)
     assert ladder.rung("kernels").outputs[0].identical
     assert ladder.blame.rung == "quantization"
+
+
+def test_what_the_float_model_says_of_a_sample_comes_first() -> None:
+    from edgeport.validate.onnx_runner import OnnxRunner
+
+    def refuse(x: Array) -> dict[str, Array]:
+        raise ModelError("the file does not run")
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    plain, artifact = OnnxRunner(ir.from_proto(proto)), FunctionRunner(refuse)
+    for given, error in ((samples(1), ModelError), (samples(1, (1, 5)), CalibrationError)):
+        with pytest.raises(error):
+            measure_ladder(given, source=plain, canonical=plain, float_artifact=None, quantized=None, artifact=artifact)
