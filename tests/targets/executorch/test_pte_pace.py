@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from executorch_graphs import Graph, normal
+from executorch_graphs import Graph, assert_same, normal
 
 from edgeport.quantize.plan import Plan
 from edgeport.targets.executorch import program
@@ -49,3 +49,14 @@ def test_a_program_has_the_bytes_of_the_unhurried_exporter(
     monkeypatch.setattr(program, "spared", contextlib.nullcontext)
     slow = EXECUTORCH.lower(model, Plan("fp32"), tmp_path, "slow")
     assert quick.path.read_bytes() == slow.path.read_bytes()
+
+
+def test_where_sparing_fails_the_exporter_takes_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def broken() -> Iterator[None]:
+        yield
+        raise AttributeError("what is patched has another form in this version")
+
+    monkeypatch.setattr(program, "spared", broken)
+    graph = Graph()
+    assert_same(graph, [_picture(graph)], tmp_path)
